@@ -1,0 +1,1 @@
+"""Our build packs, which stand in front of repo2docker's own."""

@@ -1,0 +1,1 @@
+"""Running the product over years: doctor, backup, restore, upgrade, uninstall."""
