@@ -68,5 +68,6 @@ def _read(settings: Settings, name: str) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise SettingsError(
-            f"Cannot read {path}: {error.strerror}.", "Run `littlest-binder up` as the owner of the state folder."
+            f"Cannot read {path}: {error.strerror}.",
+            "Run `littlest-binder up` as the owner of the state folder.",
         ) from error

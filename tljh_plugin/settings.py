@@ -97,7 +97,9 @@ class BuildSettings(Section):
     )
     mirror: str = Field("http://deb.debian.org/debian", description="Debian mirror of the base image.")
     appendix: str = Field("", description="Dockerfile lines added to the end of every image.")
-    check_timeout_s: float = Field(60.0, gt=0, description="Seconds that the start check of an image may take.")
+    check_timeout_s: float = Field(
+        60.0, gt=0, description="Seconds that the start check of an image may take."
+    )
 
 
 class StorageSettings(Section):
@@ -281,7 +283,8 @@ def read_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict) or set(document) - {"binder"}:
         raise SettingsError(
-            f"{path} must hold one section `binder:`, found {document!r:.80}.", "Indent the keys under `binder:`."
+            f"{path} must hold one section `binder:`, found {document!r:.80}.",
+            "Indent the keys under `binder:`.",
         )
     return document["binder"] or {}
 

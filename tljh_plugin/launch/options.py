@@ -62,7 +62,11 @@ class LaunchOptions(BaseModel):
     @classmethod
     def _own_path(cls, value: str) -> str:
         """Only ever a path on the person's own server: anything that could lead off-site is refused."""
-        if value.startswith(("//", "\\", "/\\")) or "://" in value.split("?")[0] or re.search(r"[\x00-\x1f]", value):
+        if (
+            value.startswith(("//", "\\", "/\\"))
+            or "://" in value.split("?")[0]
+            or re.search(r"[\x00-\x1f]", value)
+        ):
             raise ValueError("must be a path on your own server, such as `lab/tree/index.ipynb`")
         return value.lstrip("/")
 
@@ -91,7 +95,9 @@ def parse(options: Mapping[str, Any]) -> LaunchOptions:
             ) from None
         reason = first["msg"].removeprefix("Value error, ")
         shown = "" if key == "options" else f" has the value {first['input']!r:.80}"
-        raise InvalidOptions(f"Launch option `{key}`{shown}: {reason}.", "Correct it and start again.") from None
+        raise InvalidOptions(
+            f"Launch option `{key}`{shown}: {reason}.", "Correct it and start again."
+        ) from None
 
 
 def normalise(options: Mapping[str, Any]) -> dict[str, Any]:
