@@ -65,8 +65,8 @@ class SourceSettings(Section):
 
     git_user: str = Field(
         "",
-        description="Account under which git runs where we are root. Default: `littlest-binder` if it exists, "
-        "else `nobody`.",
+        description="Account under which git runs where we are root. Default: `littlest-binder` if it "
+        "exists, else `nobody`.",
     )
     timeout_s: float = Field(600.0, gt=0, description="Seconds that one git command may take.")
     resolve_timeout_s: float = Field(30.0, gt=0, description="Seconds that `git ls-remote` may take.")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tljh_plugin import settings as module
+from tljh_plugin.errors import SettingsError
+from tljh_plugin.settings import Settings, from_mapping, load_desktop, read_file
+
+
+def make(section: dict[str, Any], **more: Any) -> Settings:
+    return from_mapping(section, platform=more.pop("platform", "desktop"), state_dir=Path("/state"), **more)
+
+
+def test_an_empty_section_gives_the_defaults() -> None:
+    made = make({})
+    assert made.build.concurrent == 2
+    assert made.dockerfile_policy == "everyone"
+    assert make({}, platform="tljh").dockerfile_policy == "listed"
+
+
+def test_an_unknown_key_is_an_error_that_names_the_nearest_one() -> None:
+    with pytest.raises(SettingsError) as caught:
+        make({"build": {"concurent": 3}})
+    assert caught.value.code == "unknown-setting"
+    assert "binder.build.concurent" in caught.value.message
+    assert "3" in caught.value.message
+    assert "`concurrent`" in caught.value.next_step
+
+
+def test_an_unknown_section_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"binder\.bild"):
+        make({"bild": {}})
+
+
+def test_a_wrong_value_is_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        make({"servers": {"memory_bytes": "a lot"}})
+    assert caught.value.code == "invalid-setting"
+    assert "binder.servers.memory_bytes" in caught.value.message
+    assert "'a lot'" in caught.value.message
+
+
+@pytest.mark.parametrize("key", ["platform", "state_dir", "owner"])
+def test_what_the_installation_decides_cannot_be_set_in_the_file(key: str) -> None:
+    with pytest.raises(SettingsError, match=key):
+        make({key: "x"})
+
+
+def test_servers_never_run_as_root() -> None:
+    with pytest.raises(SettingsError, match=r"servers\.uid"):
+        make({"servers": {"uid": 0}})
+    assert make({}, owner="root").server_uid == 1000
+
+
+def test_the_file_holds_one_section(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    assert read_file(path) == {}
+    path.write_text("binder:\n  desktop:\n    port: 9000\n")
+    assert load_desktop(tmp_path).desktop.port == 9000
+    path.write_text("desktop:\n  port: 9000\n")
+    with pytest.raises(SettingsError, match="one section `binder:`"):
+        read_file(path)
+    path.write_text("binder: [unclosed")
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        read_file(path)
+
+
+@pytest.mark.parametrize("text", ["", "binder:\n"])
+def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    assert load_desktop(tmp_path).desktop.port == 8888
+
+
+def test_the_state_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert module.desktop_state_dir() == tmp_path / "littlest-binder"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # the specification: relative paths are ignored
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert module.desktop_state_dir() == tmp_path / ".local/share/littlest-binder"
+
+
+def test_every_setting_has_a_description() -> None:
+    for name, section in Settings.model_fields.items():
+        fields = getattr(section.annotation, "model_fields", {})
+        assert all(field.description for field in fields.values()), name
