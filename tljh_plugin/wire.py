@@ -14,6 +14,7 @@ VERSION = 1
 
 BuildState = Literal["queued", "running", "built", "failed", "cancelled"]
 Phase = Literal["queued", "fetching", "building", "checking", "built", "failed", "cancelled"]
+LaunchStep = Literal["fetch", "build", "check", "prepare", "start"]
 
 
 class Wire(BaseModel):
@@ -147,6 +148,39 @@ class Prepared(Wire):
     lease: str = ""  # keeps the image until released or expired
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ("jupyterhub-singleuser",)
+
+
+class LaunchView(Wire):
+    """The answer of `POST launches`. `url` is the launch page, `state` what the server was found in."""
+
+    server: str
+    url: str
+    state: Literal["starting", "ready"]
+
+
+class LaunchEvent(Wire):
+    """One event of `GET launches/{server}/events`: build and start as one stream.
+
+    `progress` carries the percent of the whole way, the step and a sentence; `log` one line of the build
+    `build`; `ready` the address to go to; `failed` the error. The last two end the stream.
+    """
+
+    type: Literal["progress", "log", "ready", "failed"]
+    progress: int = Field(0, ge=0, le=100)
+    step: LaunchStep = "fetch"
+    message: str = ""
+    build: str = ""
+    line: LogLine | None = None
+    url: str = ""
+    error: ErrorView | None = None
+
+
+class DeletionView(Wire):
+    """`DELETE images/{id}`: the plan (`dry_run`), or what was done. `refused` says why it stays."""
+
+    image: ImageView
+    deleted: bool = False
+    refused: ErrorView | None = None
 
 
 class HealthView(Wire):

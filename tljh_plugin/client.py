@@ -1,0 +1,323 @@
+"""The typed client of our own API, used by the spawner and the command line.
+
+Over the Unix socket, which only root (on a desktop: the person) can open, it speaks for the person it is
+given; over HTTP it speaks for the owner of its token. Every failure is an error of `errors`: what the service
+answered becomes its own class again, and a service that cannot be reached is `ServiceDown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import BinderError, ServiceDown, from_dict
+from .wire import (
+    BuildRequest,
+    BuildView,
+    DeletionView,
+    HealthView,
+    ImageView,
+    LaunchEvent,
+    LaunchView,
+    LogLine,
+    Person,
+    Prepared,
+    PrepareRequest,
+    ProjectView,
+    ResolveView,
+    Wire,
+)
+
+PERSON_HEADER = "Littlest-Binder-Person"
+API = "api/v1/"
+
+_CONNECT_S = 5.0
+_ANSWER_S = 60.0
+_PREPARE_S = 3600.0  # filling a project copies up to `storage.max_fill_bytes`
+_SILENCE_S = 45.0  # three missed keep-alive comments: the connection is dead
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+_View = TypeVar("_View", bound=Wire)
+
+
+class ServiceClient:
+    """One client of the service; close it with `aclose()` or use it as an async context manager.
+
+    Give `socket` and `person`, or `url` (up to and with `/services/binder/`) and `token`. `token` together
+    with `socket` lets `launch` act with that person's own hub token.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: Path | None = None,
+        person: Person | None = None,
+        url: str = "",
+        token: str = "",
+        timeout_s: float = _ANSWER_S,
+    ) -> None:
+        if (socket is None) == (not url):
+            raise ValueError("give either `socket` or `url`")
+        headers: dict[str, str] = {}
+        if person is not None:
+            headers[PERSON_HEADER] = json.dumps(person.model_dump(), ensure_ascii=True)
+        if token:
+            headers["Authorization"] = f"token {token}"
+        self._where = str(socket) if socket is not None else url
+        self._managed = socket is not None
+        self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        self._http = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket)) if socket is not None else None,
+            base_url="http://binder/" if socket is not None else url.rstrip("/") + "/",
+            headers=headers,
+            timeout=self._timeout,
+            trust_env=False,  # our own service is never behind a proxy of the environment
+        )
+
+    async def __aenter__(self) -> ServiceClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    # -- calls ----------------------------------------------------------------------------------------
+
+    async def health(self) -> HealthView:
+        """Whether the service answers, and whether Docker does."""
+        return await self._get("health", HealthView)
+
+    async def resolve(self, text: str, commit: str = "") -> ResolveView:
+        """What a link or a typed text means. With a full `commit` no network is needed."""
+        return await self._send("POST", "resolve", ResolveView, {"spec": text, "commit": commit})
+
+    async def build(self, request: BuildRequest) -> BuildView:
+        """Start a build, join an equal one, or learn that the image is there (`hit`)."""
+        return await self._send("POST", "builds", BuildView, request.model_dump())
+
+    async def get_build(self, build_id: str) -> BuildView:
+        """One build."""
+        return await self._get(f"builds/{_segment(build_id)}", BuildView)
+
+    async def builds(self, *, everyone: bool = False) -> list[BuildView]:
+        """The person's builds, newest first; with `everyone` those of all (administrators)."""
+        return await self._list("builds", BuildView, {"everyone": "1"} if everyone else {})
+
+    async def log(self, build_id: str, after: int = 0) -> list[LogLine]:
+        """The log of a build so far, from the line after number `after`."""
+        return await self._list(f"builds/{_segment(build_id)}/log", LogLine, {"after": str(after)})
+
+    async def cancel(self, build_id: str) -> BuildView:
+        """Cancel a build; a finished one stays as it is."""
+        return await self._send("DELETE", f"builds/{_segment(build_id)}", BuildView)
+
+    async def images(self) -> list[ImageView]:
+        """The images that the person may see."""
+        return await self._list("images", ImageView)
+
+    async def image(self, image_id: str) -> ImageView:
+        """One image by its id."""
+        return await self._get(f"images/{_segment(image_id)}", ImageView)
+
+    async def delete_image(self, image_id: str, *, dry_run: bool = False) -> DeletionView:
+        """Delete an image, or only learn whether that would be refused."""
+        query = "?dry_run=1" if dry_run else ""
+        return await self._send("DELETE", f"images/{_segment(image_id)}{query}", DeletionView)
+
+    async def projects(self) -> list[ProjectView]:
+        """The person's projects."""
+        return await self._list("projects", ProjectView)
+
+    async def prepare(self, request: PrepareRequest) -> Prepared:
+        """Everything that a container needs besides its image; takes a lease. Socket only."""
+        return await self._send("POST", "prepare", Prepared, request.model_dump(), timeout_s=_PREPARE_S)
+
+    async def release(self, lease: str, ok: bool) -> None:
+        """Give a lease back; `ok` tells whether the server came up. Socket only."""
+        await self._request("POST", "release", {"lease": lease, "ok": ok})
+
+    async def launch(
+        self, options: Mapping[str, Any], *, server: str = "", restart: bool = False
+    ) -> LaunchView:
+        """Ask the hub to start a server with these launch options, as the owner of the token.
+
+        Raises `ServerExists` if a server of that name has other options and `restart` is not set.
+        """
+        body = {**options, "server": server, "restart": restart}
+        return await self._send("POST", "launches", LaunchView, body)
+
+    async def events(
+        self, build_id: str, after: int = 0, *, patience_s: float = 60.0
+    ) -> AsyncIterator[LogLine]:
+        """The log of a build, replayed after line `after` and then live, until the build ends.
+
+        Reconnects by itself from the last line it saw; raises `ServiceDown` when the service could not be
+        reached for `patience_s` seconds.
+        """
+        path = f"builds/{_segment(build_id)}/events"
+        async for line in self._follow(path, LogLine, lambda line: str(line.n), str(after), patience_s):
+            yield line
+            if line.phase in ("built", "failed", "cancelled"):
+                return
+
+    async def launch_events(self, server: str, *, patience_s: float = 60.0) -> AsyncIterator[LaunchEvent]:
+        """Build and start of a server as one stream, until it is ready or has failed."""
+        path = f"launches/{_segment(server)}/events"
+        async for event in self._follow(path, LaunchEvent, _launch_position, "", patience_s):
+            yield event
+            if event.type in ("ready", "failed"):
+                return
+
+    # -- requests -------------------------------------------------------------------------------------
+
+    async def _get(self, path: str, view: type[_View]) -> _View:
+        return self._parse(await self._request("GET", path), view)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        view: type[_View],
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> _View:
+        return self._parse(await self._request(method, path, body, timeout_s=timeout_s), view)
+
+    async def _list(
+        self, path: str, view: type[_View], query: Mapping[str, str] | None = None
+    ) -> list[_View]:
+        answer = await self._request("GET", path, query=query)
+        return self._parse_list(answer, view)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> httpx.Response:
+        timeout = self._timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        with self._failures():
+            answer = await self._http.request(
+                method, API + path, json=body, params=query or None, timeout=timeout
+            )
+        if answer.is_error:
+            raise self._error(answer.status_code, answer.content)
+        return answer
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise ServiceDown(
+                f"The Littlest Binder's service at {self._where} did not answer in time "
+                f"({type(error).__name__}).",
+                "Try again; if it stays so, look at the service's log.",
+            ) from None
+        except httpx.TransportError as error:
+            raise ServiceDown(
+                f"The Littlest Binder's service at {self._where} is not running ({error or 'no answer'}).",
+                "Start it: `littlest-binder up` on a desktop, `sudo systemctl start tljh-binder` on a server.",
+            ) from None
+
+    def _error(self, status: int, content: bytes) -> BinderError:
+        try:
+            value = json.loads(content)
+        except ValueError:
+            value = None
+        if isinstance(value, dict) and isinstance(value.get("code"), str):
+            return from_dict({str(key): str(item) for key, item in value.items()})
+        return ServiceDown(
+            f"{self._where} answered {status} without saying why: "
+            f"{content[:200].decode('utf-8', 'replace')!r}.",
+            "Try again in a moment; if it stays so, look at the service's log.",
+        )
+
+    def _parse(self, answer: httpx.Response, view: type[_View]) -> _View:
+        try:
+            return view.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise self._not_ours(answer, error) from None
+
+    def _parse_list(self, answer: httpx.Response, view: type[_View]) -> list[_View]:
+        try:
+            return TypeAdapter(list[view]).validate_json(answer.content)  # type: ignore[valid-type]
+        except ValidationError as error:
+            raise self._not_ours(answer, error) from None
+
+    def _not_ours(self, answer: httpx.Response, error: ValidationError) -> ServiceDown:
+        return ServiceDown(
+            f"{self._where} gave an answer to {answer.request.url.path} that this version does not "
+            f"understand ({error.error_count()} differences).",
+            "Restart hub and service so that both run the same version.",
+        )
+
+    # -- event streams --------------------------------------------------------------------------------
+
+    async def _follow(
+        self, path: str, view: type[_View], position: Callable[[Any], str], after: str, patience_s: float
+    ) -> AsyncIterator[_View]:
+        """Read a stream of events for ever, coming back after the last one when the connection ends."""
+        clock = asyncio.get_running_loop().time
+        pause, seen = _FIRST_PAUSE_S, clock()
+        while True:
+            try:
+                async for event in self._stream(path, view, after):
+                    after = position(event) or after
+                    pause, seen = _FIRST_PAUSE_S, clock()
+                    yield event
+                problem = ServiceDown(f"{self._where} ended the events of {path}.", "Try again.")
+            except ServiceDown as error:
+                problem = error
+            if clock() - seen > patience_s:
+                raise problem
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def _stream(self, path: str, view: type[_View], after: str) -> AsyncIterator[_View]:
+        timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        with self._failures():
+            async with self._http.stream("GET", API + path, headers=headers, timeout=timeout) as answer:
+                if answer.is_error:
+                    raise self._error(answer.status_code, await answer.aread())
+                async for data in _event_data(answer.aiter_lines()):
+                    yield view.model_validate_json(data)
+
+
+async def _event_data(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The `data` of server-sent events (HTML standard, section 9.2.6); comments are skipped."""
+    data: list[str] = []
+    async for line in lines:
+        if not line and data:
+            yield "\n".join(data)
+            data = []
+        elif line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+
+
+def _launch_position(event: LaunchEvent) -> str:
+    return f"{event.build}:{event.line.n}" if event.line is not None else ""
+
+
+def _segment(value: str) -> str:
+    return quote(value, safe="")
