@@ -1,0 +1,158 @@
+"""The rows of the store as frozen values.
+
+Times are UTC in ISO 8601 with milliseconds (`utc_now`), so that they sort as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Literal
+
+from ..wire import BuildState, Phase
+
+Visibility = Literal["everyone", "private"]
+
+
+def utc_now() -> str:
+    """Now, as it is stored: `2026-11-21T09:26:52.123+00:00`."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class BuildRow:
+    """One build, from the request to its end. Satisfies `access.Owned`.
+
+    `identity` is the key of the image's identity, `platform` such as `linux/amd64`. `requested_by` is the
+    person who asked first, or, when they withdrew, the next one. `attempts` counts starts. `settled` is
+    false until nothing of the build is left over: no process, no temporary thing, a final log line.
+    """
+
+    id: str
+    identity: str
+    url: str
+    commit: str
+    subdir: str
+    platform: str
+    spec: str
+    asked_ref: str
+    requested_by: str
+    created: str
+    visibility: Visibility = "everyone"
+    rebuild: bool = False
+    state: BuildState = "queued"
+    phase: Phase = "queued"
+    progress: int = 0
+    image_id: str = ""
+    image_name: str = ""
+    error_code: str = ""
+    error_message: str = ""
+    error_next: str = ""
+    started: str = ""
+    finished: str = ""
+    worker_pid: int = 0
+    worker_start: int = 0  # field 22 of /proc/PID/stat, in clock ticks since boot
+    attempts: int = 0
+    recipe: str = ""
+    settled: bool = False
+
+    @property
+    def owner(self) -> str:
+        return self.requested_by
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image that we built and checked; what Docker does not know of it. Satisfies `access.Owned`.
+
+    `home` and `workdir` are absolute paths in the image. `build_id` is empty for an adopted image.
+    """
+
+    image_id: str
+    name: str
+    identity: str
+    url: str
+    commit: str
+    subdir: str
+    platform: str
+    spec: str
+    asked_ref: str
+    title: str
+    built_by: str
+    build_id: str
+    created: str
+    size: int
+    recipe: str
+    home: str
+    workdir: str
+    visibility: Visibility = "everyone"
+    pinned: bool = False
+    description: str = ""
+
+    @property
+    def owner(self) -> str:
+        return self.built_by
+
+
+@dataclass(frozen=True)
+class ImageUse:
+    """How often and when an image was started."""
+
+    launches: int
+    last_used: str
+
+
+@dataclass(frozen=True)
+class ProjectRow:
+    """One person's kept files for one repository; `path` is their absolute folder on the host."""
+
+    id: str
+    owner: str
+    repository: str
+    spec: str
+    commit: str
+    subdir: str
+    image_id: str
+    path: str
+    created: str
+    last_used: str = ""
+    visibility: Visibility = "private"
+
+
+@dataclass(frozen=True)
+class LeaseRow:
+    """An image that must not go before `until`."""
+
+    id: str
+    image_id: str
+    until: str
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Who did what to which thing, and how it ended."""
+
+    number: int
+    time: str
+    who: str
+    what: str
+    thing: str
+    result: str
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    """What became of a wish for a build: exactly one of a new `build`, a `joined` one, or a refusal.
+
+    `look_again`: an image of this identity was recorded meanwhile. `full`: the person has that many builds
+    queued or running already.
+    """
+
+    build: BuildRow | None = None
+    joined: bool = False
+    look_again: bool = False
+    full: int = 0

@@ -1,0 +1,128 @@
+"""The tables, as migrations of sqlite-utils; a migration that was released is never edited."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("littlest-binder")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0001_first(db: Database) -> None:
+    """Builds, images, uses, projects, leases and the audit log.
+
+    Uses and projects keep the id of an image that may be gone: history and files outlive it.
+    """
+    db.executescript(
+        """
+        CREATE TABLE builds (
+            id TEXT PRIMARY KEY,
+            identity TEXT NOT NULL,
+            url TEXT NOT NULL,
+            "commit" TEXT NOT NULL,
+            subdir TEXT NOT NULL,
+            platform TEXT NOT NULL,
+            spec TEXT NOT NULL,
+            asked_ref TEXT NOT NULL,
+            requested_by TEXT NOT NULL,
+            created TEXT NOT NULL,
+            visibility TEXT NOT NULL CHECK (visibility IN ('everyone', 'private')),
+            rebuild INTEGER NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'built', 'failed', 'cancelled')),
+            phase TEXT NOT NULL,
+            progress INTEGER NOT NULL CHECK (progress BETWEEN 0 AND 100),
+            image_id TEXT NOT NULL,
+            image_name TEXT NOT NULL,
+            error_code TEXT NOT NULL,
+            error_message TEXT NOT NULL,
+            error_next TEXT NOT NULL,
+            started TEXT NOT NULL,
+            finished TEXT NOT NULL,
+            worker_pid INTEGER NOT NULL,
+            worker_start INTEGER NOT NULL,
+            attempts INTEGER NOT NULL,
+            recipe TEXT NOT NULL,
+            settled INTEGER NOT NULL
+        );
+        CREATE UNIQUE INDEX one_active_build ON builds (
+            identity, (CASE visibility WHEN 'private' THEN requested_by ELSE '' END)
+        ) WHERE state IN ('queued', 'running');
+        CREATE INDEX builds_by_time ON builds (created, id);
+        CREATE INDEX unsettled_builds ON builds (created) WHERE settled = 0;
+
+        CREATE TABLE requesters (
+            build_id TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
+            person TEXT NOT NULL,
+            time TEXT NOT NULL,
+            PRIMARY KEY (build_id, person)
+        );
+
+        CREATE TABLE images (
+            image_id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            url TEXT NOT NULL,
+            "commit" TEXT NOT NULL,
+            subdir TEXT NOT NULL,
+            platform TEXT NOT NULL,
+            spec TEXT NOT NULL,
+            asked_ref TEXT NOT NULL,
+            title TEXT NOT NULL,
+            built_by TEXT NOT NULL,
+            build_id TEXT REFERENCES builds (id),
+            created TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            recipe TEXT NOT NULL,
+            home TEXT NOT NULL,
+            workdir TEXT NOT NULL,
+            visibility TEXT NOT NULL CHECK (visibility IN ('everyone', 'private')),
+            pinned INTEGER NOT NULL,
+            description TEXT NOT NULL
+        );
+        CREATE INDEX images_by_identity ON images (identity);
+
+        CREATE TABLE uses (
+            image_id TEXT NOT NULL,
+            person TEXT NOT NULL,
+            server TEXT NOT NULL,
+            time TEXT NOT NULL
+        );
+        CREATE INDEX uses_by_image ON uses (image_id, time);
+
+        CREATE TABLE projects (
+            id TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            repository TEXT NOT NULL,
+            spec TEXT NOT NULL,
+            "commit" TEXT NOT NULL,
+            subdir TEXT NOT NULL,
+            image_id TEXT NOT NULL,
+            path TEXT NOT NULL UNIQUE,
+            created TEXT NOT NULL,
+            last_used TEXT NOT NULL,
+            visibility TEXT NOT NULL CHECK (visibility IN ('everyone', 'private')),
+            PRIMARY KEY (owner, id)
+        );
+        CREATE INDEX projects_by_repository ON projects (owner, repository);
+
+        CREATE TABLE leases (
+            id TEXT PRIMARY KEY,
+            image_id TEXT NOT NULL,
+            until TEXT NOT NULL
+        );
+
+        CREATE TABLE audit (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            time TEXT NOT NULL,
+            who TEXT NOT NULL,
+            what TEXT NOT NULL,
+            thing TEXT NOT NULL,
+            result TEXT NOT NULL
+        );
+        CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END;
+        CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END;
+        """
+    )

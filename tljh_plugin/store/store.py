@@ -1,0 +1,406 @@
+"""The store's typed, asynchronous methods."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from sqlite_utils import Database
+
+from ..errors import StoreError
+from ..wire import BuildState, ErrorView, Phase
+from .connection import Connection
+from .rows import (
+    AuditEntry,
+    BuildRow,
+    Enqueued,
+    ImageRow,
+    ImageUse,
+    LeaseRow,
+    ProjectRow,
+    Visibility,
+    utc_now,
+)
+
+Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, AuditEntry)
+_BOOLEANS = frozenset({"rebuild", "settled", "pinned"})
+
+
+class Store:
+    """`await Store.open(path)` … `await store.close()`. Every method raises `StoreError` when the disk or the
+    file fails."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        """Raises `StoreError`: in use by another process (named), damaged, or of a newer version."""
+        connection = Connection(path)
+        try:
+            await connection.open()
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(connection)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    # -- builds ---------------------------------------------------------------------------------------
+
+    async def enqueue(
+        self, wish: BuildRow, *, per_person: int, absent_images: Collection[str] = ()
+    ) -> Enqueued:
+        """Join an equal build that is queued or running, else add `wish` as a new row, in one transaction.
+
+        `absent_images` are recorded images of this identity that the caller found missing in Docker: if
+        there is another one, it was recorded since, and the answer is `look_again`.
+        """
+        return await self._connection.write(lambda db: _enqueue(db, wish, per_person, absent_images))
+
+    async def build(self, build_id: str) -> BuildRow | None:
+        return await self._one(BuildRow, "builds", "id = ?", [build_id])
+
+    async def builds(
+        self, *, states: Iterable[BuildState] = (), limit: int = 200, before: str = ""
+    ) -> list[BuildRow]:
+        """Newest first; `before` is the id of a build, for the next page."""
+        wanted = list(states)
+        where, values = ["1"], list[Any]()
+        if wanted:
+            where.append(f"state IN ({', '.join('?' * len(wanted))})")
+            values += wanted
+        if before:
+            where.append("(created, id) < (SELECT created, id FROM builds WHERE id = ?)")
+            values.append(before)
+        return await self._many(
+            BuildRow, "builds", " AND ".join(where), values, order="created DESC, id DESC", limit=limit
+        )
+
+    async def queued_builds(self) -> list[BuildRow]:
+        """In the order in which they will be started."""
+        return await self._many(BuildRow, "builds", "state = 'queued'", [], order="created, id")
+
+    async def unsettled_builds(self) -> list[BuildRow]:
+        """Builds of which something may be left over, oldest first."""
+        return await self._many(BuildRow, "builds", "settled = 0", [], order="created, id")
+
+    async def active_build(self, identity: str, person: str) -> BuildRow | None:
+        """The queued or running build of an identity that is for everyone or for `person`."""
+        return await self._one(
+            BuildRow,
+            "builds",
+            "identity = ? AND state IN ('queued', 'running')"
+            " AND (visibility = 'everyone' OR requested_by = ?)",
+            [identity, person],
+        )
+
+    async def start_build(self, build_id: str) -> bool:
+        """From queued to running; false if it was cancelled meanwhile."""
+        return await self._change(
+            "UPDATE builds SET state = 'running', phase = 'fetching', progress = 0, attempts = attempts + 1,"
+            " started = ? WHERE id = ? AND state = 'queued'",
+            [utc_now(), build_id],
+        )
+
+    async def set_phase(self, build_id: str, phase: Phase, progress: int) -> bool:
+        """False if the build is not running any more."""
+        return await self._change(
+            "UPDATE builds SET phase = ?, progress = ? WHERE id = ? AND state = 'running'",
+            [phase, progress, build_id],
+        )
+
+    async def set_recipe(self, build_id: str, recipe: str) -> bool:
+        return await self._change("UPDATE builds SET recipe = ? WHERE id = ?", [recipe, build_id])
+
+    async def set_worker(self, build_id: str, pid: int, start: int) -> bool:
+        """Note the worker's process, so that the next service can end it if this one dies; 0, 0: none."""
+        return await self._change(
+            "UPDATE builds SET worker_pid = ?, worker_start = ? WHERE id = ?", [pid, start, build_id]
+        )
+
+    async def finish_built(self, build_id: str, image: ImageRow) -> bool:
+        """Record the image and the end of its build in one transaction; false if the build was cancelled
+        meanwhile, and then nothing is recorded."""
+        return await self._connection.write(lambda db: _finish_built(db, build_id, image))
+
+    async def finish_unbuilt(
+        self, build_id: str, state: Literal["failed", "cancelled"], error: ErrorView
+    ) -> bool:
+        """False if it had ended already."""
+        return await self._change(
+            "UPDATE builds SET state = ?, phase = ?, error_code = ?, error_message = ?, error_next = ?,"
+            " finished = ? WHERE id = ? AND state IN ('queued', 'running')",
+            [state, state, error.code, error.message, error.next, utc_now(), build_id],
+        )
+
+    async def requeue_build(self, build_id: str, *, count_attempt: bool = True) -> bool:
+        """From running back to queued; without `count_attempt` the interrupted start does not count."""
+        return await self._change(
+            "UPDATE builds SET state = 'queued', phase = 'queued', progress = 0, worker_pid = 0,"
+            " worker_start = 0, attempts = attempts - ? WHERE id = ? AND state = 'running'",
+            [0 if count_attempt else 1, build_id],
+        )
+
+    async def settle_build(self, build_id: str) -> bool:
+        """Nothing of an ended build is left over."""
+        return await self._change(
+            "UPDATE builds SET settled = 1, worker_pid = 0, worker_start = 0"
+            " WHERE id = ? AND state NOT IN ('queued', 'running')",
+            [build_id],
+        )
+
+    async def requesters(self, build_id: str) -> list[str]:
+        """Who asked for the build and has not withdrawn, in the order of asking."""
+        return await self._connection.read(lambda db: _requesters(db, build_id))
+
+    async def withdraw(self, build_id: str, person: str) -> list[str]:
+        """Take `person` out of a build's requesters; who stays. The build passes to the first of them."""
+        return await self._connection.write(lambda db: _withdraw(db, build_id, person))
+
+    # -- images ---------------------------------------------------------------------------------------
+
+    async def image(self, image_id: str) -> ImageRow | None:
+        return await self._one(ImageRow, "images", "image_id = ?", [image_id])
+
+    async def images(self) -> list[ImageRow]:
+        """Newest first."""
+        return await self._many(ImageRow, "images", "1", [], order="created DESC, image_id")
+
+    async def update_image(
+        self,
+        image_id: str,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        visibility: Visibility | None = None,
+        pinned: bool | None = None,
+        size: int | None = None,
+    ) -> bool:
+        """Change what is given; false if the image is not recorded."""
+        given = {
+            "name": name,
+            "title": title,
+            "description": description,
+            "visibility": visibility,
+            "pinned": pinned,
+            "size": size,
+        }
+        changes = {key: value for key, value in given.items() if value is not None}
+        if not changes:
+            return await self.image(image_id) is not None
+        assignments = ", ".join(f"{key} = ?" for key in changes)
+        return await self._change(
+            f"UPDATE images SET {assignments} WHERE image_id = ?",  # noqa: S608 - the names are ours
+            [*changes.values(), image_id],
+        )
+
+    async def forget_image(self, image_id: str) -> bool:
+        """Drop the record of a deleted image; its build, log, uses and audit entries stay."""
+        return await self._change("DELETE FROM images WHERE image_id = ?", [image_id])
+
+    # -- uses -----------------------------------------------------------------------------------------
+
+    async def add_use(self, image_id: str, person: str, server: str) -> None:
+        """An image was started on a server."""
+        await self._change("INSERT INTO uses VALUES (?, ?, ?, ?)", [image_id, person, server, utc_now()])
+
+    async def uses(self) -> dict[str, ImageUse]:
+        """By image id."""
+        return await self._connection.read(
+            lambda db: {
+                image_id: ImageUse(launches, last)
+                for image_id, launches, last in db.execute(
+                    "SELECT image_id, COUNT(*), MAX(time) FROM uses GROUP BY image_id"
+                )
+            }
+        )
+
+    # -- projects -------------------------------------------------------------------------------------
+
+    async def add_project(self, project: ProjectRow) -> None:
+        """Raises `StoreError` if the owner has one of this id, or the path is taken."""
+        await self._connection.write(lambda db: _insert(db, "projects", asdict(project)))
+
+    async def project(self, owner: str, project_id: str) -> ProjectRow | None:
+        return await self._one(ProjectRow, "projects", "owner = ? AND id = ?", [owner, project_id])
+
+    async def projects(self, owner: str, repository: str = "") -> list[ProjectRow]:
+        """One person's projects (of one repository), oldest first."""
+        return await self._many(
+            ProjectRow,
+            "projects",
+            "owner = ? AND (? = '' OR repository = ?)",
+            [owner, repository, repository],
+            order="created, id",
+        )
+
+    async def use_project(self, owner: str, project_id: str, image_id: str) -> bool:
+        """The project was used now, with this image; false if there is none of this id."""
+        return await self._change(
+            "UPDATE projects SET last_used = ?, image_id = ? WHERE owner = ? AND id = ?",
+            [utc_now(), image_id, owner, project_id],
+        )
+
+    # -- leases ---------------------------------------------------------------------------------------
+
+    async def add_lease(self, image_id: str, until: str) -> LeaseRow:
+        """Expired leases are dropped on the way."""
+        lease = LeaseRow(f"l-{secrets.token_hex(8)}", image_id, until)
+        await self._connection.write(lambda db: _add_lease(db, lease))
+        return lease
+
+    async def drop_lease(self, lease_id: str) -> bool:
+        return await self._change("DELETE FROM leases WHERE id = ?", [lease_id])
+
+    async def leases(self) -> list[LeaseRow]:
+        """Those that have not expired."""
+        return await self._many(LeaseRow, "leases", "until > ?", [utc_now()], order="until")
+
+    # -- audit ----------------------------------------------------------------------------------------
+
+    async def audit(self, who: str, what: str, thing: str, result: str) -> None:
+        """Note that `who` did `what` (`build.request`, `image.delete`, …) to `thing`."""
+        await self._change(
+            "INSERT INTO audit (time, who, what, thing, result) VALUES (?, ?, ?, ?, ?)",
+            [utc_now(), who, what, thing, result],
+        )
+
+    async def audit_entries(self, *, limit: int = 200, before: int = 0) -> list[AuditEntry]:
+        """Newest first; `before` is the number of an entry, for the next page."""
+        return await self._many(
+            AuditEntry,
+            "audit",
+            "? = 0 OR number < ?",
+            [before, before],
+            order="number DESC",
+            limit=limit,
+        )
+
+    # -- how ------------------------------------------------------------------------------------------
+
+    async def _change(self, sql: str, values: list[Any]) -> bool:
+        return await self._connection.write(lambda db: bool(db.conn.execute(sql, values).rowcount))
+
+    async def _one(self, kind: type[Row], table: str, where: str, values: list[Any]) -> Row | None:
+        found = await self._many(kind, table, where, values, limit=1)
+        return found[0] if found else None
+
+    async def _many(
+        self,
+        kind: type[Row],
+        table: str,
+        where: str,
+        values: list[Any],
+        *,
+        order: str | None = None,
+        limit: int | None = None,
+    ) -> list[Row]:
+        return await self._connection.read(
+            lambda db: [
+                _row(kind, found)
+                for found in db[table].rows_where(where, values, order_by=order, limit=limit)
+            ]
+        )
+
+
+def _row(kind: type[Row], found: dict[str, Any]) -> Row:
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: _value(key, value) for key, value in found.items() if key in known})
+
+
+def _value(column: str, value: Any) -> Any:
+    if column in _BOOLEANS:
+        return bool(value)
+    return "" if value is None else value
+
+
+def _insert(db: Database, table: str, values: dict[str, Any]) -> None:
+    try:
+        db[table].insert(values)
+    except sqlite3.IntegrityError as error:
+        raise StoreError(
+            f"The store refused a row of `{table}`: {error}.", "It exists already: look before you add."
+        ) from error
+
+
+def _enqueue(db: Database, wish: BuildRow, per_person: int, absent: Collection[str]) -> Enqueued:
+    active = list(
+        db["builds"].rows_where(
+            "identity = ? AND state IN ('queued', 'running') AND visibility = ?"
+            " AND (visibility = 'everyone' OR requested_by = ?)",
+            [wish.identity, wish.visibility, wish.requested_by],
+        )
+    )
+    if active:
+        _add_requester(db, active[0]["id"], wish.requested_by)
+        return Enqueued(_row(BuildRow, active[0]), joined=True)
+    recorded = {row["image_id"] for row in db["images"].rows_where("identity = ?", [wish.identity])}
+    if not wish.rebuild and not recorded <= set(absent):
+        return Enqueued(look_again=True)
+    [(count,)] = db.execute(
+        "SELECT COUNT(*) FROM builds WHERE requested_by = ? AND state IN ('queued', 'running')",
+        [wish.requested_by],
+    ).fetchall()
+    if count >= per_person:
+        return Enqueued(full=count)
+    _insert(db, "builds", asdict(wish))
+    _add_requester(db, wish.id, wish.requested_by)
+    return Enqueued(wish)
+
+
+def _add_requester(db: Database, build_id: str, person: str) -> None:
+    db.conn.execute("INSERT OR IGNORE INTO requesters VALUES (?, ?, ?)", [build_id, person, utc_now()])
+
+
+def _requesters(db: Database, build_id: str) -> list[str]:
+    return [
+        row["person"] for row in db["requesters"].rows_where("build_id = ?", [build_id], order_by="rowid")
+    ]
+
+
+def _withdraw(db: Database, build_id: str, person: str) -> list[str]:
+    db.conn.execute("DELETE FROM requesters WHERE build_id = ? AND person = ?", [build_id, person])
+    left = _requesters(db, build_id)
+    if left:
+        db.conn.execute(
+            "UPDATE builds SET requested_by = ? WHERE id = ? AND requested_by = ?",
+            [left[0], build_id, person],
+        )
+    return left
+
+
+def _finish_built(db: Database, build_id: str, image: ImageRow) -> bool:
+    changed = db.conn.execute(
+        "UPDATE builds SET state = 'built', phase = 'built', progress = 100, image_id = ?, image_name = ?,"
+        " finished = ? WHERE id = ? AND state = 'running'",
+        [image.image_id, image.name, utc_now(), build_id],
+    ).rowcount
+    if not changed:
+        return False
+    known = list(db["images"].rows_where("image_id = ?", [image.image_id]))
+    if known:
+        # A rebuild that gave the same image again: what people decided about it stays.
+        old = _row(ImageRow, known[0])
+        image = replace(
+            image,
+            title=old.title,
+            description=old.description,
+            pinned=old.pinned,
+            visibility=old.visibility,
+            built_by=old.built_by,
+        )
+        db.conn.execute("DELETE FROM images WHERE image_id = ?", [image.image_id])
+    _insert(db, "images", {**asdict(image), "build_id": image.build_id or None})
+    return True
+
+
+def _add_lease(db: Database, lease: LeaseRow) -> None:
+    db.conn.execute("DELETE FROM leases WHERE until <= ?", [utc_now()])
+    db.conn.execute("INSERT INTO leases VALUES (?, ?, ?)", [lease.id, lease.image_id, lease.until])
