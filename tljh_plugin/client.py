@@ -236,7 +236,7 @@ class ServiceClient:
         except httpx.TransportError as error:
             raise ServiceDown(
                 f"The Littlest Binder's service at {self._where} is not running ({error or 'no answer'}).",
-                "Start it: `littlest-binder up` on a desktop, `sudo systemctl start tljh-binder` on a server.",
+                "Start it: `littlest-binder up` on a desktop, `systemctl start tljh-binder` on a server.",
             ) from None
 
     def _error(self, status: int, content: bytes) -> BinderError:

@@ -25,6 +25,7 @@
     │   ├── EngineTimedOut       engine-timed-out
     │   ├── ImageNotFound        image-not-found
     │   ├── ImageInUse           image-in-use
+    │   ├── ContainerNotStarted  container-not-started
     │   └── NotOurs              not-ours
     ├── ProjectError
     │   ├── ProjectFailed        project-failed
@@ -35,11 +36,13 @@
     │   ├── ServerNotReady       server-not-ready
     │   ├── IsolationBroken      isolation-broken
     │   └── ServerExists         server-exists
+    ├── InvalidRequest           invalid-request
     ├── Forbidden                forbidden
     ├── NotFound                 not-found
     ├── ServiceDown              service-down
     ├── HubUnavailable           hub-unavailable
-    └── StoreError               store-failed
+    ├── StoreError               store-failed
+    └── UnexpectedFailure        unexpected
 
 Each carries a stable `code`, a `message` that says what happened and shows the value, and a `next_step`
 that says what to do. They cross processes as `{"code", "message", "next"}`.
@@ -189,6 +192,10 @@ class ImageInUse(EngineError):
     http_status = 409
 
 
+class ContainerNotStarted(EngineError):
+    code = "container-not-started"
+
+
 class NotOurs(EngineError):
     code = "not-ours"
     http_status = 403
@@ -236,6 +243,12 @@ class ServerExists(LaunchError):
     http_status = 409
 
 
+class InvalidRequest(BinderError):
+    """A request of the API that is not what it should be."""
+
+    code = "invalid-request"
+
+
 class Forbidden(BinderError):
     code = "forbidden"
     http_status = 403
@@ -258,6 +271,13 @@ class HubUnavailable(BinderError):
 
 class StoreError(BinderError):
     code = "store-failed"
+    http_status = 500
+
+
+class UnexpectedFailure(BinderError):
+    """A mistake of ours; its message carries the id under which the log tells more."""
+
+    code = "unexpected"
     http_status = 500
 
 

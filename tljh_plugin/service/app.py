@@ -1,0 +1,123 @@
+"""The service's two listeners over one set of parts.
+
+The public listener is where JupyterHub's proxy sends people; the Unix socket is for the hub, the command
+line and nobody else. Both serve the same API; pages are public only, `prepare` and `release` private only.
+
+| path below `/services/binder/` | handler |
+| --- | --- |
+| `api/v1/health` | `api.health` |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.web import Application
+
+from ..client import API
+from ..errors import SettingsError
+from ..installation import ensure_state, secret
+from ..settings import Settings
+from .api.health import Health
+from .auth import Door, HubDoor, SocketDoor
+from .context import Context, open_context
+from .environment import from_environment
+from .handler import MAX_BODY_BYTES, NoSuchApi
+
+log = logging.getLogger("littlest_binder.service")
+
+Routes = Sequence[tuple[str, type[Any]]]
+
+API_ROUTES: Routes = [(r"health", Health)]
+
+_SLOW_BODY_S = 30.0
+
+
+async def serve(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT. Raises `SettingsError` if it cannot start."""
+    environment = from_environment()
+    ensure_state(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_context(settings, environment) as context, listening(context):
+        log.info("Serving %s and %s", environment.url, settings.service_socket)
+        await stop.wait()
+        log.info("Told to stop")
+
+
+@contextlib.asynccontextmanager
+async def listening(context: Context) -> AsyncIterator[None]:
+    """Both listeners, closed again with their connections. Raises `SettingsError` if an address is taken."""
+    servers = [_listen_publicly(context)]
+    try:
+        servers.append(_listen_privately(context))
+        yield
+    finally:
+        for server in servers:
+            server.stop()
+        for server in servers:
+            await server.close_all_connections()
+        context.settings.service_socket.unlink(missing_ok=True)
+
+
+def application(context: Context, door: Door) -> Application:
+    """The handlers behind one door."""
+    prefix = "/" if door.own else context.environment.prefix
+    api = [(prefix + API + path, handler) for path, handler in API_ROUTES]
+    return Application(
+        [*api, (prefix + API + r".*", NoSuchApi)],
+        default_handler_class=NoSuchApi,
+        cookie_secret=hmac.digest(secret(context.settings), b"cookies", "sha256"),
+        context=context,
+        door=door,
+        hub_auth=context.environment.hub_auth(),
+        log_function=_log_request,
+    )
+
+
+def _listen_publicly(context: Context) -> HTTPServer:
+    host, port = context.environment.address
+    server = HTTPServer(
+        application(context, HubDoor()), max_body_size=MAX_BODY_BYTES, body_timeout=_SLOW_BODY_S
+    )
+    try:
+        server.add_sockets(bind_sockets(port, host))
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}.",
+            "Is another service running? Stop it, or choose another port.",
+        ) from error
+    return server
+
+
+def _listen_privately(context: Context) -> HTTPServer:
+    server = HTTPServer(
+        application(context, SocketDoor()), max_body_size=MAX_BODY_BYTES, body_timeout=_SLOW_BODY_S
+    )
+    # The folder is 0700, so nobody comes in between binding and changing the mode.
+    server.add_socket(bind_unix_socket(str(context.settings.service_socket), mode=0o600))
+    return server
+
+
+def _log_request(handler: Any) -> None:
+    status = handler.get_status()
+    level = logging.INFO if status < 500 else logging.WARNING
+    log.log(
+        level,
+        "%s %s %s %.0f ms",
+        status,
+        handler.request.method,
+        handler.request.path,
+        1000 * handler.request.request_time(),
+    )

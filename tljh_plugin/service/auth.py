@@ -1,0 +1,89 @@
+"""Who asks: signed in by the hub at the public listener, named by the header on our own socket."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jupyterhub.services.auth import HubOAuthenticated
+from pydantic import ValidationError
+from tornado.web import HTTPError, RequestHandler
+
+from ..client import PERSON_HEADER
+from ..errors import Forbidden, HubUnavailable
+from ..wire import Person
+
+
+class Door(Protocol):
+    """One of the two listeners: knows who came through it, and with which hub token."""
+
+    own: bool  # whether only our own processes can come through
+
+    async def person(self, handler: HubOAuthenticated) -> Person | None: ...
+    def token(self, handler: HubOAuthenticated) -> str: ...
+
+
+class HubDoor:
+    """The public listener: the hub says who it is, by cookie or token.
+
+    JupyterHub's own check refuses a cookie on anything but a page visit unless the XSRF token comes with
+    it (`HubOAuth._get_user_cookie`), so nothing is added or overridden here.
+    """
+
+    own = False
+
+    async def person(self, handler: HubOAuthenticated) -> Person | None:
+        """The signed-in person, or None; raises `Forbidden` for those who may not use the service."""
+        try:
+            model = await handler.hub_auth.get_user(handler, sync=False)
+        except HTTPError as error:
+            raise HubUnavailable(
+                f"JupyterHub did not say who you are: {error.log_message or error.status_code}",
+                "Try again in a moment; if it stays so, ask the administrator whether the hub runs.",
+            ) from None
+        if not model:
+            return None
+        if model.get("kind", "user") != "user":
+            raise Forbidden(
+                f"The token belongs to the service {model.get('name')!r}, not to a person.",
+                "Use a token of a person's account.",
+            )
+        scopes = frozenset(model.get("scopes", ()))
+        if not handler.hub_auth.check_scopes(handler.hub_auth.access_scopes, {**model, "scopes": scopes}):
+            raise Forbidden(
+                f"{model['name']} may not use The Littlest Binder on this hub.",
+                "Ask the administrator for the scope `access:services!service=binder`.",
+            )
+        return Person(
+            name=model["name"],
+            admin=bool(model.get("admin")),
+            groups=tuple(sorted(model.get("groups") or ())),
+            scopes=tuple(sorted(scopes)),
+        )
+
+    def token(self, handler: HubOAuthenticated) -> str:
+        """The person's own hub token, used at the click and never stored."""
+        return handler.hub_auth.get_token(handler) or ""
+
+
+class SocketDoor:
+    """Our own socket, which only root (on a desktop: the person) can open: the header is believed."""
+
+    own = True
+
+    async def person(self, handler: RequestHandler) -> Person | None:
+        """The person of the header; raises `Forbidden` if it is not one."""
+        header = handler.request.headers.get(PERSON_HEADER)
+        if not header:
+            return None
+        try:
+            return Person.model_validate_json(header)
+        except ValidationError:
+            raise Forbidden(
+                f"The header {PERSON_HEADER} does not name a person: {header[:80]!r}.",
+                'Send JSON such as {"name": "ada"}.',
+            ) from None
+
+    def token(self, handler: RequestHandler) -> str:
+        """The hub token that came along, or nothing."""
+        kind, _, value = handler.request.headers.get("Authorization", "").partition(" ")
+        return value.strip() if kind.lower() in ("token", "bearer") else ""
