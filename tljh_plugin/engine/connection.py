@@ -1,0 +1,201 @@
+"""Calls to Docker, off the event loop, each with a time-out, each failure an `EngineError`.
+
+Every call runs in a thread of its own with a client that no other thread uses at that time: a slow call
+delays nobody's short one, and one that never returns holds nothing up when the process ends (threads of a
+`ThreadPoolExecutor` are waited for at exit). Short calls are bounded in number, so that sixty people at the
+same minute are no flood; long ones (waiting for a container, following events) are not, since they are as
+many as containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import docker.utils
+import requests
+
+from ..errors import BinderError, EngineError, EngineTimedOut, EngineUnavailable
+
+T = TypeVar("T")
+
+_SHORT_CALLS = 16
+_IDLE_CLIENTS = 8
+_CONNECT_TIMEOUT_S = 10.0
+
+
+class Connection:
+    """Clients of one Docker engine, made when needed; an engine that comes later, or comes back, works."""
+
+    def __init__(self, base_url: str | None, timeout_s: float) -> None:
+        self._base_url = base_url
+        self.timeout_s = timeout_s
+        self._idle: list[Any] = []
+        self._version = ""
+        self._lock = threading.Lock()
+        self._short = asyncio.Semaphore(_SHORT_CALLS)
+
+    async def call(
+        self,
+        name: str,
+        work: Callable[[Any], T],
+        *,
+        timeout_s: float | None = None,
+        long: bool = False,
+    ) -> T:
+        """Run `work` with a docker-py `APIClient`; `name` is what errors call it.
+
+        Raises `EngineUnavailable`, `EngineTimedOut` after `timeout_s` seconds in all, or `EngineError`. On
+        time-out or cancellation the thread is left behind; it ends when Docker answers or its own socket
+        times out.
+        """
+        limit = timeout_s if timeout_s is not None else self.timeout_s
+        try:
+            return await asyncio.wait_for(self._run(name, work, limit, long), limit)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise _timed_out(name, limit) from None
+
+    async def _run(self, name: str, work: Callable[[Any], T], limit: float, long: bool) -> T:
+        if long:
+            return await in_thread(lambda: self._use(name, work, limit))
+        async with self._short:
+            return await in_thread(lambda: self._use(name, work, limit))
+
+    def _use(self, name: str, work: Callable[[Any], T], limit: float) -> T:
+        """In the thread: take a client, work, give it back if it is still good."""
+        client: Any = None
+        try:
+            client = self._take()
+            client.timeout = limit
+            result = work(client)
+        except BinderError:
+            self._give_back(client)
+            raise
+        except docker.errors.APIError as error:
+            self._give_back(client)
+            raise refused(name, error) from error
+        except (requests.RequestException, docker.errors.DockerException, OSError) as error:
+            self._discard(client)
+            raise _unreachable(name, error, limit) from error
+        except BaseException:
+            self._discard(client)
+            raise
+        self._give_back(client)
+        return result
+
+    def _take(self) -> Any:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            version = self._version
+        arguments = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
+        client = docker.APIClient(**arguments, version=version or "auto", timeout=_CONNECT_TIMEOUT_S)
+        with self._lock:
+            self._version = client.api_version
+        return client
+
+    def _give_back(self, client: Any) -> None:
+        if client is None:
+            return
+        with self._lock:
+            if len(self._idle) < _IDLE_CLIENTS:
+                self._idle.append(client)
+                return
+        client.close()
+
+    def _discard(self, client: Any) -> None:
+        """After a broken connection: other idle clients are as stale, and the engine may come back as
+        another version.
+        """
+        with self._lock:
+            stale, self._idle, self._version = [*self._idle, client], [], ""
+        for each in stale:
+            if each is not None:
+                with suppress(Exception):
+                    each.close()
+
+    def close(self) -> None:
+        """Close idle connections; can be used again afterwards."""
+        self._discard(None)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a daemon thread of its own; cancelling leaves it running."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def body() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=body, name="docker-call", daemon=True).start()
+    return await future
+
+
+def refused(name: str, error: docker.errors.APIError) -> EngineError:
+    """Docker answered and said no."""
+    said = str(error.explanation or error).strip()
+    return EngineError(f"Docker refused to {name}: {said}", "See Docker's own log for more.")
+
+
+def _timed_out(name: str, limit: float) -> EngineTimedOut:
+    return EngineTimedOut(
+        f"Docker did not answer within {limit:g} s when asked to {name}.",
+        "Check that `docker info` answers, and the machine's load and disk; then try again.",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from, and errors that requests and urllib3 hide in arguments."""
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        found = [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
+        waiting.extend(item for item in found if isinstance(item, BaseException))
+
+
+def _unreachable(name: str, error: BaseException, limit: float) -> EngineError:
+    causes = list(_causes(error))
+    if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in causes):
+        return _timed_out(name, limit)
+    if any("Read timed out" in str(each) for each in causes):
+        return _timed_out(name, limit)
+    number = next((each.errno for each in causes if isinstance(each, OSError) and each.errno), None)
+    if number in (errno.EACCES, errno.EPERM):
+        return EngineUnavailable(
+            f"No permission to talk to Docker (asked to {name}).",
+            "Add yourself to its group (`sudo usermod -aG docker $USER`), sign in anew and try again.",
+        )
+    reason = {
+        errno.ENOENT: "its socket does not exist",
+        errno.ECONNREFUSED: "nothing listens on its socket",
+    }.get(number or 0, str(error))
+    return EngineUnavailable(
+        f"Docker cannot be reached: {reason} (asked to {name}).",
+        "Start Docker: `sudo systemctl start docker`; where no service manager runs, `sudo dockerd`.",
+    )

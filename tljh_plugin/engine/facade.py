@@ -1,0 +1,461 @@
+"""`Engine`: everything that we ask of Docker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import docker.errors
+import docker.types
+import docker.utils
+
+from ..errors import (
+    ContainerNotStarted,
+    EngineError,
+    EngineTimedOut,
+    ImageInUse,
+    ImageNotFound,
+    NotOurs,
+)
+from ..installation import INSTANCE_LABEL
+from . import containers, images, network
+from .connection import Connection, in_thread, refused
+from .values import (
+    KIND_LABEL,
+    ContainerRow,
+    ContainerSpec,
+    EngineEvent,
+    EngineInfo,
+    Finished,
+    ImageFacts,
+    ImageRow,
+    Kind,
+    Network,
+)
+
+T = TypeVar("T")
+
+IMAGE_PREFIX = "littlest-binder/"
+
+_REMOVE_TIMEOUT_S = 60.0
+
+
+class Engine:
+    """Docker for one installation: `instance` is its random id, the value of our label.
+
+    Nothing without that label is changed or removed. Every call raises `EngineUnavailable` when Docker
+    cannot be reached and `EngineTimedOut` when it does not answer within `timeout_s` seconds; a Docker that
+    comes later, or comes back, is used again without further ado. `base_url` empty means what the `docker`
+    command would use by its environment.
+    """
+
+    def __init__(self, instance: str, *, base_url: str | None = None, timeout_s: float = 60.0) -> None:
+        if not instance:
+            raise ValueError("an engine needs the id of its installation")
+        self.instance = instance
+        self._connection = Connection(base_url, timeout_s)
+        self._network_lock = asyncio.Lock()
+        self._root_dir = ""
+        self._cleanups: set[asyncio.Task[None]] = set()
+
+    def is_ours(self, labels: Mapping[str, str] | None) -> bool:
+        """Whether a container, network or volume with these labels belongs to this installation."""
+        return (labels or {}).get(INSTANCE_LABEL) == self.instance
+
+    async def close(self) -> None:
+        """Finish removals that were begun for cancelled calls, and close idle connections."""
+        if self._cleanups:
+            await asyncio.wait(set(self._cleanups))
+        self._connection.close()
+
+    # -- the engine itself ----------------------------------------------------------------------------
+
+    async def info(self) -> EngineInfo:
+        """What Docker says of itself."""
+
+        def ask(client: Any) -> EngineInfo:
+            said = client.info()
+            return EngineInfo(
+                version=said.get("ServerVersion", ""),
+                api_version=client.api_version,
+                storage_driver=said.get("Driver", ""),
+                root_dir=said.get("DockerRootDir", ""),
+                architecture=said.get("Architecture", ""),
+            )
+
+        info = await self._connection.call("tell about itself", ask)
+        self._root_dir = info.root_dir
+        return info
+
+    async def free_bytes(self) -> int:
+        """Bytes that are free for ordinary use on the file system of Docker's folder."""
+        root = self._root_dir or (await self.info()).root_dir
+        try:
+            figures = await in_thread(lambda: os.statvfs(root))
+        except OSError as error:
+            raise EngineError(
+                f"Docker's folder {root!r} cannot be looked at: {error.strerror}.",
+                "Docker must run on this machine's own kernel (not Docker Desktop, not a remote engine).",
+            ) from error
+        return figures.f_bavail * figures.f_frsize
+
+    async def events(self, types: Iterable[str] = ("image", "container")) -> AsyncIterator[EngineEvent]:
+        """What happens in Docker from now on, until the iteration is ended; raises when the connection
+        breaks.
+        """
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[EngineEvent | None] = asyncio.Queue()
+        opened: list[Any] = []
+        ended = threading.Event()
+
+        def follow(client: Any) -> None:
+            client.timeout = None  # quiet hours are no fault
+            stream = client.events(decode=True, filters={"type": list(types)})
+            opened.append(stream)
+            if ended.is_set():
+                stream.close()
+            for said in stream:
+                if ended.is_set():
+                    return
+                loop.call_soon_threadsafe(queue.put_nowait, images.event(said))
+
+        forever = threading.TIMEOUT_MAX
+        task = asyncio.ensure_future(
+            self._connection.call("report events", follow, timeout_s=forever, long=True)
+        )
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            task.result()
+        finally:
+            ended.set()
+            for stream in opened:
+                with suppress(Exception):
+                    stream.close()
+            task.cancel()
+            with suppress(BaseException):
+                await task
+
+    # -- images ---------------------------------------------------------------------------------------
+
+    async def image(self, ref: str) -> ImageFacts | None:
+        """The image of a name or id, or `None`."""
+
+        def ask(client: Any) -> ImageFacts | None:
+            try:
+                return images.facts(client.inspect_image(ref))
+            except docker.errors.NotFound:
+                return None
+
+        return await self._connection.call(f"show the image {ref}", ask)
+
+    async def images(self) -> list[ImageRow]:
+        """All images of the engine, ours or not, without inspecting each."""
+        return await self._connection.call(
+            "list the images", lambda client: [images.row(each) for each in client.images()]
+        )
+
+    async def tag(self, image_id: str, name: str) -> None:
+        """Give an image a (further) name `repository:tag`. Raises `ImageNotFound`."""
+        repository, tag = docker.utils.parse_repository_tag(name)
+
+        def ask(client: Any) -> None:
+            try:
+                client.tag(image_id, repository, tag or "latest")
+            except docker.errors.NotFound:
+                raise _no_image(image_id) from None
+
+        await self._connection.call(f"name the image {image_id} {name}", ask)
+
+    async def remove_image(self, image_id: str, names: Iterable[str] | None = None) -> None:
+        """Take `names` (default: all beginning with `littlest-binder/`) from an image, and remove it if
+        none is left.
+
+        Nothing is forced: raises `ImageInUse` before anything was changed if a container uses it, or if
+        another image is built on it; `NotOurs` if it has only other people's names; `ImageNotFound`. An
+        image that somebody else named as well loses our names and stays.
+        """
+        wanted = None if names is None else frozenset(names)
+
+        def ask(client: Any) -> None:
+            try:
+                facts = images.facts(client.inspect_image(image_id))
+            except docker.errors.NotFound:
+                raise _no_image(image_id) from None
+            ours = [
+                tag
+                for tag in facts.tags
+                if (tag.startswith(IMAGE_PREFIX) if wanted is None else tag in wanted)
+            ]
+            if facts.tags and not ours:
+                raise NotOurs(
+                    f"The image {image_id} has only names that are not ours: {', '.join(facts.tags)}.",
+                    "Remove it with `docker image rm` if you know that nobody needs it.",
+                )
+            users = [
+                containers.row(each) for each in client.containers(all=True) if each["ImageID"] == facts.id
+            ]
+            if users:
+                raise ImageInUse(
+                    f"The image {image_id} is used by {', '.join(each.name for each in users)}.",
+                    "Stop these servers first.",
+                )
+            for each in [*ours, *([] if facts.tags else [facts.id])]:
+                self._remove_image_name(client, each)
+
+        await self._connection.call(f"remove the image {image_id}", ask)
+
+    @staticmethod
+    def _remove_image_name(client: Any, name: str) -> None:
+        try:
+            # noprune: untagged parents are not ours to remove.
+            client.remove_image(name, force=False, noprune=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409:
+                raise
+            raise ImageInUse(
+                f"The image {name} is in use: {error.explanation}.", "Stop what uses it first."
+            ) from error
+
+    # -- our network ----------------------------------------------------------------------------------
+
+    async def network(self) -> Network | None:
+        """Our network, or `None`. Raises `NotOurs` if its name is taken by somebody else's."""
+        found = await self._connection.call("show our network", self._find_network)
+        return None if found is None else network.read(found)
+
+    async def ensure_network(self, subnet: str = "") -> Network:
+        """Our network: a bridge without traffic between servers and without IPv6, made if it is not there.
+
+        `subnet` empty lets Docker choose a free one. A network of ours that is made otherwise is made anew
+        if nothing is in it. Raises `NotOurs` if its name is taken.
+        """
+        async with self._network_lock:
+            found = await self._connection.call(
+                "make our network", lambda client: self._ensure_network(client, subnet)
+            )
+        return network.read(found)
+
+    async def remove_network(self) -> None:
+        """Remove our network if it is there; raises `EngineError` if servers are still in it."""
+
+        def ask(client: Any) -> None:
+            found = self._find_network(client)
+            if found is not None:
+                with suppress(docker.errors.NotFound):
+                    client.remove_network(found["Id"])
+
+        async with self._network_lock:
+            await self._connection.call("remove our network", ask)
+
+    def _find_network(self, client: Any) -> dict[str, Any] | None:
+        name = network.network_name(self.instance)
+        for each in client.networks(names=[name]):
+            if each["Name"] != name:
+                continue  # the filter matches parts of names
+            if not self.is_ours(each.get("Labels")):
+                raise NotOurs(
+                    f"There is a Docker network {name!r} without our label {INSTANCE_LABEL}.",
+                    f"Remove it if nobody needs it: `docker network rm {name}`.",
+                )
+            with suppress(docker.errors.NotFound):
+                found: dict[str, Any] = client.inspect_network(each["Id"])
+                return found
+        return None
+
+    def _ensure_network(self, client: Any, subnet: str) -> dict[str, Any]:
+        found = self._find_network(client)
+        if found is not None:
+            wrong = network.differences(found, self.instance, subnet)
+            if not wrong:
+                return found
+            if found.get("Containers"):
+                raise EngineError(
+                    f"Our network {found['Name']} is not as it should be: {'; '.join(wrong)}.",
+                    "Stop all servers and start again: it is then made anew.",
+                )
+            client.remove_network(found["Id"])
+        pools = [docker.types.IPAMPool(subnet=subnet)] if subnet else []
+        try:
+            client.create_network(
+                network.network_name(self.instance),
+                driver="bridge",
+                options=network.options(self.instance),
+                ipam=docker.types.IPAMConfig(pool_configs=pools) if pools else None,
+                check_duplicate=True,
+                labels={INSTANCE_LABEL: self.instance},
+                enable_ipv6=False,
+            )
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # another process was faster
+                raise refused(f"make our network with subnet {subnet or 'of its choice'}", error) from error
+        made = self._find_network(client)
+        if made is None:
+            raise EngineError("Our network vanished while it was made.", "Try again.")
+        return made
+
+    # -- containers -----------------------------------------------------------------------------------
+
+    async def containers(self) -> list[ContainerRow]:
+        """All containers of the engine, ours or not, running or not."""
+        return await self._connection.call(
+            "list the containers",
+            lambda client: [containers.row(each) for each in client.containers(all=True)],
+        )
+
+    async def inspect(self, container: str) -> dict[str, Any] | None:
+        """A container as Docker inspects it, or `None`."""
+
+        def ask(client: Any) -> dict[str, Any] | None:
+            try:
+                found: dict[str, Any] = client.inspect_container(container)
+            except docker.errors.NotFound:
+                return None
+            return found
+
+        return await self._connection.call(f"show the container {container}", ask)
+
+    async def start(self, spec: ContainerSpec) -> str:
+        """Start a container and return its id; on an error, also when cancelled, none is left.
+
+        Raises `ImageNotFound`, or `ContainerNotStarted` if its program cannot be run.
+        """
+        name = spec.name or containers.make_name(spec.kind)
+        task = asyncio.ensure_future(
+            self._connection.call(
+                f"start a container of {spec.image}", lambda client: self._start(client, spec, name)
+            )
+        )
+        try:
+            return await asyncio.shield(task)
+        except (asyncio.CancelledError, EngineTimedOut):
+            await self._behind(self._remove_when_done(task, name))
+            raise
+
+    def _start(self, client: Any, spec: ContainerSpec, name: str) -> str:
+        try:
+            made = client.create_container_from_config(
+                containers.configuration(client, spec, self.instance), name=name
+            )
+        except docker.errors.NotFound:
+            raise _no_image(spec.image) from None
+        identifier: str = made["Id"]
+        try:
+            client.start(identifier)
+        except BaseException as error:
+            with suppress(docker.errors.APIError):
+                client.remove_container(identifier, force=True, v=True)
+            if isinstance(error, docker.errors.APIError):
+                raise ContainerNotStarted(
+                    f"A container of the image {spec.image} did not start: {error.explanation}",
+                    "Check that the image has the program, and Docker's own log.",
+                ) from error
+            raise
+        return identifier
+
+    async def wait(self, container: str, timeout_s: float) -> int:
+        """Wait until a container has ended; its exit code. Raises `EngineTimedOut` after `timeout_s`
+        seconds.
+        """
+
+        def ask(client: Any) -> int:
+            try:
+                return int(client.wait(container, timeout=timeout_s)["StatusCode"])
+            except docker.errors.NotFound:
+                raise EngineError(f"The container {container} is gone.", "Start it again.") from None
+
+        return await self._connection.call(
+            f"wait for the container {container}", ask, timeout_s=timeout_s, long=True
+        )
+
+    async def logs(self, container: str, tail: int = 200) -> str:
+        """The last `tail` lines that a container printed; empty if it is gone."""
+
+        def ask(client: Any) -> str:
+            try:
+                said: bytes = client.logs(container, stdout=True, stderr=True, tail=tail)
+            except docker.errors.NotFound:
+                return ""
+            return said.decode(errors="replace")
+
+        return await self._connection.call(f"show the log of {container}", ask)
+
+    async def remove(self, container: str) -> None:
+        """Remove a container of ours, running or not, with its anonymous volumes; none there is no error.
+
+        Raises `NotOurs`.
+        """
+        await self._connection.call(
+            f"remove the container {container}",
+            lambda client: self._remove(client, container),
+            timeout_s=_REMOVE_TIMEOUT_S,
+        )
+
+    def _remove(self, client: Any, container: str) -> None:
+        try:
+            found = client.inspect_container(container)
+            if not self.is_ours(found["Config"].get("Labels")):
+                raise NotOurs(
+                    f"The container {container} is not ours.", f"It lacks the label {INSTANCE_LABEL}."
+                )
+            client.remove_container(found["Id"], force=True, v=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # its removal is already in progress
+                raise
+            with suppress(docker.errors.NotFound):
+                client.wait(container, condition="removed")
+
+    async def run(self, spec: ContainerSpec, timeout_s: float, *, tail: int = 200) -> Finished:
+        """Run a container to its end; it is removed in any case, also when cancelled.
+
+        Raises as `start` does, and `EngineTimedOut` after `timeout_s` seconds.
+        """
+        container = await self.start(spec)
+        try:
+            exit_code = await self.wait(container, timeout_s)
+            output = await self.logs(container, tail)
+        finally:
+            await self._behind(self.remove(container))
+        return Finished(exit_code, output)
+
+    async def remove_strays(self, kind: Kind) -> list[str]:
+        """Remove our containers of one kind, whatever their state; the names of what was removed.
+
+        For the start of a process: what an earlier one that was killed has left.
+        """
+        rows = [
+            each
+            for each in await self.containers()
+            if self.is_ours(each.labels) and each.labels.get(KIND_LABEL) == kind
+        ]
+        for each in rows:
+            await self.remove(each.id)
+        return [each.name for each in rows]
+
+    # -- what must be finished even when nobody waits -------------------------------------------------
+
+    async def _behind(self, work: Any) -> None:
+        """Await `work` to its end; a cancellation of the caller does not stop it."""
+        task = asyncio.ensure_future(work)
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
+        await asyncio.shield(task)
+
+    async def _remove_when_done(self, task: asyncio.Future[str], name: str) -> None:
+        with suppress(EngineError):
+            await task
+        with suppress(EngineError):
+            await self.remove(name)
+
+
+def _no_image(ref: str) -> ImageNotFound:
+    return ImageNotFound(f"The image {ref} is not on this machine.", "Build it again from its repository.")
