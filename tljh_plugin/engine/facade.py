@@ -210,6 +210,15 @@ class Engine:
 
         await self._connection.call(f"remove the image {image_id}", ask)
 
+    async def untag(self, name: str) -> None:
+        """Take one name from an image, which goes with its last one; no such name is no error.
+
+        Raises `ImageInUse` if it is the last one and a container uses the image.
+        """
+        await self._connection.call(
+            f"take the name {name} away", lambda client: self._remove_image_name(client, name)
+        )
+
     @staticmethod
     def _remove_image_name(client: Any, name: str) -> None:
         try:
