@@ -79,166 +79,236 @@ class BinderError(Exception):
 
 
 class SettingsError(BinderError):
+    """A setting or the state folder is not usable."""
+
     code = "invalid-setting"
     http_status = 500
 
 
 class SourceError(BinderError):
+    """The repository cannot be taken as it was asked for."""
+
     code = "source-error"
 
 
 class InvalidSpec(SourceError):
+    """The text is not a repository or a launch link that we know."""
+
     code = "invalid-spec"
 
 
 class PolicyRefused(SourceError):
+    """The administrator's policy does not allow this repository, host, protocol or image."""
+
     code = "policy-refused"
     http_status = 403
 
 
 class RepositoryUnreachable(SourceError):
+    """The git host did not answer, or not as a git host."""
+
     code = "repository-unreachable"
     http_status = 502
 
 
 class RepositoryNotFound(SourceError):
+    """The repository does not exist, or it is private."""
+
     code = "repository-not-found"
     http_status = 404
 
 
 class RefNotFound(SourceError):
+    """The repository has no such branch, tag, pull request or commit."""
+
     code = "ref-not-found"
     http_status = 404
 
 
 class AmbiguousRef(SourceError):
+    """A branch and a tag have this name and point to different commits."""
+
     code = "ref-ambiguous"
 
 
 class RepositoryTooLarge(SourceError):
+    """The commit's files or the fetch are larger than the limits allow."""
+
     code = "repository-too-large"
     http_status = 413
 
 
 class CheckoutFailed(SourceError):
+    """The commit was found, its files could not be laid out."""
+
     code = "checkout-failed"
     http_status = 502
 
 
 class BuildError(BinderError):
+    """The image could not be made."""
+
     code = "build-error"
     http_status = 422
 
 
 class BuildFailed(BuildError):
+    """A step of the build failed; finer codes (`build-…`) name the common causes."""
+
     code = "build-failed"
 
 
 class BuildCancelled(BuildError):
+    """Somebody who may cancel the build did."""
+
     code = "build-cancelled"
     http_status = 409
 
 
 class BuildTimedOut(BuildError):
+    """The build took longer, or was silent for longer, than allowed."""
+
     code = "build-timed-out"
 
 
 class DockerfileRefused(BuildError):
+    """The policy does not allow this Dockerfile, or a line of it."""
+
     code = "dockerfile-refused"
     http_status = 403
 
 
 class ReservedLabel(BuildError):
+    """The image carries a label that only we may write."""
+
     code = "label-reserved"
     http_status = 403
 
 
 class ImageNotLaunchable(BuildError):
+    """The image was built, but no notebook server answers in it."""
+
     code = "image-not-launchable"
 
 
 class QueueFull(BuildError):
+    """The person has as many builds waiting as one person may have."""
+
     code = "queue-full"
     http_status = 429
 
 
 class DiskLow(BuildError):
+    """Less disk is free than the reserve."""
+
     code = "disk-low"
     http_status = 507
 
 
 class EngineError(BinderError):
+    """Docker answered with an error."""
+
     code = "engine-error"
     http_status = 502
 
 
 class EngineUnavailable(EngineError):
+    """Docker does not run or may not be used."""
+
     code = "engine-unavailable"
     http_status = 503
 
 
 class EngineTimedOut(EngineError):
+    """Docker did not answer in time."""
+
     code = "engine-timed-out"
     http_status = 504
 
 
 class ImageNotFound(EngineError):
+    """Docker does not have the image (any more)."""
+
     code = "image-not-found"
     http_status = 404
 
 
 class ImageInUse(EngineError):
+    """A container, a build or a start in progress uses the image."""
+
     code = "image-in-use"
     http_status = 409
 
 
 class ContainerNotStarted(EngineError):
+    """Docker made the container and could not start it."""
+
     code = "container-not-started"
 
 
 class NotOurs(EngineError):
+    """The thing was not made by this installation and is left alone."""
+
     code = "not-ours"
     http_status = 403
 
 
 class ProjectError(BinderError):
+    """The person's files cannot be prepared."""
+
     code = "project-error"
 
 
 class ProjectFailed(ProjectError):
+    """Filling the project folder failed; nothing was kept of the attempt."""
+
     code = "project-failed"
     http_status = 500
 
 
 class ProjectTooLarge(ProjectError):
+    """The image would put more into a new project folder than allowed."""
+
     code = "project-too-large"
     http_status = 413
 
 
 class ProjectAtOtherCommit(ProjectError):
+    """The person's project belongs to another commit of the repository; they choose what to do."""
+
     code = "project-at-other-commit"
     http_status = 409
 
 
 class LaunchError(BinderError):
+    """The server cannot be started."""
+
     code = "launch-error"
 
 
 class InvalidOptions(LaunchError):
+    """The launch options are not valid."""
+
     code = "invalid-options"
 
 
 class ServerNotReady(LaunchError):
+    """The container started, the notebook server in it did not answer."""
+
     code = "server-not-ready"
     http_status = 500
 
 
 class IsolationBroken(LaunchError):
+    """The container did not get the isolation that was asked for, so it was stopped."""
+
     code = "isolation-broken"
     http_status = 500
 
 
 class ServerExists(LaunchError):
+    """A server of this name exists with other options."""
+
     code = "server-exists"
     http_status = 409
 
@@ -250,26 +320,36 @@ class InvalidRequest(BinderError):
 
 
 class Forbidden(BinderError):
+    """The person may not do this."""
+
     code = "forbidden"
     http_status = 403
 
 
 class NotFound(BinderError):
+    """There is no such thing, or the person may not know of it."""
+
     code = "not-found"
     http_status = 404
 
 
 class ServiceDown(BinderError):
+    """The service `binder` does not answer."""
+
     code = "service-down"
     http_status = 503
 
 
 class HubUnavailable(BinderError):
+    """JupyterHub does not answer, or refuses the service."""
+
     code = "hub-unavailable"
     http_status = 503
 
 
 class StoreError(BinderError):
+    """The store cannot be opened, read or written."""
+
     code = "store-failed"
     http_status = 500
 

@@ -1,0 +1,75 @@
+"""Write the reference pages that follow from the code: `python docs/generate.py`.
+
+`tests/unit/test_docs.py` fails when a page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from tljh_plugin import errors
+from tljh_plugin.settings import Settings
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def shown(value: Any) -> str:
+    """A default as it stands in YAML."""
+    if value is None or value in ("", ()):
+        return "(none)"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(map(str, value)) + "]`"
+    return f"`{value}`"
+
+
+def settings_page() -> str:
+    """`reference/settings.md`: every key with its default and meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "All settings are keys of the section `binder`: in TLJH's `config.yaml`, or on a desktop in",
+        "`config.yaml` in the state folder (`~/.local/share/littlest-binder/config.yaml`). Unknown keys are",
+        "errors.",
+        "",
+    ]
+    for name, section in Settings.model_fields.items():
+        if section.exclude:
+            continue
+        model = section.annotation
+        assert model is not None
+        lines += [f"## `{name}`", "", inspect.getdoc(model) or "", ""]
+        lines += ["| key | default | meaning |", "| --- | --- | --- |"]
+        for key, field in model.model_fields.items():  # type: ignore[attr-defined]
+            lines.append(f"| `binder.{name}.{key}` | {shown(field.default)} | {field.description} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def errors_page() -> str:
+    """`reference/errors.md`: every stable code with its HTTP status and meaning."""
+    lines = [
+        "# Error codes",
+        "",
+        "Every error carries a stable code, a message that shows the value in question, and a next step. In",
+        'the API it is `{"code", "message", "next"}` with the HTTP status below; on a page and in a terminal it',
+        "is a sentence and what to do.",
+        "",
+        "| code | HTTP | what it means |",
+        "| --- | --- | --- |",
+    ]
+    for code, kind in sorted(errors._by_code().items()):
+        meaning = (kind.__doc__ or "").strip().split("\n")[0]
+        lines.append(f"| `{code}` | {kind.http_status} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(exist_ok=True)
+    for page, write in PAGES.items():
+        (REFERENCE / page).write_text(write(), encoding="utf-8")

@@ -1,0 +1,120 @@
+"""A desktop installation of its own for tests: `littlest-binder up` in a temporary state folder.
+
+Everything it needs that is not the project (Docker, the Debian root filesystem, the proxy) is there because
+`tests/run` has made sure of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+LINK = re.compile(r"http://\S+/hub/sign-in\?\S+")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Desktop:
+    """Binder at home below `home`, on a free port. `settings` is the `binder:` section of its file."""
+
+    def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
+        self.home = home
+        self.state = home / "littlest-binder"
+        self.port = free_port()
+        self.state.mkdir(parents=True, exist_ok=True)
+        section = {**(settings or {}), "desktop": {"port": self.port}}
+        with (self.state / "config.yaml").open("w") as file:
+            YAML(typ="safe").dump({"binder": section}, file)
+        self.environment = {**os.environ, "XDG_DATA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+        self.environment.pop("DISPLAY", None)
+        self.process: subprocess.Popen[str] | None = None
+        self.output: list[str] = []
+        self._changed = threading.Condition()
+
+    @property
+    def hub_url(self) -> str:
+        return f"http://binder.localhost:{self.port}"
+
+    @property
+    def text(self) -> str:
+        return "".join(self.output)
+
+    def up(self, timeout_s: float = 300) -> str:
+        """Start it and return the sign-in link that it prints."""
+        self.output.clear()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tljh_plugin.cli", "up", "--no-browser"],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        with self._changed:
+            ok = self._changed.wait_for(
+                lambda: LINK.search(self.text) or (self.process and self.process.poll() is not None),
+                timeout_s,
+            )
+        found = LINK.search(self.text)
+        assert ok, f"nothing within {timeout_s} s:\n{self.text}"
+        assert found, f"no sign-in link in:\n{self.text}"
+        return found[0]
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            with self._changed:
+                self.output.append(line)
+                self._changed.notify_all()
+        process.wait()
+        with self._changed:
+            self._changed.notify_all()
+
+    def command(
+        self, *arguments: str, timeout_s: float = 300, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `littlest-binder …` for this installation."""
+        return subprocess.run(
+            [sys.executable, "-m", "tljh_plugin.cli", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            **options,
+        )
+
+    def link(self) -> str:
+        """A new sign-in link."""
+        done = self.command("link", timeout_s=30)
+        found = LINK.search(done.stdout)
+        assert found, done.stdout + done.stderr
+        return found[0]
+
+    def stop(self, by: signal.Signals = signal.SIGINT, timeout_s: float = 90) -> int:
+        """Ctrl-C; returns the exit code of `up`."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(by)
+        try:
+            return self.process.wait(timeout_s)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
