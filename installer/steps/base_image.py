@@ -1,0 +1,143 @@
+"""The Debian root filesystem below our base image: `littlest-binder/debian:<release>`.
+
+Always made by debootstrap, never pulled: the distribution's mirror is reachable where no registry is, its
+packages are checked against the archive's keys, there are no rate limits, and every machine gets the same
+filesystem as the one that was tested. It takes about half a minute, once. An image of that name which is
+already there is used as it is: so a machine can be given another one by hand.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .buildx import KEYRING, work_folder
+from .command import end, end_with_parent, run
+from .console import Step, StepFailed
+from .packages import ensure_programs
+from .site import Site
+
+_SCRIPTS = Path("/usr/share/debootstrap/scripts")
+_CHANGES = (
+    "LABEL org.opencontainers.image.title=debian",
+    "LABEL org.opencontainers.image.vendor=littlest-binder",
+    'CMD ["/bin/bash"]',
+)
+
+
+def image_name(release: str) -> str:
+    return f"littlest-binder/debian:{release}"
+
+
+def present(site: Site) -> bool:
+    shown = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{.Id}}", image_name(site.release)],
+        capture_output=True,
+        check=False,
+        env=site.root_env,
+    )
+    return shown.returncode == 0
+
+
+def ensure(site: Site, step: Step) -> str:
+    """The image is in Docker. Raises `StepFailed`."""
+    name = image_name(site.release)
+    if present(site):
+        return f"{name}, already there"
+    ensure_programs(
+        site, step, {"debootstrap": "debootstrap", "gpgv": "gpgv", str(KEYRING): "debian-archive-keyring"}
+    )
+    with work_folder("debian-") as folder:
+        root = folder / "root"
+        bootstrap(site, step, root)
+        tidy(site, root)
+        step.say(f"importing {name}")
+        import_image(site, step, root, name)
+    return f"{name}, made from {site.mirror}"
+
+
+def bootstrap(site: Site, step: Step, root: Path) -> None:
+    """debootstrap in mount and process namespaces of its own: a killed run leaves no mount and no process."""
+    script = _SCRIPTS / site.release
+    run(
+        step,
+        [
+            "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+            "debootstrap", "--variant=minbase", f"--keyring={KEYRING}", "--force-check-gpg",
+            site.release, str(root), site.mirror, str(script if script.exists() else _SCRIPTS / "sid"),
+        ],
+        env=site.root_env,
+        next_step=f"Check that the mirror {site.mirror} can be reached (another: `--mirror URL`), then "
+        "run the command again.",
+        show=lambda line: line.removeprefix("I: "),
+        bound_to_us=True,
+    )  # fmt: skip
+
+
+def tidy(site: Site, root: Path) -> None:
+    """Package sources with the security updates, and nothing that only filled the cache."""
+    (root / "etc/apt/sources.list").write_text(sources(site.release, site.mirror, security_mirror(site)))
+    for pattern in (
+        "var/cache/apt/archives/*.deb",
+        "var/lib/apt/lists/*_*",
+        "var/log/*.log",
+        "var/cache/apt/*.bin",
+    ):
+        for path in root.glob(pattern):
+            path.unlink()
+    # What a minimal container does not need and a build would carry along: dpkg's answers for services.
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    (root / "etc/apt/apt.conf.d/docker-clean").write_text(
+        'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb || true"; };\nAcquire::Languages "none";\n'
+    )
+
+
+def sources(release: str, mirror: str, security: str) -> str:
+    lines = [f"deb {mirror} {release} main", f"deb {mirror} {release}-updates main"]
+    if security:
+        lines.append(f"deb {security} {release}-security main")
+    return "\n".join(lines) + "\n"
+
+
+def security_mirror(site: Site) -> str:
+    """The mirror's neighbour with the security updates, by the usual naming; empty if there is none."""
+    url = f"{site.mirror.rstrip('/')}-security"
+    index = f"{url}/dists/{site.release}-security/InRelease"
+    if not index.startswith(("http://", "https://")):
+        return ""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(index, method="HEAD"), timeout=20):
+            return url
+    except (urllib.error.URLError, OSError):
+        return ""
+
+
+def import_image(site: Site, step: Step, root: Path, name: str) -> None:
+    changes = [part for change in _CHANGES for part in ("--change", change)]
+    tar = subprocess.Popen(
+        ["tar", "--create", "--numeric-owner", "--sort=name", "--directory", str(root), "."],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=site.root_env,
+        start_new_session=True,
+        preexec_fn=end_with_parent(),
+    )
+    try:
+        run(
+            step,
+            ["docker", "import", *changes, "-", name],
+            stdin=tar.stdout,
+            env=site.root_env,
+            next_step="See whether Docker's disk is full (`df`), then run the command again.",
+        )
+        if tar.stdout is not None:
+            tar.stdout.close()
+        if tar.wait(timeout=60) != 0:
+            raise StepFailed(f"tar could not read {root}.", next_step="Run the command again.")
+    except BaseException:
+        end(tar)
+        raise

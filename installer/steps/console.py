@@ -1,0 +1,152 @@
+"""What the installer shows and writes down: numbered steps, a live line on a terminal, one log."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO, TextIO
+
+# On a terminal the live line is drawn anew this often, in seconds; elsewhere a line is added this often.
+_REDRAW_S = 0.2
+_PLAIN_S = 15.0
+_NAME_WIDTH = 26
+
+
+class StepFailed(Exception):
+    """A step that could not be done.
+
+    `what` says what happened, `tried` the command, `tail` its last lines, `next_step` what to do.
+    """
+
+    def __init__(self, what: str, *, next_step: str, tried: str = "", tail: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.what = what
+        self.next_step = next_step
+        self.tried = tried
+        self.tail = tuple(tail)
+
+
+class Step:
+    """One step on its way: takes what is going on, and at the end one sentence of what it came to."""
+
+    def __init__(self, console: Console, name: str, number: str) -> None:
+        self._console = console
+        self.name = name
+        self.number = number
+        self.started = time.monotonic()
+        self._activity = ""
+        self._drawn = 0.0
+        self._plain = self.started
+        self.draw()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def say(self, activity: str) -> None:
+        """Show what is going on now; the latest line of a command, say."""
+        text = activity.strip()
+        if text:
+            self._activity = text
+        self.tick()
+
+    def log(self, text: str) -> None:
+        """Write to the log only (and to the screen with `--verbose`)."""
+        self._console.log(text)
+
+    def note(self, text: str) -> None:
+        """Add a line that stays, below the step."""
+        self._console.say(" " * 8 + text)
+
+    def tick(self) -> None:
+        """Let the time go on; call this while waiting."""
+        now = time.monotonic()
+        if self._console.live:
+            if now - self._drawn >= _REDRAW_S:
+                self.draw()
+        elif now - self._plain >= _PLAIN_S:
+            self._plain = now
+            self._console.say(f"{self.number} {self.name}: {self._activity:.80} ({self.seconds:.0f} s)")
+
+    def draw(self) -> None:
+        self._drawn = time.monotonic()
+        self._console.draw(
+            f"{self.number} {self.name:<{_NAME_WIDTH}} {self.seconds:5.0f} s  {self._activity}"
+        )
+
+    def finished(self, mark: str, text: str) -> None:
+        self._console.say(f"{self.number} {self.name:<{_NAME_WIDTH}} {self.seconds:5.1f} s  {mark}{text}")
+
+
+class Console:
+    """The screen and the log of one run."""
+
+    def __init__(self, *, total: int, stream: TextIO | None = None, verbose: bool = False) -> None:
+        self._stream = stream or sys.stdout
+        self._log: IO[str] | None = None
+        self._early: list[str] = []
+        self._total = total
+        self._count = 0
+        self._verbose = verbose
+        self._drawn = False
+        self.live = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not verbose
+
+    def write_log_to(self, log: IO[str]) -> None:
+        """Keep everything in `log` from now on, what was said before included."""
+        self._log = log
+        log.writelines(self._early)
+        log.flush()
+        self._early = []
+
+    @property
+    def log_name(self) -> str:
+        return self._log.name if self._log is not None else ""
+
+    def log(self, text: str) -> None:
+        line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n"
+        if self._log is None:
+            self._early.append(line)
+        else:
+            self._log.write(line)
+            self._log.flush()
+        if self._verbose:
+            self._print("    | " + text.rstrip())
+
+    def say(self, text: str) -> None:
+        """Print a line that stays; it is in the log, too."""
+        self._print(text)
+        verbose, self._verbose = self._verbose, False
+        self.log(text)
+        self._verbose = verbose
+
+    def draw(self, text: str) -> None:
+        """Replace the live line; nothing where there is no terminal."""
+        if not self.live:
+            return
+        width = shutil.get_terminal_size().columns - 1
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        self._stream.write("\r" + printable[:width] + "\x1b[K")
+        self._stream.flush()
+        self._drawn = True
+
+    def clear(self) -> None:
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._drawn = False
+
+    def _print(self, text: str) -> None:
+        self.clear()
+        encoding = self._stream.encoding or "ascii"
+        self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        self._stream.flush()
+
+    def start(self, name: str) -> Step:
+        self._count += 1
+        width = len(str(self._total))
+        number = f"[{self._count:>{width}}/{self._total}]"
+        self.log(f"{number} {name}: started")
+        return Step(self, name, number)

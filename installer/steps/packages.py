@@ -1,0 +1,168 @@
+"""The distribution's packages: what is missing is installed, nothing is removed or replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .command import run, which
+from .console import Step
+from .site import DEFAULT_MIRROR, Site, record
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+_POLICY_MARK = "# Written by the installer of The Littlest Binder, process "
+_APT = (
+    "apt-get", "-q", "-y",
+    # Another apt (unattended-upgrades after the boot) holds the lock for minutes.
+    "-o", "DPkg::Lock::Timeout=600",
+    "-o", "Acquire::Retries=3",
+    "-o", "APT::Color=0",
+    "-o", "Dpkg::Use-Pty=0",
+)  # fmt: skip
+_AGAIN = "Correct what the last lines say and run the command again."
+_updated = False
+
+
+def installed(names: Sequence[str]) -> set[str]:
+    """Those of `names` that dpkg has completely installed."""
+    shown = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {line.split()[0] for line in shown.stdout.splitlines() if line.endswith(" installed")}
+
+
+def candidate(site: Site, name: str) -> str:
+    """The version of package `name` that apt would install; empty if it knows none."""
+    shown = subprocess.run(
+        ["apt-cache", "policy", name], capture_output=True, text=True, check=False, env=site.root_env
+    )
+    found = re.search(r"^ *Candidate: (\S+)", shown.stdout, re.MULTILINE)
+    return "" if found is None or found[1] == "(none)" else found[1]
+
+
+def update(site: Site, step: Step) -> None:
+    """Read the package lists, once in a run.
+
+    A third party's source that does not answer makes apt exit with an error: that is no reason to stop, and
+    whether the packages that we need can be had shows when they are installed.
+    """
+    global _updated
+    if _updated:
+        return
+    repair(site, step)
+    step.say("reading the package lists")
+    run(step, [*_APT, "update"], env=site.root_env, next_step=_AGAIN, accept=range(256))
+    _updated = True
+
+
+def repair(site: Site, step: Step) -> None:
+    """Finish what a killed dpkg left half done, and take away what a killed run of ours left."""
+    _remove_own_policy()
+    audit = subprocess.run(["dpkg", "--audit"], capture_output=True, text=True, check=False)
+    if audit.stdout.strip() or any(Path("/var/lib/dpkg/updates").glob("[0-9]*")):
+        step.say("finishing an interrupted installation of packages")
+        with services_kept_still(site):
+            run(step, ["dpkg", "--configure", "-a"], env=site.root_env, next_step=_AGAIN, accept=range(256))
+            run(step, [*_APT, "--no-remove", "--fix-broken", "install"], env=site.root_env, next_step=_AGAIN)
+
+
+def ensure_packages(site: Site, step: Step, names: Sequence[str], *, next_step: str = _AGAIN) -> list[str]:
+    """Install those of `names` that are missing; returns them.
+
+    `--no-remove` makes apt stop where it would have to remove a package of the machine.
+    """
+    missing = [name for name in names if name not in installed(names)]
+    if not missing:
+        return []
+    update(site, step)
+    step.say(f"installing {', '.join(missing)}")
+    with services_kept_still(site):
+        run(
+            step,
+            [*_APT, "--no-install-recommends", "--no-remove", "install", *missing],
+            env=site.root_env,
+            next_step=next_step,
+            show=_progress,
+        )
+    for name in missing:
+        record("package", name)
+    return missing
+
+
+def ensure_programs(site: Site, step: Step, programs: dict[str, str]) -> list[str]:
+    """Install the packages of those programs or files that are not there: `{program or path: package}`."""
+    missing = [
+        package
+        for thing, package in programs.items()
+        if not (Path(thing).exists() if thing.startswith("/") else which(thing))
+    ]
+    return ensure_packages(site, step, list(dict.fromkeys(missing)))
+
+
+def _progress(line: str) -> str:
+    """apt's lines, shortened to what a person wants to see; empty keeps the line before."""
+    if match := re.match(r"(Unpacking|Setting up|Get:\d+ \S+ \S+ \S+) ?(\S+)?", line):
+        words = line.split()
+        return f"fetching {words[4]}" if line.startswith("Get:") and len(words) > 4 else match[0]
+    return ""
+
+
+@contextlib.contextmanager
+def services_kept_still(site: Site) -> Iterator[None]:
+    """Where no service manager runs, keep packages from starting services by themselves.
+
+    Their scripts would start an engine that nobody stops, or fail. The machine's own policy, if it has one,
+    stays as it is; ours is taken away at the end, and by the next run if this one is killed.
+    """
+    if site.service_manager or POLICY.exists():
+        yield
+        return
+    POLICY.write_text(f"#!/bin/sh\n{_POLICY_MARK}{os.getpid()}.\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+
+
+def _remove_own_policy() -> None:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        found = re.search(re.escape(_POLICY_MARK) + r"(\d+)\.", POLICY.read_text())
+        if found and not Path(f"/proc/{found[1]}").exists():
+            POLICY.unlink()
+
+
+def machine_mirror() -> str:
+    """The Debian mirror that this machine's own apt uses, or the general one.
+
+    A machine whose institution has a mirror of its own often reaches no other.
+    """
+    shown = subprocess.run(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)",
+            "Created-By: Packages",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return choose_mirror(shown.stdout)
+
+
+def choose_mirror(targets: str) -> str:
+    """The first plain mirror of Debian's main archive among lines of `origin label component uri`."""
+    for line in targets.splitlines():
+        words = line.split()
+        if len(words) == 4 and words[:3] == ["Debian", "Debian", "main"] and words[3].startswith("http://"):
+            return words[3].rstrip("/")
+    return DEFAULT_MIRROR

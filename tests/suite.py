@@ -1,0 +1,250 @@
+"""The whole test suite by one command: `tests/run [--soak] [arguments of pytest]`.
+
+Installs what is missing with the installer's own steps (Docker, buildx, the proxy, the Debian base image)
+plus Debian's Chromium, makes an environment in `tests/.state`, starts Docker if none answers and stops it
+again, then runs ruff, mypy and pytest. Afterwards Docker's containers, networks and volumes and the processes
+must be as before. Exit code: of the first check that failed. The standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "installer"))
+sys.dont_write_bytecode = True
+
+from steps import base_image, buildx, engine, packages, project, proxy  # noqa: E402
+from steps.console import Console, Step, StepFailed  # noqa: E402
+from steps.person import Person  # noqa: E402
+from steps.site import Site, has_service_manager  # noqa: E402
+
+STATE = ROOT / "tests" / ".state"
+VENV = STATE / "venv"
+_DEBIAN = {
+    "git": "git",
+    "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+    "chromium": "chromium",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf": "fonts-dejavu-core",
+    "unshare": "util-linux",
+    "ip": "iproute2",
+    "ps": "procps",
+}
+_PR_SET_CHILD_SUBREAPER = 36
+# A process that was told to end may take this long until it is gone, in seconds.
+_GRACE_S = 10.0
+# Set this where others use the same Docker meanwhile: a difference is then shown, and is no failure.
+SHARED = "LITTLEST_BINDER_SHARED_DOCKER"
+
+
+def install(site: Site, docker: engine.Engine, console: Console) -> None:
+    """Everything that the tests need; each step looks before it acts."""
+    for name, ensure in (
+        ("Debian packages", lambda step: _debian(site, step)),
+        ("Docker engine", docker.ensure),
+        ("Docker client", lambda step: engine.ensure_client(site, step)),
+        ("Docker buildx", lambda step: buildx.ensure(site, step)),
+        ("Python environment", lambda step: _environment(site, step)),
+        ("Proxy", lambda step: proxy.ensure(site, step)),
+        ("Debian base image", lambda step: base_image.ensure(site, step)),
+    ):
+        step = console.start(name)
+        try:
+            step.finished("", ensure(step))
+        except StepFailed as error:
+            step.finished("FAILED: ", error.what)
+            print("\n".join(["", f"Tried: {error.tried}", *error.tail, "", error.next_step]), file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+def _debian(site: Site, step: Step) -> str:
+    added = packages.ensure_programs(site, step, _DEBIAN)
+    # A library that Playwright's own Node.js needs; no program shows that it is there.
+    added += packages.ensure_packages(site, step, ["libatomic1"])
+    return f"installed {', '.join(added)}" if added else "as they were"
+
+
+def _environment(site: Site, step: Step) -> str:
+    wanted = {
+        "project": project.digest(ROOT, [ROOT / "pyproject.toml", ROOT / "tljh_plugin" / "__init__.py"]),
+        "python": project.python_version(project.base_python()),
+    }
+    found = project.read_stamp(VENV)
+    if found == wanted:
+        return "as it was"
+    project.ensure_venv_package(site, step)
+    project.remake_venv(site, step, keep=found.get("python") == wanted["python"])
+    project.pip_install(site, step, ["--editable", f"{ROOT}[test]"])
+    project.write_stamp(VENV, wanted)
+    return "installed"
+
+
+def checks(arguments: list[str], env: dict[str, str]) -> int:
+    """ruff, mypy and pytest, all of them, pytest last; the first exit code that is not 0."""
+    worst = 0
+    for title, command in (
+        ("ruff check", ["ruff", "check", "--quiet", "."]),
+        ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
+        ("mypy", ["mypy", "--no-error-summary"]),
+        ("mypy installer", ["mypy", "--no-error-summary", "installer", "tests/suite.py"]),
+        ("pytest", ["pytest", *arguments]),
+    ):
+        print(f"== {title}", flush=True)
+        begun = time.monotonic()
+        code = run_to_the_end([str(VENV / "bin" / command[0]), *command[1:]], env)
+        if title != "pytest":
+            print(f"   {'failed' if code else 'passed'} in {time.monotonic() - begun:.1f} s", flush=True)
+        worst = worst or code
+    return worst
+
+
+def docker_things() -> dict[str, str]:
+    """Containers, networks and volumes that Docker has now: name by kind and id."""
+    found = {}
+    for kind, command in (
+        ("container", ["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} ({{.Image}})"]),
+        ("network", ["network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}"]),
+        ("volume", ["volume", "ls", "--format", "{{.Name}}"]),
+    ):
+        shown = subprocess.run(["docker", *command], capture_output=True, text=True, check=True)
+        for line in shown.stdout.splitlines():
+            found[f"{kind} {line.split()[0]}"] = f"{kind} {line}"
+    return found
+
+
+def difference(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """One line a thing that appeared or went."""
+    return [f"left behind: {after[key]}" for key in sorted(after.keys() - before.keys())] + [
+        f"gone: {before[key]}" for key in sorted(before.keys() - after.keys())
+    ]
+
+
+def collect_orphans() -> None:
+    """Become the parent of every process below us whose own parent ends, so that none gets out of sight."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def run_to_the_end(command: list[str], env: dict[str, str]) -> int:
+    """Run `command`, passing a request to end on to it; meanwhile bury the orphans that fell to us.
+
+    Nobody else would: a test that waits until a killed process is gone would see it for ever.
+    """
+    process = subprocess.Popen(command, cwd=ROOT, env=env)
+    # Ctrl-C in a terminal reaches pytest by itself; pytest then ends its tests in order.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda signum, frame: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda signum, frame: process.terminate()),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda signum, frame: process.terminate()),
+    }
+    try:
+        while True:
+            ended, status = os.waitpid(-1, 0)
+            if ended == process.pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                return process.returncode
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def left_processes(known: set[int]) -> list[str]:
+    """Processes that the tests started and that still run after some seconds; those of `known` are ours."""
+    deadline = time.monotonic() + _GRACE_S
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0] != 0:
+                pass
+        left = [number for number in _children(os.getpid()) if number not in known]
+        if not left or time.monotonic() > deadline:
+            return [f"left behind: process {number} {_command_line(number)}" for number in left]
+        time.sleep(0.1)
+
+
+def _command_line(number: int) -> str:
+    with contextlib.suppress(OSError):
+        return (
+            Path(f"/proc/{number}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode("utf-8", "replace")
+            .strip()
+        )
+    return ""
+
+
+def _children(parent: int) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == parent:
+                    yield int(entry.name)
+
+
+@contextlib.contextmanager
+def only_run_here() -> Iterator[None]:
+    """One suite at a time in one checkout: they would install into the same folder."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"Another tests/run is running in {ROOT}: wait until it has ended.") from None
+        yield
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="tests/run",
+        description="Set up what is missing, then run ruff, mypy and pytest. Other arguments go to pytest: "
+        "`tests/run tests/unit -k spec`.",
+    )
+    parser.add_argument("--soak", action="store_true", help="run the long tests, too")
+    parser.add_argument("--setup-only", action="store_true", help="set up what is missing and stop")
+    given, for_pytest = parser.parse_known_args(arguments)
+    if os.geteuid() != 0:
+        raise SystemExit(
+            f"Docker and Debian packages need root rights: sudo {ROOT}/tests/run {' '.join(arguments)}"
+        )
+    root = Person("root", 0, 0, Path(os.environ.get("HOME", "/root")))
+    site = Site(
+        root, STATE, VENV, ROOT, dict(os.environ),
+        mirror=packages.machine_mirror(), service_manager=has_service_manager(),
+    )  # fmt: skip
+    env = site.person_env
+    env |= {key: os.environ[key] for key in ("CI", "GITHUB_ACTIONS") if key in os.environ}
+    if given.soak:
+        env["LITTLEST_BINDER_SOAK"] = "1"
+    with only_run_here():
+        collect_orphans()
+        console = Console(total=7)
+        docker = engine.Engine(site)
+        with (STATE / "install.log").open("w") as log:
+            console.write_log_to(log)
+            try:
+                install(site, docker, console)
+                if given.setup_only:
+                    return 0
+                before = docker_things()
+                code = checks(for_pytest, env)
+                left = difference(before, docker_things()) + left_processes(docker.processes)
+            finally:
+                stop = Step(console, "Stopping Docker", "")
+                docker.stop(stop)
+    if left:
+        print("\n".join(["== Not as before:", *left]), file=sys.stderr)
+    return code or int(bool(left) and not os.environ.get(SHARED))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
