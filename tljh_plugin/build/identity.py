@@ -62,7 +62,7 @@ class ImageIdentity:
 
     @property
     def key(self) -> str:
-        """64 hexadecimal digits over an unambiguous encoding: the texts of a JSON list cannot run together."""
+        """64 hexadecimal digits over an unambiguous encoding: texts in a JSON list cannot run together."""
         encoded = json.dumps([getattr(self, field.name) for field in fields(self)], ensure_ascii=True)
         return hashlib.sha256(encoded.encode("ascii")).hexdigest()
 
