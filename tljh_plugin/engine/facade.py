@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -57,6 +57,7 @@ class Engine:
         if not instance:
             raise ValueError("an engine needs the id of its installation")
         self.instance = instance
+        self.timeout_s = timeout_s
         self._connection = Connection(base_url, timeout_s)
         self._network_lock = asyncio.Lock()
         self._root_dir = ""
@@ -399,12 +400,14 @@ class Engine:
     async def remove(self, container: str) -> None:
         """Remove a container of ours, running or not, with its anonymous volumes; none there is no error.
 
-        Raises `NotOurs`.
+        What was begun is finished, also when the caller is cancelled. Raises `NotOurs`.
         """
-        await self._connection.call(
-            f"remove the container {container}",
-            lambda client: self._remove(client, container),
-            timeout_s=_REMOVE_TIMEOUT_S,
+        await self._behind(
+            self._connection.call(
+                f"remove the container {container}",
+                lambda client: self._remove(client, container),
+                timeout_s=_REMOVE_TIMEOUT_S,
+            )
         )
 
     def _remove(self, client: Any, container: str) -> None:
@@ -433,7 +436,7 @@ class Engine:
             exit_code = await self.wait(container, timeout_s)
             output = await self.logs(container, tail)
         finally:
-            await self._behind(self.remove(container))
+            await self.remove(container)
         return Finished(exit_code, output)
 
     async def remove_strays(self, kind: Kind) -> list[str]:
@@ -446,13 +449,12 @@ class Engine:
             for each in await self.containers()
             if self.is_ours(each.labels) and each.labels.get(KIND_LABEL) == kind
         ]
-        for each in rows:
-            await self.remove(each.id)
+        await asyncio.gather(*(self.remove(each.id) for each in rows))
         return [each.name for each in rows]
 
     # -- what must be finished even when nobody waits -------------------------------------------------
 
-    async def _behind(self, work: Any) -> None:
+    async def _behind(self, work: Coroutine[Any, Any, None]) -> None:
         """Await `work` to its end; a cancellation of the caller does not stop it."""
         task = asyncio.ensure_future(work)
         self._cleanups.add(task)
