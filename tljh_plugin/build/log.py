@@ -38,16 +38,18 @@ def clean(text: str) -> str:
 
 class BuildLog:
     """`path` need not exist. To write: `await open()`, `append` (never waits), `await drain()` now and then,
-    `await close()`. To read: `follow`, with or without a writer in this object."""
+    `await close()`. To read: `follow`, with or without a writer in this object. With `live` readers wait
+    for a writer that is still to come."""
 
-    def __init__(self, path: Path, *, limit_bytes: int = 0) -> None:
+    def __init__(self, path: Path, *, limit_bytes: int = 0, live: bool = False) -> None:
         self.path = path
-        self.final = False  # the final line was written, or seen by a reader
+        self.complete = False  # a reader has seen the final line
+        self._final = False  # the final line was handed in
         self._limit = limit_bytes
         self._last = 0
         self._size = 0
         self._truncated = False
-        self._writing = False
+        self._writing = live
         self._descriptor: int | None = None
         self._pending: list[bytes] = []
         self._flusher: asyncio.Task[OSError | None] | None = None
@@ -62,7 +64,7 @@ class BuildLog:
 
     async def open(self) -> None:
         """Open for writing, readable by the owner alone; what a crash has torn is cut off."""
-        self._descriptor, self._last, self._size, self.final = await asyncio.to_thread(_reopen, self.path)
+        self._descriptor, self._last, self._size, self._final = await asyncio.to_thread(_reopen, self.path)
         self._writing = True
 
     def append(
@@ -75,11 +77,11 @@ class BuildLog:
         image_id: str = "",
     ) -> None:
         """Add a line; above the size limit only those that say more than a text, after the final one none."""
-        if self.final or not self._writing:
+        if self._final or self._descriptor is None:
             return
         text = clean(text)
-        self.final = phase in FINAL_PHASES
-        only_text = not self.final and progress is None
+        self._final = phase in FINAL_PHASES
+        only_text = not self._final and progress is None
         if only_text and self._truncated:
             return
         line = self._encode(phase, text, progress, error, image_id)
@@ -178,7 +180,7 @@ class BuildLog:
                 if number > after:
                     yield line
                 if line.phase in FINAL_PHASES:
-                    self.final = True
+                    self.complete = True
                     return
             if raw:
                 continue

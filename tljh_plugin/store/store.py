@@ -53,15 +53,13 @@ class Store:
 
     # -- builds ---------------------------------------------------------------------------------------
 
-    async def enqueue(
-        self, wish: BuildRow, *, per_person: int, absent_images: Collection[str] = ()
-    ) -> Enqueued:
+    async def enqueue(self, wish: BuildRow, *, per_person: int, considered: Collection[str] = ()) -> Enqueued:
         """Join an equal build that is queued or running, else add `wish` as a new row, in one transaction.
 
-        `absent_images` are recorded images of this identity that the caller found missing in Docker: if
-        there is another one, it was recorded since, and the answer is `look_again`.
+        `considered` are the recorded images of this identity that the caller found to be no hit: if there is
+        another one, it was recorded since, and the answer is `look_again`.
         """
-        return await self._connection.write(lambda db: _enqueue(db, wish, per_person, absent_images))
+        return await self._connection.write(lambda db: _enqueue(db, wish, per_person, considered))
 
     async def build(self, build_id: str) -> BuildRow | None:
         return await self._one(BuildRow, "builds", "id = ?", [build_id])
@@ -133,11 +131,7 @@ class Store:
         self, build_id: str, state: Literal["failed", "cancelled"], error: ErrorView
     ) -> bool:
         """False if it had ended already."""
-        return await self._change(
-            "UPDATE builds SET state = ?, phase = ?, error_code = ?, error_message = ?, error_next = ?,"
-            " finished = ? WHERE id = ? AND state IN ('queued', 'running')",
-            [state, state, error.code, error.message, error.next, utc_now(), build_id],
-        )
+        return await self._connection.write(lambda db: _finish_unbuilt(db, build_id, state, error))
 
     async def requeue_build(self, build_id: str, *, count_attempt: bool = True) -> bool:
         """From running back to queued; without `count_attempt` the interrupted start does not count."""
@@ -159,9 +153,10 @@ class Store:
         """Who asked for the build and has not withdrawn, in the order of asking."""
         return await self._connection.read(lambda db: _requesters(db, build_id))
 
-    async def withdraw(self, build_id: str, person: str) -> list[str]:
-        """Take `person` out of a build's requesters; who stays. The build passes to the first of them."""
-        return await self._connection.write(lambda db: _withdraw(db, build_id, person))
+    async def withdraw(self, build_id: str, person: str, if_last: ErrorView) -> list[str]:
+        """Take `person` out of a build's requesters; who stays. The build passes to the first of them; if
+        nobody stays it is cancelled with `if_last`, in the same transaction."""
+        return await self._connection.write(lambda db: _withdraw(db, build_id, person, if_last))
 
     # -- images ---------------------------------------------------------------------------------------
 
@@ -171,6 +166,12 @@ class Store:
     async def images(self) -> list[ImageRow]:
         """Newest first."""
         return await self._many(ImageRow, "images", "1", [], order="created DESC, image_id")
+
+    async def images_of(self, identity: str) -> list[ImageRow]:
+        """Newest first."""
+        return await self._many(
+            ImageRow, "images", "identity = ?", [identity], order="created DESC, image_id"
+        )
 
     async def update_image(
         self,
@@ -330,7 +331,7 @@ def _insert(db: Database, table: str, values: dict[str, Any]) -> None:
         ) from error
 
 
-def _enqueue(db: Database, wish: BuildRow, per_person: int, absent: Collection[str]) -> Enqueued:
+def _enqueue(db: Database, wish: BuildRow, per_person: int, considered: Collection[str]) -> Enqueued:
     active = list(
         db["builds"].rows_where(
             "identity = ? AND state IN ('queued', 'running') AND visibility = ?"
@@ -342,7 +343,7 @@ def _enqueue(db: Database, wish: BuildRow, per_person: int, absent: Collection[s
         _add_requester(db, active[0]["id"], wish.requested_by)
         return Enqueued(_row(BuildRow, active[0]), joined=True)
     recorded = {row["image_id"] for row in db["images"].rows_where("identity = ?", [wish.identity])}
-    if not wish.rebuild and not recorded <= set(absent):
+    if not wish.rebuild and not recorded <= set(considered):
         return Enqueued(look_again=True)
     [(count,)] = db.execute(
         "SELECT COUNT(*) FROM builds WHERE requested_by = ? AND state IN ('queued', 'running')",
@@ -365,7 +366,7 @@ def _requesters(db: Database, build_id: str) -> list[str]:
     ]
 
 
-def _withdraw(db: Database, build_id: str, person: str) -> list[str]:
+def _withdraw(db: Database, build_id: str, person: str, if_last: ErrorView) -> list[str]:
     db.conn.execute("DELETE FROM requesters WHERE build_id = ? AND person = ?", [build_id, person])
     left = _requesters(db, build_id)
     if left:
@@ -373,7 +374,19 @@ def _withdraw(db: Database, build_id: str, person: str) -> list[str]:
             "UPDATE builds SET requested_by = ? WHERE id = ? AND requested_by = ?",
             [left[0], build_id, person],
         )
+    else:
+        _finish_unbuilt(db, build_id, "cancelled", if_last)
     return left
+
+
+def _finish_unbuilt(db: Database, build_id: str, state: BuildState, error: ErrorView) -> bool:
+    return bool(
+        db.conn.execute(
+            "UPDATE builds SET state = ?, phase = ?, error_code = ?, error_message = ?, error_next = ?,"
+            " finished = ? WHERE id = ? AND state IN ('queued', 'running')",
+            [state, state, error.code, error.message, error.next, utc_now(), build_id],
+        ).rowcount
+    )
 
 
 def _finish_built(db: Database, build_id: str, image: ImageRow) -> bool:

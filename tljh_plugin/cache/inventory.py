@@ -1,0 +1,193 @@
+"""What is there: our recorded images as Docker holds them now, and who uses them.
+
+Pages read it from memory and cost no Docker call. It follows Docker's events, and looks again from time to
+time, since some engines emit no event for a finished build.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..access import may
+from ..build.identity import ImageIdentity
+from ..engine import ContainerRow, Engine, EngineEvent
+from ..engine import ImageRow as DockerImage
+from ..errors import BinderError
+from ..installation import LABEL_PREFIX
+from ..store import ImageRow, ImageUse, Store
+from ..wire import ImageView, Person
+
+PERSON_LABEL = LABEL_PREFIX + "person"
+SERVER_LABEL = LABEL_PREFIX + "server"
+
+_log = logging.getLogger("littlest_binder.inventory")
+
+_PERIOD_S = 60.0
+_SETTLE_S = 0.2  # events come in bursts: one look for all of them
+_RETRY_S = 5.0
+_TELLING = {
+    "image": frozenset({"delete", "import", "load", "prune", "pull", "tag", "untag"}),
+    "container": frozenset({"create", "destroy", "die", "rename", "start"}),
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found for an identity: the image to use, or the ids of those that are none."""
+
+    hit: ImageRow | None
+    considered: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    recorded: tuple[ImageRow, ...] = ()
+    uses: Mapping[str, ImageUse] = field(default_factory=dict)
+    present: Mapping[str, DockerImage] = field(default_factory=dict)
+    containers: tuple[ContainerRow, ...] = ()
+
+
+class Inventory:
+    """`await start()` … `await stop()`; without them, `await refresh()` by hand.
+
+    `recipe` is the one that builds use now, as far as it is known: other images are marked older.
+    """
+
+    def __init__(self, store: Store, engine: Engine, *, period_s: float = _PERIOD_S) -> None:
+        self._store = store
+        self._engine = engine
+        self._period_s = period_s
+        self._snapshot = _Snapshot()
+        self._looking = asyncio.Lock()
+        self._told = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.recipe = ""
+
+    async def start(self) -> None:
+        """Look once, then go on in the background; a Docker that does not answer yet is no error."""
+        await self.look_again()
+        self._tasks = [asyncio.create_task(self._follow_docker()), asyncio.create_task(self._keep_fresh())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def refresh(self) -> None:
+        """Look at Docker and the store now. Raises `EngineError` and `StoreError`; what was known stays."""
+        async with self._looking:
+            present = await self._engine.images()
+            containers = await self._engine.containers()
+            self._snapshot = _Snapshot(
+                recorded=tuple(await self._store.images()),
+                uses=await self._store.uses(),
+                present={image.id: image for image in present},
+                containers=tuple(containers),
+            )
+
+    # -- from memory ----------------------------------------------------------------------------------
+
+    def images(self, person: Person | None = None) -> list[ImageView]:
+        """Our images that are in Docker, newest first; with a person, those that they may see."""
+        return [
+            self._view(image)
+            for image in self._snapshot.recorded
+            if image.image_id in self._snapshot.present and (person is None or may(person, "see", image))
+        ]
+
+    def image(self, image_id: str, person: Person | None = None) -> ImageView | None:
+        return next((view for view in self.images(person) if view.id == image_id), None)
+
+    def containers_of(self, image_id: str) -> list[ContainerRow]:
+        """All containers of an image, ours or not, running or not."""
+        return [each for each in self._snapshot.containers if each.image_id == image_id]
+
+    def _view(self, image: ImageRow) -> ImageView:
+        use = self._snapshot.uses.get(image.image_id, ImageUse(0, ""))
+        return ImageView(
+            id=image.image_id,
+            name=image.name,
+            title=image.title,
+            spec=image.spec,
+            repository=image.url,
+            commit=image.commit,
+            asked_ref=image.asked_ref,
+            built_by=image.built_by,
+            created=image.created,
+            size=self._snapshot.present[image.image_id].size,
+            last_used=use.last_used,
+            launches=use.launches,
+            pinned=image.pinned,
+            older_recipe=self.is_older(image),
+            users=tuple(
+                sorted(
+                    f"{each.labels.get(PERSON_LABEL, '')}/{each.labels.get(SERVER_LABEL, '')}"
+                    for each in self.containers_of(image.image_id)
+                    if self._engine.is_ours(each.labels) and PERSON_LABEL in each.labels
+                )
+            ),
+        )
+
+    def is_older(self, image: ImageRow) -> bool:
+        """Whether the image was made by another recipe than the present one."""
+        return bool(self.recipe) and image.recipe != self.recipe
+
+    # -- hits -----------------------------------------------------------------------------------------
+
+    async def look(self, identity: ImageIdentity, person: Person) -> Look:
+        """The best launchable image of an identity that the person may use.
+
+        It must be recorded under the full identity, and Docker must have the recorded id at this moment: an
+        image that somebody removed a second ago is no hit. Raises `EngineError`.
+        """
+        recorded = await self._store.images_of(identity.key)
+        for image in sorted(recorded, key=self.is_older):
+            if may(person, "use", image) and await self._engine.image(image.image_id) is not None:
+                return Look(image)
+        return Look(None, frozenset(image.image_id for image in recorded))
+
+    async def hit(self, identity: ImageIdentity, person: Person) -> ImageRow | None:
+        """As `look`, for who only wants the image."""
+        return (await self.look(identity, person)).hit
+
+    # -- in the background ----------------------------------------------------------------------------
+
+    async def look_again(self) -> bool:
+        """As `refresh`, where a failure only means that the list is older; whether it worked."""
+        try:
+            await self.refresh()
+        except BinderError as error:
+            _log.warning("The list of images was not refreshed: %s", error)
+            return False
+        return True
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._told.wait(), self._period_s)
+                await asyncio.sleep(_SETTLE_S)
+            except asyncio.TimeoutError:
+                pass
+            self._told.clear()
+            await self.look_again()
+
+    async def _follow_docker(self) -> None:
+        """Events, for ever; after a break the list is made anew, since events were missed."""
+        while True:
+            try:
+                async for event in self._engine.events():
+                    if _tells_something(event):
+                        self._told.set()
+            except BinderError as error:
+                _log.info("Docker's events broke off: %s", error)
+            await asyncio.sleep(_RETRY_S)
+            self._told.set()
+
+
+def _tells_something(event: EngineEvent) -> bool:
+    # Exec and health-check events (`exec_start: …`) come by the second and change nothing here.
+    return event.action in _TELLING.get(event.type, frozenset())

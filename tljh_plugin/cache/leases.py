@@ -1,0 +1,59 @@
+"""Leases: an image that a start in progress was promised does not go away under it.
+
+They are kept in the store: a start goes on in the hub while the service restarts, and the image that it is
+about to use has no container yet that would protect it. A lease that nobody gives back expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta, timezone
+
+from ..errors import ImageInUse, ImageNotFound
+from ..store import Store
+
+
+class Leases:
+    """Handed out to starts, and asked by deletions: of the two, whoever comes first wins."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._going: set[str] = set()
+
+    async def take(self, image_id: str, seconds: float) -> str:
+        """The id of a new lease. Raises `ImageNotFound` for an image that is being deleted now."""
+        self._refuse_going(image_id)
+        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        lease = await self._store.add_lease(image_id, until.isoformat(timespec="milliseconds"))
+        if image_id in self._going:
+            await self._store.drop_lease(lease.id)
+            self._refuse_going(image_id)
+        return lease.id
+
+    async def release(self, lease_id: str) -> None:
+        """Give a lease back; one that is unknown or expired is no error."""
+        await self._store.drop_lease(lease_id)
+
+    async def held(self, image_id: str) -> bool:
+        return any(lease.image_id == image_id for lease in await self._store.leases())
+
+    @asynccontextmanager
+    async def none_on(self, image_id: str) -> AsyncIterator[None]:
+        """While the image is deleted: nobody gets a lease. Raises `ImageInUse` if somebody has one."""
+        if image_id in self._going:
+            raise ImageInUse(f"The image {image_id} is being deleted already.", "Nothing is left to do.")
+        self._going.add(image_id)
+        try:
+            if await self.held(image_id):
+                raise ImageInUse(
+                    f"A server is being started with the image {image_id}.",
+                    "Wait until it runs, stop it, and try again.",
+                )
+            yield
+        finally:
+            self._going.discard(image_id)
+
+    def _refuse_going(self, image_id: str) -> None:
+        if image_id in self._going:
+            raise ImageNotFound(f"The image {image_id} is being deleted.", "Start again: it is built anew.")
