@@ -60,7 +60,7 @@ def explain(ending: Ending, limits: Limits, timeout_s: float) -> tuple[str, str]
         return (
             f"The image wants to run as root or as a user of its own: {denied}",
             f"Servers run as user {limits.user} without privileges, whatever the image says: give that user "
-            f"what is written to (`chown -R {limits.user} …` in the build), and start nothing that needs root.",
+            f"what is written to (`chown -R {limits.user} …` in the build), and start nothing as root.",
         )
     missing = _NO_MODULE.findall(ending.log)
     if missing:
