@@ -1,0 +1,102 @@
+"""What the commands that ask the service share: the client, bars, times and sizes for people."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime, timezone
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from ..client import ServiceClient
+from ..errors import BinderError, from_dict
+from ..settings import Settings, load_desktop
+from ..wire import ErrorView, Person, Wire
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def runs_async(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """Let a coroutine be a command."""
+
+    @wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> R:
+        return asyncio.run(function(*arguments, **options))
+
+    return run
+
+
+@asynccontextmanager
+async def service(token: str = "") -> AsyncIterator[tuple[Settings, ServiceClient]]:
+    """The settings, and a client that speaks for the owner through the service's socket."""
+    settings = load_desktop()
+    person = Person(name=settings.owner or getpass.getuser(), admin=True)
+    async with ServiceClient(socket=settings.service_socket, person=person, token=token) as client:
+        yield settings, client
+
+
+def print_json(value: Wire | list[Any]) -> None:
+    """One JSON document on stdout."""
+    click.echo(TypeAdapter(Any).dump_json(value, indent=2).decode())
+
+
+def console() -> Console:
+    """Tables and sentences go to stdout."""
+    return Console(highlight=False)
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr, so that stdout stays for results; on no terminal nothing is drawn."""
+    out = Console(stderr=True, highlight=False)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=out,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def raised(error: ErrorView) -> BinderError:
+    """The error that the service reported, to be raised here."""
+    return from_dict({"code": error.code, "message": error.message, "next": error.next})
+
+
+def when(time: str) -> str:
+    """A time of the store (UTC, ISO 8601) as local time to the minute; empty stays empty."""
+    if not time:
+        return ""
+    moment = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as Docker shows them."""
+    amount, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{amount:.2f} {unit}"
