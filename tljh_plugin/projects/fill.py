@@ -133,7 +133,7 @@ def _error(error: str, detail: str, sent: Finished | None, image: ImageFacts, ma
     if error in ("too-large", "too-many"):
         limit = f"{MAX_ENTRIES} files" if error == "too-many" else f"{max_bytes / 2**30:.3g} GiB"
         return ProjectTooLarge(
-            f"The files in {image.home} of the image {name} are more than {limit}, too much to begin a project.",
+            f"The files in {image.home} of the image {name} are more than {limit}: too much.",
             "Keep large data out of the repository and the home (a mount, or a download at use), "
             "or ask the administrator to raise `storage.max_fill_bytes`.",
         )

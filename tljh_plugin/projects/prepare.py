@@ -107,7 +107,7 @@ class Projects:
         return found
 
     async def _record(self, project: ProjectRow) -> None:
-        """Put a project into the store; whoever found it on the disk a moment ago may have done so already."""
+        """Put a project into the store; who just found it on the disk may have done so."""
         try:
             await self._store.add_project(project)
         except StoreError:
