@@ -58,13 +58,7 @@ def install(site: Site, docker: engine.Engine, console: Console) -> None:
         ("Proxy", lambda step: proxy.ensure(site, step)),
         ("Debian base image", lambda step: base_image.ensure(site, step)),
     ):
-        step = console.start(name)
-        try:
-            step.finished("", ensure(step))
-        except StepFailed as error:
-            step.finished("FAILED: ", error.what)
-            print("\n".join(["", f"Tried: {error.tried}", *error.tail, "", error.next_step]), file=sys.stderr)
-            raise SystemExit(1) from None
+        console.do(name, ensure)
 
 
 def _debian(site: Site, step: Step) -> str:
@@ -232,15 +226,19 @@ def main(arguments: list[str]) -> int:
         with (STATE / "install.log").open("w") as log:
             console.write_log_to(log)
             try:
-                install(site, docker, console)
+                try:
+                    install(site, docker, console)
+                except StepFailed as error:
+                    console.explain(error)
+                    return 1
                 if given.setup_only:
                     return 0
                 before = docker_things()
                 code = checks(for_pytest, env)
                 left = difference(before, docker_things()) + left_processes(docker.processes)
             finally:
-                stop = Step(console, "Stopping Docker", "")
-                docker.stop(stop)
+                if docker.started_by_us:
+                    console.do_uncounted("Stopping Docker", docker.stop)
     if left:
         print("\n".join(["== Not as before:", *left]), file=sys.stderr)
     return code or int(bool(left) and not os.environ.get(SHARED))

@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, TextIO
 
 # On a terminal the live line is drawn anew this often, in seconds; elsewhere a line is added this often.
 _REDRAW_S = 0.2
 _PLAIN_S = 15.0
-_NAME_WIDTH = 26
+_NAME_WIDTH = 20
 
 
 class StepFailed(Exception):
@@ -77,8 +77,8 @@ class Step:
             f"{self.number} {self.name:<{_NAME_WIDTH}} {self.seconds:5.0f} s  {self._activity}"
         )
 
-    def finished(self, mark: str, text: str) -> None:
-        self._console.say(f"{self.number} {self.name:<{_NAME_WIDTH}} {self.seconds:5.1f} s  {mark}{text}")
+    def finished(self, text: str) -> None:
+        self._console.say(f"{self.number} {self.name:<{_NAME_WIDTH}} {self.seconds:5.1f} s  {text}")
 
 
 class Console:
@@ -143,6 +143,36 @@ class Console:
         encoding = self._stream.encoding or "ascii"
         self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         self._stream.flush()
+
+    def do(self, name: str, ensure: Callable[[Step], str]) -> None:
+        """Carry out one step and show what it came to; its errors go on to the caller."""
+        self._carry_out(self.start(name), ensure)
+
+    def do_uncounted(self, name: str, ensure: Callable[[Step], str]) -> None:
+        """The same for a step that is not one of those announced."""
+        self._carry_out(Step(self, name, ""), ensure)
+
+    def _carry_out(self, step: Step, ensure: Callable[[Step], str]) -> None:
+        try:
+            step.finished(ensure(step))
+        except StepFailed:
+            step.finished("FAILED")
+            raise
+        except BaseException:
+            step.finished("interrupted")
+            raise
+
+    def explain(self, error: StepFailed) -> None:
+        """What happened, what was tried, its last lines, and what to do."""
+        self.say("")
+        self.say(f"What happened: {error.what}")
+        if error.tried:
+            self.say(f"Tried:         {error.tried}")
+        for line in error.tail:
+            self.say(f"    | {line}")
+        self.say(f"What to do:    {error.next_step}")
+        if self.log_name:
+            self.say(f"All of it:     {self.log_name}")
 
     def start(self, name: str) -> Step:
         self._count += 1

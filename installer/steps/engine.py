@@ -10,13 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import keeper
-from .command import end, run, which
+from .command import run, which
 from .console import Step, StepFailed
 from .packages import candidate, ensure_packages, update
 from .person import Person, group_name
@@ -194,8 +193,8 @@ class Engine:
         os.close(reader)
         self._lifeline = writer
 
-    def stop(self, step: Step) -> None:
-        """Stop the engine if we started it; one that somebody else needs or started goes on."""
+    def stop(self, step: Step) -> str:
+        """Stop the engine if we started it, and nobody else holds its lifeline."""
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
@@ -204,13 +203,7 @@ class Engine:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._keeper.wait(timeout=0.2)
         self._keeper = None
-
-    @contextlib.contextmanager
-    def stopped_at_the_end(self, step: Step) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self.stop(step)
+        return "stopped"
 
 
 def ensure_client(site: Site, step: Step) -> str:
@@ -269,6 +262,3 @@ def _last_lines(path: Path, count: int = 12) -> list[str]:
     with contextlib.suppress(OSError):
         return path.read_text(errors="replace").splitlines()[-count:]
     return []
-
-
-__all__ = ["SOCKET", "Engine", "EngineFacts", "ask", "end", "ensure_access", "ensure_client"]

@@ -1,0 +1,78 @@
+"""Installs and starts The Littlest Binder; the standard library of Python 3.10 or later is all it needs.
+
+    sudo python3 installer/bootstrap.py desktop
+
+Look at `desktop.py` for what it does; this file must be understood by older Pythons, too, which are told so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 10)
+
+
+def parser() -> argparse.ArgumentParser:
+    commands = argparse.ArgumentParser(
+        prog="bootstrap.py", description="Installs and starts The Littlest Binder on this machine."
+    )
+    kinds = commands.add_subparsers(dest="kind", metavar="KIND", required=True)
+    desktop = kinds.add_parser(
+        "desktop",
+        help="Binder at home: one person, this computer only",
+        description="Installs what is missing, then runs Binder at home in the foreground and prints a "
+        "sign-in link. Ctrl-C stops what was started. It can be run again at any time: what is there is "
+        "used as it is, and while it is running a second run only prints a new link.",
+        epilog="Everything but Debian packages, the buildx plugin and the link in /usr/local/bin lies in "
+        "the person's folder ~/.local/share/littlest-binder (XDG_DATA_HOME).",
+    )
+    desktop.add_argument("--no-browser", action="store_true", help="print the sign-in link, open no browser")
+    desktop.add_argument("--no-start", action="store_true", help="install only")
+    desktop.add_argument("--port", type=port, help="port on 127.0.0.1; kept in the settings (first: 8888)")
+    desktop.add_argument(
+        "--release",
+        choices=("bookworm", "trixie"),
+        help="Debian release in which repositories are built; kept in the settings (first: bookworm)",
+    )
+    desktop.add_argument(
+        "--mirror",
+        type=mirror,
+        metavar="URL",
+        help="Debian mirror; kept in the settings (first: this machine's)",
+    )
+    desktop.add_argument("--verbose", action="store_true", help="show every line of every command")
+    return commands
+
+
+def port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
+def mirror(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or any(c.isspace() for c in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a mirror: give its http or https address")
+    return text.rstrip("/")
+
+
+def main(arguments: list[str]) -> int:
+    if sys.version_info < OLDEST_PYTHON:
+        found = ".".join(map(str, sys.version_info[:3]))
+        print(f"Python 3.10 or later is needed, {sys.executable} is {found}.", file=sys.stderr)
+        print("Use Debian 12 or later, or Ubuntu 22.04 or later.", file=sys.stderr)
+        return 2
+    options = parser().parse_args(arguments)
+    # A stricter mask of the person's would make what everybody needs (/usr/local) unreadable.
+    os.umask(0o022)
+    sys.dont_write_bytecode = True
+    import desktop
+
+    return desktop.Desktop(options, Path(__file__).resolve().parent.parent).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,230 @@
+"""`bootstrap.py desktop`: Binder at home, from nothing to a hub in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from steps import base_image, buildx, engine, machine, packages, project, proxy, running
+from steps.command import run
+from steps.console import Console, Step, StepFailed
+from steps.person import the_person
+from steps.site import DEFAULT_MIRROR, Site, has_service_manager
+
+DEFAULT_PORT = 8888
+_SETTINGS = "tljh_plugin.operation.settings_file"
+_LOG_BYTES = 5 * 1024**2
+# Programs or files that the product needs, and the packages they come in.
+_DEBIAN = {
+    "git": "git",
+    "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+    "unshare": "util-linux",
+    "gpasswd": "passwd",
+}
+
+
+class Desktop:
+    """One run of the command."""
+
+    def __init__(self, options: argparse.Namespace, checkout: Path) -> None:
+        self._options = options
+        self._person = the_person(os.environ)
+        state = self._person.state_dir(os.environ)
+        self._site = Site(
+            self._person,
+            state,
+            state / "venv",
+            checkout,
+            dict(os.environ),
+            mirror=options.mirror or DEFAULT_MIRROR,
+            service_manager=has_service_manager(),
+        )
+        self._engine = engine.Engine(self._site)
+        self._steps: tuple[tuple[str, Callable[[Step], str]], ...] = (
+            ("Debian packages", self._ensure_packages),
+            ("Docker engine", self._engine.ensure),
+            ("Docker client", lambda step: engine.ensure_client(self._site, step)),
+            ("Docker buildx", lambda step: buildx.ensure(self._site, step)),
+            ("Access to Docker", lambda step: engine.ensure_access(self._site, step, self._person)),
+            ("Python environment", lambda step: project.ensure_environment(self._site, step)),
+            ("Settings", self._ensure_settings),
+            ("Proxy", lambda step: proxy.ensure(self._site, step)),
+            ("Command", lambda step: project.ensure_command(self._site, step)),
+            ("Debian base image", lambda step: base_image.ensure(self._site, step)),
+        )
+        self._console = Console(total=1 + len(self._steps), verbose=options.verbose)
+
+    def run(self) -> int:
+        """The exit code: the hub's; 1 if a step failed, 2 if the machine does not fit, 128 + signal."""
+        begun = time.monotonic()
+        try:
+            with running.stoppable():
+                code = self._link_if_running()
+                if code is None:
+                    code = self._refusal()
+                if code is None:
+                    code = self._install_and_start(begun)
+                return code
+        except StepFailed as error:
+            self._console.explain(error)
+            self._console.say("What is done stays; the same command goes on from there.")
+            return 1
+        except running.Stopped as stopped:
+            name = signal.Signals(stopped.signum).name
+            self._console.say(f"Ended by {name}. What is done stays; the same command goes on from there.")
+            return 128 + stopped.signum
+
+    # -- before anything is changed -------------------------------------------------------------------
+
+    def _link_if_running(self) -> int | None:
+        """While one is running, a new sign-in link is all that is made."""
+        held = running.holder(self._site.state, self._person)
+        if not held and not (self._has_command() and machine.port_holder(self._port())):
+            return None
+        if held and held["phase"] != "running":
+            self._console.say(f"Another run of this command is {held['phase']} (process {held['pid']}).")
+            self._console.say("Wait for it; this command then prints a new sign-in link.")
+            return 1
+        code, text = running.new_link(self._site)
+        if code == 0:
+            self._console.say("The Littlest Binder is running. A new sign-in link:")
+            self._console.say(text)
+            return 0
+        if not held:
+            return None
+        self._console.say(f"The Littlest Binder is running (process {held['pid']}) and gives no link yet:")
+        self._console.say(text)
+        self._console.say("Wait until it says that it is ready, or end it with Ctrl-C where it runs.")
+        return 1
+
+    def _refusal(self) -> int | None:
+        found: list[machine.Problem] = []
+
+        def look(step: Step) -> str:
+            here = machine.read(
+                self._person, self._site.state, self._site.checkout, os.environ, port=self._port()
+            )
+            found.extend(machine.problems(here, shlex.join(["sudo", "python3", *sys.argv])))
+            return machine.summary(here)
+
+        self._console.do("Preflight", look)
+        if not found:
+            return None
+        self._console.say("")
+        self._console.say("This machine is not ready yet; nothing was changed.")
+        for number, problem in enumerate(found, 1):
+            self._console.say(f" {number}. {problem.what}: {problem.value}.")
+            self._console.say(f"    {problem.next_step}")
+        return 2
+
+    def _port(self) -> int:
+        """The option's, else the one in the person's settings, else the default."""
+        if self._options.port:
+            return int(self._options.port)
+        if not self._has_command():
+            return DEFAULT_PORT
+        shown = subprocess.run(
+            self._settings_command(),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=self._site.person_env,
+            **self._person.as_child(),
+        )
+        with contextlib.suppress(ValueError, KeyError):
+            return int(json.loads(shown.stdout)["port"])
+        return DEFAULT_PORT
+
+    def _has_command(self) -> bool:
+        with self._person.acting():
+            return Path(running.command(self._site)).exists()
+
+    # -- the steps -----------------------------------------------------------------------------------
+
+    def _install_and_start(self, begun: float) -> int:
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context(self._own_state())
+            stack.callback(self._stop_engine)
+            for name, ensure in self._steps:
+                self._console.do(name, ensure)
+            self._console.say(f"Installed: every step took {time.monotonic() - begun:.0f} s together.")
+            if self._options.no_start:
+                self._console.say("Start it with the same command without --no-start.")
+                return 0
+            lock.write("running")
+            self._console.say("Starting The Littlest Binder; Ctrl-C stops it.")
+            code = running.foreground(
+                self._site, ["--no-browser"] if self._options.no_browser else [], self._engine.lifeline
+            )
+            lock.write("stopping")
+            self._console.log(f"littlest-binder up ended with exit code {code}")
+        return code
+
+    @contextlib.contextmanager
+    def _own_state(self) -> Iterator[running.Lock]:
+        """The person's folder, locked, with the log open."""
+        state = self._site.state
+        try:
+            with self._person.acting():
+                state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StepFailed(
+                f"{self._person.name} cannot make the folder {error.filename}: {error.strerror}.",
+                next_step="Correct its owner or the free disk, then run the command again.",
+            ) from error
+        with running.lock(self._site) as lock:
+            with self._person.acting():
+                log = running.open_log(state / "install.log", _LOG_BYTES)
+            with log:
+                self._console.write_log_to(log)
+                yield lock
+
+    def _stop_engine(self) -> None:
+        if self._engine.started_by_us:
+            with running.unstoppable():
+                self._console.do_uncounted("Stopping Docker", self._engine.stop)
+
+    def _ensure_packages(self, step: Step) -> str:
+        added = packages.ensure_programs(self._site, step, _DEBIAN)
+        added += project.ensure_venv_package(self._site, step)
+        return f"installed {', '.join(added)}" if added else "as they were"
+
+    def _ensure_settings(self, step: Step) -> str:
+        """The options are kept in the person's settings, where they can be changed later."""
+        options = self._options
+        chosen = {
+            key: value
+            for key, value in (
+                ("desktop.port", options.port),
+                ("build.release", options.release),
+                ("build.mirror", options.mirror),
+            )
+            if value
+        }
+        default = packages.machine_mirror()
+        unless_set = {"build.mirror": default} if default != DEFAULT_MIRROR else {}
+        given = {"set": chosen, "default": unless_set} if chosen or unless_set else {}
+        lines = run(
+            step,
+            [*self._settings_command(), *([json.dumps(given)] if given else [])],
+            env=self._site.person_env,
+            person=self._person,
+            next_step=f"Correct {self._site.state / 'config.yaml'}, then run the command again.",
+        )
+        now = json.loads(lines[-1])
+        self._site = replace(self._site, release=now["release"], mirror=now["mirror"])
+        return f"port {now['port']}, Debian {now['release']} from {now['mirror']}"
+
+    def _settings_command(self) -> list[str]:
+        return [str(self._site.venv / "bin" / "python"), "-m", _SETTINGS]

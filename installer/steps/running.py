@@ -1,0 +1,173 @@
+"""One run at a time for a person, and the hub in the foreground."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, TextIO
+
+from .console import StepFailed
+from .person import Person
+from .site import Site
+
+_LOCK = "install.lock"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Stopped(BaseException):
+    """We were asked to end, by this signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM, SIGHUP and SIGQUIT end what is going on like Ctrl-C does: in good order."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(signum)
+
+    before = {s: signal.signal(s, stop) for s in _ENDING}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def unstoppable() -> Iterator[None]:
+    """Nothing interrupts what puts things in order."""
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in _ENDING}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class Lock:
+    """Held from the first change to the end of the hub; says to the next one how far we are."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, phase: str) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(json.dumps({"pid": os.getpid(), "phase": phase}))
+        self._file.flush()
+
+
+def holder(state: Path, person: Person) -> dict[str, object]:
+    """Process number and phase of the run that holds the lock; empty if none does. Changes nothing."""
+    with person.acting():
+        try:
+            descriptor = os.open(state / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return {}
+    with os.fdopen(descriptor) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found: dict[str, object] = {"pid": 0, "phase": "installing"}
+            with contextlib.suppress(OSError, ValueError):
+                found |= json.loads(file.read())
+            return found
+    return {}
+
+
+@contextlib.contextmanager
+def lock(site: Site) -> Iterator[Lock]:
+    """Raises `StepFailed` if another run got it first."""
+    with site.person.acting():
+        descriptor = os.open(site.state / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StepFailed(
+                "Another run of this command began at the same moment.",
+                next_step="Wait for it; this command then prints a new sign-in link.",
+            ) from None
+        held = Lock(file)
+        held.write("installing")
+        yield held
+
+
+def command(site: Site) -> str:
+    return str(site.venv / "bin" / "littlest-binder")
+
+
+def new_link(site: Site) -> tuple[int, str]:
+    """`littlest-binder link` as the person: exit code and what it printed."""
+    try:
+        shown = subprocess.run(
+            [command(site), "link"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=site.person_env,
+            timeout=60,
+            **site.person.as_child(),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, str(error)
+    return shown.returncode, (shown.stdout if shown.returncode == 0 else shown.stderr).strip()
+
+
+def foreground(site: Site, options: Sequence[str], lifeline: Sequence[int]) -> int:
+    """`littlest-binder up` as the person until it ends; its exit code.
+
+    It gets a session of its own, so that Ctrl-C in the terminal reaches it exactly once: from us. It inherits
+    the engine's lifeline: should we be killed, the engine goes on until it has ended, too.
+    """
+    received: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
+
+    before = {signum: signal.signal(signum, pass_on) for signum in _ENDING}
+    try:
+        process = subprocess.Popen(
+            [command(site), "up", *options],
+            stdin=subprocess.DEVNULL,
+            cwd=site.person.home,
+            env=site.person_env,
+            pass_fds=tuple(lifeline),
+            start_new_session=True,
+            **site.person.as_child(),
+        )
+        if received:
+            # It came while the process was being made, and reached nobody.
+            process.send_signal(signal.SIGINT if received[0] == signal.SIGINT else signal.SIGTERM)
+        code = process.wait()
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    return code if code >= 0 else 128 - code
+
+
+def open_log(path: Path, largest: int) -> TextIO:
+    """The log, to add to; begun anew when it is larger than `largest` bytes. Call it as its owner."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o644)
+
+    log = open(path, "a", encoding="utf-8", opener=opener)  # noqa: SIM115 - the caller closes it
+    if log.tell() > largest:
+        log.truncate(0)
+    return log
