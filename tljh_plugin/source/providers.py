@@ -19,7 +19,7 @@ PRIVATE_NOT_YET = (
     "password or token."
 )
 
-_DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
+DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
 # Hosts where letters' case and a `.git` at the end do not make another repository.
 _FOLDING_HOSTS = {"github.com", "gitlab.com", "bitbucket.org", "codeberg.org"}
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -99,7 +99,7 @@ def normal_git_url(text: str) -> str:
             f"`{shown(text)}` is not a valid address.", "Correct its host name or port."
         ) from None
     scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS:
+    if scheme not in DEFAULT_PORTS:
         raise InvalidSpec(
             f"`{shown(text)}`: repositories are never cloned with the protocol `{shown(scheme, 20)}`.",
             "Use https://. A folder of this machine is given by its absolute path, where that is allowed.",
@@ -113,7 +113,7 @@ def normal_git_url(text: str) -> str:
     host = _host(text, parts.hostname or "")
     if port == 0:
         raise InvalidSpec(f"`{shown(text)}`: 0 is not a port.", "Correct the port.")
-    port_part = "" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}"
+    port_part = "" if port in (None, DEFAULT_PORTS[scheme]) else f":{port}"
     try:
         path = re.sub(r"/{2,}", "/", escape_path(parts.path)).rstrip("/")
     except UnicodeEncodeError:

@@ -1,10 +1,30 @@
-"""From a ref to a commit."""
+"""From a ref to a commit, by `git ls-remote`: no host's API, no tokens, no rate limits.
+
+Only exact matches count: a branch `feature/main` is not `main`. Equal look-ups at the same time share one
+request, and its answer is kept for some seconds.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import difflib
+import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..errors import AmbiguousRef, InvalidSpec, RefNotFound, RepositoryUnreachable
+from ..settings import Settings
+from . import policy
+from .git import Git, GitFailed, GitTimedOut
+from .providers import shown
+from .remote import explain, reach
 from .spec import RepoSpec
+
+_FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_PARTIAL_COMMIT = re.compile(r"[0-9a-f]{4,63}")
+_KEPT = 256  # answers
 
 
 @dataclass(frozen=True)
@@ -19,3 +39,164 @@ class PinnedRepo:
     url: str
     commit: str
     ref_found: str = ""
+
+
+@dataclass(frozen=True)
+class Refs:
+    """What a repository offers: full name → object; `peeled` has the commits of annotated tags."""
+
+    objects: Mapping[str, str]
+    peeled: Mapping[str, str]
+    default: str = ""  # the full name of the default branch, where it is known
+
+    def commit(self, name: str) -> str:
+        return self.peeled.get(name) or self.objects.get(name, "")
+
+
+class Resolver:
+    """Looks refs up. One per process, so that equal look-ups meet."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._git = Git(settings)
+        self._running: dict[tuple[str, bool], asyncio.Task[Refs]] = {}
+        self._kept: dict[tuple[str, bool], tuple[float, Refs]] = {}
+
+    async def resolve(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
+        """The commit that `spec` means now; a full `commit`, or a ref that is one, needs no network.
+
+        Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `RefNotFound`, `AmbiguousRef`,
+        and `InvalidSpec` for an image.
+        """
+        if spec.provider == "image":
+            raise InvalidSpec(f"`{shown(spec.path)}` is an image, not a repository.", "It has no commit.")
+        if commit and not _FULL_COMMIT.fullmatch(commit):
+            raise RefNotFound(
+                f"`{shown(commit)}` is not a full commit.", "Give all 40 (or 64) hexadecimal digits."
+            )
+        given = commit or spec.ref.lower()
+        if _FULL_COMMIT.fullmatch(given):
+            await asyncio.to_thread(policy.check_spec, spec, self._settings)
+            return PinnedRepo(spec, spec.normal_url, given)
+        # Pull requests outnumber everything else in large repositories: they are left out where they can be.
+        everything = not spec.ref or spec.ref.startswith(("refs/", "pull/", "merge-requests/"))
+        refs = await self._refs(spec, everything)
+        name = find(refs, spec)
+        return PinnedRepo(spec, spec.normal_url, refs.commit(name), name)
+
+    async def _refs(self, spec: RepoSpec, everything: bool) -> Refs:
+        key = (spec.clone_url, everything)
+        kept = self._kept.get(key)
+        if kept and time.monotonic() - kept[0] < self._settings.source.resolve_cache_s:
+            return kept[1]
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(self._look_up(spec, everything))
+            self._running[key] = task
+            task.add_done_callback(lambda done: self._finished(key, done))
+        # One who leaves does not end the look-up of the others.
+        return await asyncio.shield(task)
+
+    def _finished(self, key: tuple[str, bool], task: asyncio.Task[Refs]) -> None:
+        self._running.pop(key, None)
+        if not task.cancelled() and task.exception() is None:
+            self._kept[key] = (time.monotonic(), task.result())
+            while len(self._kept) > _KEPT:
+                self._kept.pop(next(iter(self._kept)))
+
+    async def _look_up(self, spec: RepoSpec, everything: bool) -> Refs:
+        return await list_refs(self._git, self._settings, spec, everything=everything)
+
+
+async def list_refs(git: Git, settings: Settings, spec: RepoSpec, *, everything: bool) -> Refs:
+    """Ask the repository for its refs; without `everything` for branches and tags only."""
+    seconds = settings.source.resolve_timeout_s
+    remote = await reach(spec, settings)
+    options = ("--symref",) if everything else ("--heads", "--tags")
+    try:
+        with remote.opened(settings) as (address, access):
+            output = await git.run(
+                "ls-remote", *options, "--", address, cwd=Path("/"), access=access, timeout_s=seconds
+            )
+    except GitTimedOut:
+        raise RepositoryUnreachable(
+            f"`{shown(spec.clone_url)}` did not list its branches within {seconds:g} seconds.", "Try again."
+        ) from None
+    except GitFailed as error:
+        raise explain(error, spec) from None
+    return parse_refs(output)
+
+
+def parse_refs(output: bytes) -> Refs:
+    """The output of `git ls-remote`."""
+    objects: dict[str, str] = {}
+    peeled: dict[str, str] = {}
+    default = ""
+    for line in output.decode("utf-8", errors="surrogateescape").splitlines():
+        left, _, name = line.partition("\t")
+        if left.startswith("ref: "):
+            default = left.removeprefix("ref: ") if name == "HEAD" else default
+        elif name.endswith("^{}"):
+            peeled[name.removesuffix("^{}")] = left
+        elif _FULL_COMMIT.fullmatch(left):
+            objects[name] = left
+    return Refs(objects, peeled, default)
+
+
+def find(refs: Refs, spec: RepoSpec) -> str:
+    """The full name of the ref that `spec` means; raises `RefNotFound` or `AmbiguousRef`."""
+    ref = spec.ref
+    if not refs.objects:
+        raise RefNotFound(
+            f"The repository `{shown(spec.display)}` has no commits yet.", "Commit and push first."
+        )
+    if not ref:
+        if "HEAD" in refs.objects:
+            return "HEAD"
+        raise RefNotFound(
+            f"The repository `{shown(spec.display)}` has no default branch.", _near(refs, "main")
+        )
+    if ref.startswith("refs/") and ref in refs.objects:
+        return ref
+    branch, tag = f"refs/heads/{ref}", f"refs/tags/{ref}"
+    there = [name for name in (branch, tag) if name in refs.objects]
+    if len(there) == 2 and refs.commit(branch) != refs.commit(tag):
+        raise AmbiguousRef(
+            f"In `{shown(spec.display)}` both a branch and a tag are called `{shown(ref)}`: the branch is at "
+            f"{refs.commit(branch)[:12]}, the tag at {refs.commit(tag)[:12]}.",
+            f"Say which: `{shown(branch)}` or `{shown(tag)}`.",
+        )
+    if there:
+        return there[0]
+    if f"refs/{ref}" in refs.objects:
+        return f"refs/{ref}"
+    raise RefNotFound(f"`{shown(spec.display)}` has no branch or tag `{shown(ref)}`.", _next_step(refs, ref))
+
+
+def _next_step(refs: Refs, ref: str) -> str:
+    near = _near(refs, ref)
+    if _PARTIAL_COMMIT.fullmatch(ref.lower()):
+        return f"If it is the beginning of a commit, give all 40 digits. {near}"
+    parts = ref.split("/")
+    for length in range(len(parts) - 1, 0, -1):
+        start = "/".join(parts[:length])
+        if f"refs/heads/{start}" in refs.objects or f"refs/tags/{start}" in refs.objects:
+            rest = shown("/".join(parts[length:]))
+            return f"There is `{shown(start)}`; if `{rest}` is a file or folder in it, give that as the path."
+    return near
+
+
+def _near(refs: Refs, ref: str) -> str:
+    names = {
+        name.removeprefix("refs/heads/").removeprefix("refs/tags/")
+        for name in refs.objects
+        if name.startswith(("refs/heads/", "refs/tags/"))
+    }
+    default = refs.default.removeprefix("refs/heads/")
+    ends = sorted(name for name in names if name.endswith(f"/{ref}") or name.lower() == ref.lower())
+    close = difflib.get_close_matches(ref, sorted(names), n=5, cutoff=0.6)
+    near = list(dict.fromkeys([*ends, *close, *([default] if default else [])]))[:5]
+    if near:
+        return f"Near it: {', '.join(f'`{shown(name)}`' for name in near)}."
+    some = [f"`{shown(name)}`" for name in sorted(names)[:5]]
+    return f"There are: {', '.join(some)}." if some else "It has no branches and no tags."

@@ -1,0 +1,306 @@
+"""From what was asked for to an address that git may be given.
+
+The policy is asked before the first packet and at every redirect, which we follow by hand: git itself never
+follows one, and connects to the address that was checked. A folder of the machine is handed to git as an open
+descriptor, so that what was checked is what is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from ..errors import (
+    BinderError,
+    InvalidSpec,
+    PolicyRefused,
+    RefNotFound,
+    RepositoryNotFound,
+    RepositoryUnreachable,
+)
+from ..settings import Settings
+from . import git, policy
+from .git import Access
+from .providers import DEFAULT_PORTS, normal_git_url, shown
+from .spec import RepoSpec
+
+_MAX_REDIRECTS = 5
+_SERVICE = "/info/refs?service=git-upload-pack"
+_CA_VARIABLES = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository that the policy allows: `url` for git, and what git needs to get there."""
+
+    spec: RepoSpec
+    url: str
+    access: Access
+    folder: Path | None = None
+
+    @contextlib.contextmanager
+    def opened(self, settings: Settings) -> Iterator[tuple[str, Access]]:
+        """The address to hand to git and what it may reach, good within the `with`.
+
+        A local folder is opened once, and what was opened is checked, not its name.
+        """
+        if self.folder is None:
+            yield self.url, self.access
+            return
+        descriptor = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
+        try:
+            there = os.readlink(f"/proc/self/fd/{descriptor}")
+            policy.local_folder(RepoSpec("local", there), settings)
+            yield f"/proc/self/fd/{descriptor}", Access("file", folders=(descriptor,))
+        finally:
+            os.close(descriptor)
+
+
+async def reach(spec: RepoSpec, settings: Settings) -> Remote:
+    """Ask the policy, look up the host, follow redirects.
+
+    Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `InvalidSpec`.
+    """
+    await asyncio.to_thread(policy.check_spec, spec, settings)
+    if spec.provider == "local":
+        return Remote(spec, spec.repository, Access(), policy.local_folder(spec, settings))
+    seconds = settings.source.resolve_timeout_s
+    try:
+        return await asyncio.wait_for(_reach(spec, settings), seconds)
+    except asyncio.TimeoutError:
+        raise RepositoryUnreachable(
+            f"`{shown(spec.clone_url)}` did not answer within {seconds:g} seconds.",
+            "Try again; check the machine's network, and its proxy settings if it has a proxy.",
+        ) from None
+
+
+async def _reach(spec: RepoSpec, settings: Settings) -> Remote:
+    url = spec.clone_url
+    addresses = await policy.check_host(url, settings)
+    if url.startswith("ssh://"):
+        return Remote(spec, url, _ssh_access(url, addresses))
+    for _ in range(_MAX_REDIRECTS + 1):
+        target = await _ask(url, addresses)
+        if target is None:
+            return Remote(spec, url, _http_access(url, addresses))
+        url = _redirected(url, target)
+        policy.check_url(url, settings)
+        addresses = await policy.check_host(url, settings)
+    raise RepositoryUnreachable(
+        f"`{shown(spec.clone_url)}` redirects more than {_MAX_REDIRECTS} times.", "Give the final address."
+    )
+
+
+async def _ask(url: str, addresses: Sequence[str]) -> str | None:
+    """Whether git would be served at `url`: None, or the address to which it redirects."""
+    proxy = policy.proxy_for(url)
+    if proxy and not proxy.startswith(("http://", "https://")):
+        return None  # git speaks SOCKS and reports errors itself; it follows no redirect
+    verify: ssl.SSLContext | bool = tls_context() if url.startswith("https:") or proxy else True
+    async with httpx.AsyncClient(
+        trust_env=False,
+        verify=verify,
+        proxy=proxy or None,
+        timeout=httpx.Timeout(None),
+        follow_redirects=False,
+    ) as client:
+        error: httpx.TransportError | None = None
+        for address in addresses[:3] or [""]:
+            try:
+                return await _head(client, url, address)
+            except httpx.ConnectError as problem:
+                error = problem
+            except (httpx.TransportError, httpx.InvalidURL) as problem:
+                raise _unreachable(url, problem) from None
+    raise _unreachable(url, error)
+
+
+async def _head(client: httpx.AsyncClient, url: str, address: str) -> str | None:
+    """Ask for the refs, at exactly this address if one is given, and read no more than the headers."""
+    target = httpx.URL(url + _SERVICE)
+    headers = {
+        "User-Agent": "git/2 littlest-binder",
+        "Git-Protocol": "version=2",
+        "Host": target.netloc.decode("ascii"),
+    }
+    extensions = {}
+    if address:
+        extensions["sni_hostname"] = target.host
+        target = target.copy_with(host=address.partition("%")[0])
+    async with client.stream("GET", target, headers=headers, extensions=extensions) as answer:
+        return _judge(url, answer)
+
+
+def _judge(url: str, answer: httpx.Response) -> str | None:
+    status = answer.status_code
+    if status in (301, 302, 303, 307, 308):
+        return urljoin(url + _SERVICE, str(answer.headers.get("Location", "")))
+    if status in (401, 403, 404, 410):
+        raise missing(url)
+    if status == 407:
+        raise RepositoryUnreachable(
+            f"`{shown(url)}`: the proxy wants a name and a password.",
+            "The administrator can put them into the machine's https_proxy.",
+        )
+    if status != 200:
+        raise RepositoryUnreachable(
+            f"`{shown(url)}` answered with HTTP status {status}.", "Try again in some minutes."
+        )
+    if not answer.headers.get("Content-Type", "").startswith("application/x-git-upload-pack-advertisement"):
+        raise RepositoryNotFound(
+            f"`{shown(url)}` is a web page, but no git repository that can be cloned from there.",
+            "Give the address that `git clone` takes.",
+        )
+    return None
+
+
+def _redirected(url: str, target: str) -> str:
+    """The repository's new address; by the rule of git itself its end must be what was asked for."""
+    if not target.endswith(_SERVICE):
+        raise missing(url)  # as a rule a sign-in page
+    try:
+        return normal_git_url(target.removesuffix(_SERVICE))
+    except InvalidSpec:
+        raise PolicyRefused(
+            f"`{shown(url)}` redirects to `{shown(target)}`, which is no address of a git repository.",
+            "Give the final address.",
+        ) from None
+
+
+def missing(url: str) -> RepositoryNotFound:
+    """A repository that nobody may read and one that is not there cannot be told apart."""
+    return RepositoryNotFound(
+        f"The repository `{shown(url)}` does not exist or is private.",
+        "Check the spelling. Private repositories are not supported yet.",
+    )
+
+
+def _unreachable(url: str, error: Exception | None) -> RepositoryUnreachable:
+    reasons: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and len(reasons) < 10:
+        reasons.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    host = urlsplit(url).hostname
+    if any(isinstance(reason, ssl.SSLError) for reason in reasons):
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: no safe connection to `{host}` ({shown(str(reasons[0]))}).",
+            "If your institution has a certificate authority of its own, the administrator can name its file "
+            "in SSL_CERT_FILE.",
+        )
+    if any(isinstance(reason, ConnectionRefusedError) for reason in reasons) or "refused" in str(error):
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: `{host}` refused the connection.", "Check the address and its port."
+        )
+    if isinstance(error, httpx.ProxyError):
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: the proxy did not let us through ({shown(str(error))}).",
+            "Check the machine's proxy settings.",
+        )
+    return RepositoryUnreachable(
+        f"`{shown(url)}` cannot be reached ({shown(str(error) or type(error).__name__)}).",
+        "Check the address and the machine's network.",
+    )
+
+
+def _http_access(url: str, addresses: Sequence[str]) -> Access:
+    """git connects to the checked addresses only, or through the proxy that looks them up."""
+    parts = urlsplit(url)
+    options = [("http.followRedirects", "false")]
+    environment = [("GIT_SSL_CAINFO", ca_file())] if ca_file() else []
+    proxy = policy.proxy_for(url)
+    if proxy:
+        environment.append((f"{parts.scheme}_proxy", proxy))
+    elif addresses and git.version() >= (2, 37):
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+        known = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
+        options.append(("http.curloptResolve", f"{parts.hostname}:{port}:{known}"))
+    return Access(parts.scheme, tuple(options), tuple(environment))
+
+
+def _ssh_access(url: str, addresses: Sequence[str]) -> Access:
+    """Without keys and without asking: what a server gives to everybody."""
+    host = urlsplit(url).hostname
+    command = (
+        "ssh -F none -oBatchMode=yes -oStrictHostKeyChecking=yes -oUserKnownHostsFile=/dev/null "
+        f"-oConnectTimeout=15 -oHostKeyAlias={host} -oHostName={addresses[0]}"
+    )
+    return Access("ssh", (), (("GIT_SSH_COMMAND", command), ("GIT_SSH_VARIANT", "ssh")))
+
+
+def ca_file() -> str:
+    """The machine's certificate authorities: what the environment names, else the system's bundle."""
+    named = [os.environ.get(name, "") for name in _CA_VARIABLES]
+    return next((name for name in (*named, *_CA_FILES) if name and os.path.isfile(name)), "")
+
+
+def tls_context() -> ssl.SSLContext:
+    """The same certificate authorities for our own requests."""
+    name = ca_file()
+    return _tls_context(name, os.stat(name).st_mtime_ns if name else 0)
+
+
+@functools.lru_cache(maxsize=2)
+def _tls_context(name: str, changed: int) -> ssl.SSLContext:
+    """Loading a bundle takes tens of milliseconds: kept until the file changes."""
+    return ssl.create_default_context(cafile=name or None)
+
+
+def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
+    """The reason of a failed network command in our own words, or the error itself."""
+    text = error.stderr
+    url = spec.clone_url
+    if re.search(r"Could not resolve (host|proxy|hostname)", text):
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: the host is unknown.", "Check the spelling and the machine's network."
+        )
+    if re.search(r"Connection refused|Failed to connect|Couldn't connect", text):
+        return RepositoryUnreachable(f"`{shown(url)}` refused the connection.", "Check the address.")
+    if re.search(r"SSL|TLS|certificate", text) and "HTTP" not in text:
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: no safe connection ({_last_line(text)}).",
+            "If your institution has a certificate authority of its own, the administrator can name its file "
+            "in SSL_CERT_FILE.",
+        )
+    if "Host key verification failed" in text:
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: this machine does not know the host's ssh key.",
+            "Use the https address; or the administrator adds the key to /etc/ssh/ssh_known_hosts.",
+        )
+    if re.search(
+        r"not found|Authentication failed|could not read Username|Permission denied|error: (401|403|404)"
+        r"|does not appear to be a git repository|Invalid username or",
+        text,
+    ):
+        if spec.provider == "local":
+            return RepositoryNotFound(
+                f"`{shown(url)}` cannot be read by the account that runs git ({_last_line(text)}).",
+                "Make the folder and its files readable for others.",
+            )
+        return missing(url)
+    if re.search(r"not our ref|no such remote ref|couldn't find remote ref", text):
+        return RefNotFound(f"`{shown(url)}`: {_last_line(text)}.", "Check the commit.")
+    if re.search(
+        r"timed out|Operation too slow|early EOF|unexpected disconnect|HTTP (408|429|5\d\d)|RPC failed", text
+    ):
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: the transfer broke off ({_last_line(text)}).", "Try again in some minutes."
+        )
+    return error
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = next((line for line in reversed(lines) if line.startswith(("fatal:", "error:"))), "")
+    return shown(re.sub(r"^(fatal|error): ", "", line or (lines[-1] if lines else "no message")), 200)
