@@ -1,0 +1,67 @@
+"""A Docker that fits into a dictionary, with what the inventory and the sweep ask of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from tljh_plugin.engine import ContainerRow, EngineEvent, ImageFacts, ImageRow
+from tljh_plugin.errors import EngineUnavailable, ImageNotFound
+from tljh_plugin.installation import INSTANCE_LABEL
+
+
+class SmallDocker:
+    instance = "0123456789abcdef"
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {}
+        self.used_by: list[ContainerRow] = []
+        self.down = False
+        self.asked: list[str] = []
+        self.happening: asyncio.Queue[EngineEvent] = asyncio.Queue()
+
+    def add(self, image_id: str, *names: str) -> None:
+        self.names[image_id] = list(names)
+
+    def run(self, image_id: str, name: str, **labels: str) -> None:
+        ours = {INSTANCE_LABEL: self.instance} if labels else {}
+        prefixed = {f"org.littlest-binder.{key}": value for key, value in labels.items()}
+        self.used_by.append(ContainerRow(name, name, image_id, {**ours, **prefixed}, "running"))
+
+    def is_ours(self, labels: Mapping[str, str]) -> bool:
+        return labels.get(INSTANCE_LABEL) == self.instance
+
+    def _answer(self, what: str) -> None:
+        self.asked.append(what)
+        if self.down:
+            raise EngineUnavailable("Docker does not answer.", "Start it.")
+
+    async def images(self) -> list[ImageRow]:
+        self._answer("images")
+        return [ImageRow(key, tuple(names), {}, 1000, "") for key, names in self.names.items()]
+
+    async def image(self, ref: str) -> ImageFacts | None:
+        self._answer("image")
+        for key, names in self.names.items():
+            if ref == key or ref in names:
+                return ImageFacts(key, tuple(names), {}, 1000, "", {}, "", "", (), (), (), "amd64")
+        return None
+
+    async def containers(self) -> list[ContainerRow]:
+        self._answer("containers")
+        return list(self.used_by)
+
+    async def free_bytes(self) -> int:
+        self._answer("free_bytes")
+        return 10**12 - 1000 * len(self.names)
+
+    async def remove_image(self, image_id: str) -> None:
+        self._answer("remove_image")
+        if image_id not in self.names:
+            raise ImageNotFound(f"no {image_id}", "")
+        del self.names[image_id]
+
+    async def events(self) -> AsyncIterator[EngineEvent]:
+        self._answer("events")
+        while True:
+            yield await self.happening.get()
