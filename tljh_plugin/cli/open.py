@@ -1,0 +1,116 @@
+"""`littlest-binder open`: from a link to a running server in the browser, without the pages."""
+
+from __future__ import annotations
+
+import webbrowser
+
+import click
+
+from .. import handover
+from ..client import ServiceClient
+from ..desktop import new_link
+from ..errors import BinderError, ServiceDown
+from ..hub_api import HubApi, HubServer
+from ..launch.options import parse
+from ..settings import Settings
+from ..source.spec import LaunchLink, parse_link, parse_typed
+from ..wire import LaunchEvent, LaunchView, ResolveView
+from ._display import has_display
+from ._service import as_json, print_json, progress_bar, raised, runs_async, service
+
+_TOKEN_S = 3600
+_SCOPES = ["servers!user", "read:users!user", "access:services!service=binder"]
+
+
+@click.command(name="open", short_help="Build if needed, start a server, open the browser.")
+@click.argument("link")
+@click.option("--server", default="", metavar="NAME", help="Name of the server; default: the one of before.")
+@click.option("--new", is_flag=True, help="Start another server although there is one for this commit.")
+@click.option("--ephemeral", is_flag=True, help="Keep no files.")
+@click.option("--log", "show_log", is_flag=True, help="Show the build's log.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@as_json
+@runs_async
+async def command(
+    link: str, server: str, new: bool, ephemeral: bool, show_log: bool, no_browser: bool, as_json: bool
+) -> None:
+    """Open LINK: build its image if needed, start a server, wait for it, and open it in the browser.
+
+    LINK is a git URL, the address of a repository's page, OWNER/REPO, a folder, or a launch link, also one of
+    another Binder. A server that was started for the same repository at the same commit is used again. The
+    address that is printed signs in once.
+    """
+    asked = parse_typed(link)
+    async with service() as (settings, client):
+        meaning = await client.resolve(asked.spec.path)
+        known = handover.read(settings.state_dir)
+        async with HubApi(known.hub_api_url, known.cli_token) as hub:
+            token = await hub.new_token(
+                settings.owner, scopes=_SCOPES, seconds=_TOKEN_S, note="littlest-binder open"
+            )
+            if not server and not new:
+                server = _used_before(await hub.acting_as(token).servers(settings.owner), meaning, ephemeral)
+    async with service(token) as (settings, client):
+        options = _options(asked, meaning, ephemeral)
+        click.echo(f"{meaning.display} at {meaning.commit[:10]}", err=True)
+        started = await client.launch(options, server=server or asked.server)
+        ready = await _follow(client, started, show_log)
+    _present(settings, started, ready, no_browser=no_browser, as_json=as_json)
+
+
+def _options(asked: LaunchLink, meaning: ResolveView, ephemeral: bool) -> dict[str, str]:
+    options = {"repository": meaning.spec, "commit": meaning.commit, "path": asked.open_path}
+    if ephemeral or asked.storage == "ephemeral":
+        options["storage"] = "ephemeral"
+    elif asked.project:
+        options["project"] = asked.project
+    return {key: value for key, value in options.items() if value}
+
+
+def _used_before(servers: dict[str, HubServer], meaning: ResolveView, ephemeral: bool) -> str:
+    """The name of a server of this repository at this commit, a running one first; empty if there is none."""
+    found = []
+    for server in servers.values():
+        try:
+            options = parse(server.user_options)
+            same = parse_link(options.repository).normal_url == meaning.repository
+        except BinderError:
+            continue
+        if same and options.commit == meaning.commit and (options.storage == "ephemeral") is ephemeral:
+            found.append(server)
+    found.sort(key=lambda server: (not server.active, server.name))
+    return found[0].name if found else ""
+
+
+async def _follow(client: ServiceClient, started: LaunchView, show_log: bool) -> LaunchEvent:
+    """One bar for build and start; raises the error that the start ended with."""
+    with progress_bar() as bar:
+        task = bar.add_task("starting", total=100)
+        async for event in client.launch_events(started.server):
+            if event.error is not None:
+                raise raised(event.error)
+            if event.type == "log":
+                if show_log and event.line is not None and event.line.text:
+                    bar.console.print(event.line.text, markup=False, soft_wrap=True)
+                continue
+            bar.update(task, description=event.message or event.step, completed=event.progress)
+            if event.type == "ready":
+                bar.update(task, completed=100)
+                return event
+    raise ServiceDown(
+        f"The events of the server {started.server!r} ended before it was ready.",
+        "Run the command again: it goes on from where the start is.",
+    )
+
+
+def _present(
+    settings: Settings, started: LaunchView, ready: LaunchEvent, *, no_browser: bool, as_json: bool
+) -> None:
+    address = new_link(settings, ready.url)
+    if as_json:
+        print_json({"server": started.server, "url": ready.url, "sign_in_url": address})
+        return
+    click.echo(f"The server {started.server!r} is ready:")
+    click.echo(address)
+    if not no_browser and has_display():
+        webbrowser.open(address)
