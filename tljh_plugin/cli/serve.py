@@ -1,0 +1,27 @@
+"""`littlest-binder serve`: the service `binder`, started by the hub (desktop) or by a service manager."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import click
+
+from .. import handover
+
+
+@click.command(short_help="Run the service (on a desktop the hub does this).")
+def command() -> None:
+    """Run the service `binder` until SIGTERM.
+
+    On a desktop JupyterHub starts it; elsewhere a service manager does. Settings, and what JupyterHub tells
+    its own services by environment variables, come from the file that the hub wrote into the state folder.
+    """
+    from ..service.app import serve
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    given = handover.read(handover.find_state_dir())
+    for name, value in given.environment.items():
+        os.environ.setdefault(name, value)
+    asyncio.run(serve(given.settings()))

@@ -1,0 +1,96 @@
+"""What the hub hands to the service and to commands besides JupyterHub's own variables: `run/service.json`.
+
+The hub writes it each time it is configured, so that both always work with the same settings. Where a service
+manager starts the service, it also carries what JupyterHub would have told a service that it started itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import HubUnavailable, SettingsError
+from .settings import Settings, desktop_state_dir, from_mapping
+
+# Names the state folder for `littlest-binder serve` and other commands.
+STATE_VARIABLE = "LITTLEST_BINDER_STATE"
+
+
+class Handover(BaseModel):
+    """Where and with which settings an installation works.
+
+    `section` is the `binder` section that was in force, `environment` the variables of JupyterHub's service
+    contract that a service manager's process lacks. `service_token` is the service's own; `cli_token`
+    (desktop) makes tokens of the owner, so that commands can act as them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int = 1
+    platform: Literal["desktop", "tljh", "jupyterhub"]
+    state_dir: Path
+    owner: str = ""
+    section: dict[str, Any]
+    environment: dict[str, str] = {}
+    hub_api_url: str = ""
+    hub_url: str = ""  # the address of the hub's pages for a browser, up to and with the base path
+    service_token: str = ""
+    cli_token: str = ""
+
+    def settings(self) -> Settings:
+        """The settings that the hub works with."""
+        return from_mapping(
+            self.section,
+            platform=self.platform,
+            state_dir=self.state_dir,
+            owner=self.owner,
+            source=str(path(self.state_dir)),
+        )
+
+
+def path(state_dir: Path) -> Path:
+    """Where it lies; readable by the owner alone."""
+    return state_dir / "run" / "service.json"
+
+
+def find_state_dir() -> Path:
+    """The state folder of the installation that a command belongs to."""
+    named = os.environ.get(STATE_VARIABLE, "")
+    if named:
+        return Path(named)
+    desktop = desktop_state_dir()
+    tljh = Path("/opt/tljh/state/binder")
+    return tljh if path(tljh).exists() and not path(desktop).exists() else desktop
+
+
+def write(handover: Handover) -> None:
+    """Put it in its place, whole or not at all; the folder must be there."""
+    where = path(handover.state_dir)
+    draft = where.with_name(f".{where.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(handover.model_dump_json())
+    draft.replace(where)
+
+
+def read(state_dir: Path) -> Handover:
+    """Read it. Raises `HubUnavailable` if no hub was ever started there, `SettingsError` if it is damaged."""
+    where = path(state_dir)
+    try:
+        return Handover.model_validate(json.loads(where.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise HubUnavailable(
+            f"No hub works with {state_dir}: {where} does not exist.",
+            "Start it: `littlest-binder up` on a desktop, `systemctl start jupyterhub` on a server.",
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot read {where}: {error.strerror}.", "Run the command as the owner of the installation."
+        ) from error
+    except (ValueError, ValidationError):
+        raise SettingsError(f"{where} is damaged.", "Restart the hub: it writes the file anew.") from None
