@@ -53,7 +53,7 @@ async def service(token: str = "") -> AsyncIterator[tuple[Settings, ServiceClien
         yield settings, client
 
 
-def print_json(value: Wire | list[Any]) -> None:
+def print_json(value: Wire | list[Any] | dict[str, Any]) -> None:
     """One JSON document on stdout."""
     click.echo(TypeAdapter(Any).dump_json(value, indent=2).decode())
 
