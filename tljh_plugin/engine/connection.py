@@ -194,6 +194,7 @@ def _unreachable(name: str, error: BaseException, limit: float) -> EngineError:
     reason = {
         errno.ENOENT: "its socket does not exist",
         errno.ECONNREFUSED: "nothing listens on its socket",
+        errno.EAGAIN: "it is too busy to accept connections",
     }.get(number or 0, str(error))
     return EngineUnavailable(
         f"Docker cannot be reached: {reason} (asked to {name}).",
