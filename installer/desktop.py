@@ -75,10 +75,6 @@ class Desktop:
                 if code is None:
                     code = self._install_and_start(begun)
                 return code
-        except StepFailed as error:
-            self._console.explain(error)
-            self._console.say("What is done stays; the same command goes on from there.")
-            return 1
         except running.Stopped as stopped:
             name = signal.Signals(stopped.signum).name
             self._console.say(f"Ended by {name}. What is done stays; the same command goes on from there.")
@@ -154,10 +150,15 @@ class Desktop:
 
     def _install_and_start(self, begun: float) -> int:
         with contextlib.ExitStack() as stack:
-            lock = stack.enter_context(self._own_state())
-            stack.callback(self._stop_engine)
-            for name, ensure in self._steps:
-                self._console.do(name, ensure)
+            try:
+                lock = stack.enter_context(self._own_state())
+                stack.callback(self._stop_engine)
+                for name, ensure in self._steps:
+                    self._console.do(name, ensure)
+            except StepFailed as error:
+                self._console.explain(error)
+                self._console.say("What is done stays; the same command goes on from there.")
+                return 1
             self._console.say(f"Installed: every step took {time.monotonic() - begun:.0f} s together.")
             if self._options.no_start:
                 self._console.say("Start it with the same command without --no-start.")
@@ -188,7 +189,10 @@ class Desktop:
                 log = running.open_log(state / "install.log", _LOG_BYTES)
             with log:
                 self._console.write_log_to(log)
-                yield lock
+                try:
+                    yield lock
+                finally:
+                    self._console.write_log_to(None)
 
     def _stop_engine(self) -> None:
         if self._engine.started_by_us:
@@ -196,6 +200,7 @@ class Desktop:
                 self._console.do_uncounted("Stopping Docker", self._engine.stop)
 
     def _ensure_packages(self, step: Step) -> str:
+        packages.repair(self._site, step)
         added = packages.ensure_programs(self._site, step, _DEBIAN)
         added += project.ensure_venv_package(self._site, step)
         return f"installed {', '.join(added)}" if added else "as they were"

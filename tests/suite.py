@@ -62,6 +62,7 @@ def install(site: Site, docker: engine.Engine, console: Console) -> None:
 
 
 def _debian(site: Site, step: Step) -> str:
+    packages.repair(site, step)
     added = packages.ensure_programs(site, step, _DEBIAN)
     # A library that Playwright's own Node.js needs; no program shows that it is there.
     added += packages.ensure_packages(site, step, ["libatomic1"])

@@ -8,6 +8,7 @@ already there is used as it is: so a machine can be given another one by hand.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -72,7 +73,8 @@ def bootstrap(site: Site, step: Step, root: Path) -> None:
         next_step=f"Check that the mirror {site.mirror} can be reached (another: `--mirror URL`), then "
         "run the command again.",
         show=lambda line: line.removeprefix("I: "),
-        bound_to_us=True,
+        # unshare ignores SIGTERM while it waits, and so does the first process of a namespace.
+        end_by=signal.SIGKILL,
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import os
-import selectors
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,12 @@ def which(program: str) -> str | None:
     return None
 
 
-def end_with_parent() -> Callable[[], None]:
-    """A function for the child, before it executes: SIGTERM when the process that started it is gone."""
+def end_with_parent(by: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """A function for the child, before it executes: this signal when the process that started it is gone."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def set_signal() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        libc.prctl(_PR_SET_PDEATHSIG, by)
 
     return set_signal
 
@@ -55,13 +56,15 @@ def run(
     timeout_s: float = 1800.0,
     show: Callable[[str], str] = str,
     accept: Sequence[int] = (0,),
-    bound_to_us: bool = False,
+    outlives_us: bool = False,
+    end_by: signal.Signals = signal.SIGTERM,
 ) -> list[str]:
     """Run `command` to its end and return its lines (standard output and error together).
 
     With `person` it runs as that person. It gets a session of its own: Ctrl-C reaches the installer alone,
-    which then ends the program with its group in good order. `bound_to_us` ends it as well when the
-    installer is killed. Raises `StepFailed` with the last lines.
+    which then ends the program with its group in good order; if the installer is killed, the program is
+    told to end, too. With `outlives_us` it goes on to its own end then (dpkg, which must not stop half-way).
+    `end_by` is for those that do not listen to SIGTERM. Raises `StepFailed` with the last lines.
     """
     shown = shlex.join(command)
     step.log(f"$ {shown}" + (f"   (as {person.name})" if person is not None else ""))
@@ -71,45 +74,42 @@ def run(
     def failed(what: str) -> StepFailed:
         return StepFailed(what, tried=shown, tail=tail, next_step=next_step)
 
-    try:
-        process = subprocess.Popen(
-            list(command),
-            stdin=stdin if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(env),
-            cwd=cwd,
-            start_new_session=True,
-            preexec_fn=end_with_parent() if bound_to_us else None,
-            **(person.as_child() if person is not None else {}),
-        )
-    except OSError as error:
-        raise failed(f"{command[0]} could not be started: {error.strerror}.") from error
-    assert process.stdout is not None
-    try:
-        deadline = time.monotonic() + timeout_s
-        for line in _lines(process.stdout, step, deadline):
-            lines.append(line)
-            tail.append(line)
-            step.log("  " + line)
-            step.say(show(line))
-        process.wait(timeout=max(1.0, deadline - time.monotonic()))
-    except (TimeoutError, subprocess.TimeoutExpired):
-        end(process)
-        raise failed(f"{command[0]} did not finish within {timeout_s:.0f} s and was ended.") from None
-    except BaseException:
-        end(process)
-        raise
-    finally:
-        process.stdout.close()
+    # A file and not a pipe: who writes into a pipe is killed when its reader is.
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                list(command),
+                stdin=stdin if stdin is not None else subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=None if outlives_us else end_with_parent(end_by),
+                **(person.as_child() if person is not None else {}),
+            )
+        except OSError as error:
+            raise failed(f"{command[0]} could not be started: {error.strerror}.") from error
+        try:
+            for line in _lines(output.fileno(), process, step, time.monotonic() + timeout_s):
+                lines.append(line)
+                tail.append(line)
+                step.log("  " + line)
+                step.say(show(line))
+        except TimeoutError:
+            end(process, end_by)
+            raise failed(f"{command[0]} did not finish within {timeout_s:.0f} s and was ended.") from None
+        except BaseException:
+            end(process, end_by)
+            raise
     if process.returncode not in accept:
         raise failed(f"{command[0]} ended with exit code {process.returncode}.")
     return lines
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:
     """End a program that we started, with its group: first politely, then for certain."""
-    for signum, seconds in ((signal.SIGTERM, _END_S), (signal.SIGKILL, 5.0)):
+    for signum, seconds in ((by, _END_S), (signal.SIGKILL, 5.0)):
         if process.poll() is not None:
             return
         try:
@@ -119,23 +119,26 @@ def end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _lines(stream: IO[bytes], step: Step, deadline: float) -> Iterator[str]:
-    """Whole lines as they come; carriage returns count as line ends. Raises `TimeoutError`."""
-    pending = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            if not selector.select(timeout=0.2):
-                step.tick()
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                continue
-            chunk = os.read(stream.fileno(), 65536)
-            if not chunk:
-                break
+def _lines(output: int, process: subprocess.Popen[bytes], step: Step, deadline: float) -> Iterator[str]:
+    """Whole lines as they come, until the process has ended; a carriage return ends a line, too.
+
+    Raises `TimeoutError`.
+    """
+    pending, offset = b"", 0
+    while True:
+        ended = process.poll() is not None
+        while chunk := os.pread(output, 65536, offset):
+            offset += len(chunk)
             *complete, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
             for line in complete:
                 if line.strip():
                     yield line.decode("utf-8", "replace").rstrip()
+        if ended:
+            break
+        step.tick()
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.1)
     if pending.strip():
         yield pending.decode("utf-8", "replace").rstrip()

@@ -94,9 +94,11 @@ class Console:
         self._drawn = False
         self.live = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not verbose
 
-    def write_log_to(self, log: IO[str]) -> None:
-        """Keep everything in `log` from now on, what was said before included."""
+    def write_log_to(self, log: IO[str] | None) -> None:
+        """Keep everything in `log` from now on, what was said before included; with None, nowhere."""
         self._log = log
+        if log is None:
+            return
         log.writelines(self._early)
         log.flush()
         self._early = []

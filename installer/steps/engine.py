@@ -17,7 +17,7 @@ from typing import Any
 from . import keeper
 from .command import run, which
 from .console import Step, StepFailed
-from .packages import candidate, ensure_packages, update
+from .packages import candidate, ensure_packages, ensure_programs, update
 from .person import Person, group_name
 from .site import LOG_DIR, Site, record
 
@@ -168,6 +168,7 @@ class Engine:
                 "There is no dockerd although its package is installed.",
                 next_step="`apt-get install --reinstall docker.io`, then run the command again.",
             )
+        ensure_programs(self._site, step, {"iptables": "iptables"})
         _forget_dead_engine()
         LOG_DIR.mkdir(parents=True, exist_ok=True)
         reader, writer = os.pipe()

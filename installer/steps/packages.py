@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from .site import DEFAULT_MIRROR, Site, record
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_MARK = "# Written by the installer of The Littlest Binder, process "
+_FRONTEND_LOCK = Path("/var/lib/dpkg/lock-frontend")
+_LOCK_S = 600
 _APT = (
     "apt-get", "-q", "-y",
     # Another apt (unattended-upgrades after the boot) holds the lock for minutes.
-    "-o", "DPkg::Lock::Timeout=600",
+    "-o", f"DPkg::Lock::Timeout={_LOCK_S}",
     "-o", "Acquire::Retries=3",
     "-o", "APT::Color=0",
     "-o", "Dpkg::Use-Pty=0",
@@ -56,7 +60,6 @@ def update(site: Site, step: Step) -> None:
     global _updated
     if _updated:
         return
-    repair(site, step)
     step.say("reading the package lists")
     run(step, [*_APT, "update"], env=site.root_env, next_step=_AGAIN, accept=range(256))
     _updated = True
@@ -65,12 +68,40 @@ def update(site: Site, step: Step) -> None:
 def repair(site: Site, step: Step) -> None:
     """Finish what a killed dpkg left half done, and take away what a killed run of ours left."""
     _remove_own_policy()
+    _wait_for_others(step)
     audit = subprocess.run(["dpkg", "--audit"], capture_output=True, text=True, check=False)
     if audit.stdout.strip() or any(Path("/var/lib/dpkg/updates").glob("[0-9]*")):
         step.say("finishing an interrupted installation of packages")
         with services_kept_still(site):
-            run(step, ["dpkg", "--configure", "-a"], env=site.root_env, next_step=_AGAIN, accept=range(256))
-            run(step, [*_APT, "--no-remove", "--fix-broken", "install"], env=site.root_env, next_step=_AGAIN)
+            run(
+                step,
+                ["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"],
+                env=site.root_env,
+                next_step=_AGAIN,
+                accept=range(256),
+                outlives_us=True,
+            )
+            run(
+                step,
+                [*_APT, "--no-remove", "--no-install-recommends", "--fix-broken", "install"],
+                env=site.root_env,
+                next_step=_AGAIN,
+                outlives_us=True,
+            )
+
+
+def _wait_for_others(step: Step) -> None:
+    """Until no other dpkg or apt is at work: one that a killed run of ours left goes on by itself."""
+    with contextlib.suppress(OSError), _FRONTEND_LOCK.open("w") as file:
+        deadline = time.monotonic() + _LOCK_S
+        while time.monotonic() < deadline:
+            try:
+                # apt and dpkg lock by fcntl(2), not flock(2).
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                step.say("waiting for another installation of packages")
+                time.sleep(0.5)
 
 
 def ensure_packages(site: Site, step: Step, names: Sequence[str], *, next_step: str = _AGAIN) -> list[str]:
@@ -90,6 +121,7 @@ def ensure_packages(site: Site, step: Step, names: Sequence[str], *, next_step: 
             env=site.root_env,
             next_step=next_step,
             show=_progress,
+            outlives_us=True,
         )
     for name in missing:
         record("package", name)

@@ -49,6 +49,7 @@ def launcher_text(folder: Path) -> str:
 
 
 def _install(site: Site, step: Step, folder: Path, wanted: dict[str, str]) -> None:
+    cache = folder / "npm-cache"
     with site.person.acting():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -69,7 +70,7 @@ def _install(site: Site, step: Step, folder: Path, wanted: dict[str, str]) -> No
         step,
         [
             str(node_program(folder)), str(npm), "install", "--global", "--prefix", str(folder),
-            "--no-audit", "--no-fund", "--no-update-notifier", "--omit=dev", PROXY,
+            "--no-audit", "--no-fund", "--no-update-notifier", "--omit=dev", "--cache", str(cache), PROXY,
         ],
         env=site.person_env | {"PATH": f"{node_program(folder).parent}:{site.person_env['PATH']}"},
         person=site.person,
@@ -77,6 +78,7 @@ def _install(site: Site, step: Step, folder: Path, wanted: dict[str, str]) -> No
         next_step=_AGAIN,
     )  # fmt: skip
     with site.person.acting():
+        shutil.rmtree(cache, ignore_errors=True)
         write_as_person(folder / _STAMP, json.dumps(wanted), 0o644)
 
 
