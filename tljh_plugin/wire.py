@@ -176,10 +176,14 @@ class LaunchEvent(Wire):
 
 
 class DeletionView(Wire):
-    """`DELETE images/{id}`: the plan (`dry_run`), or what was done. `refused` says why it stays."""
+    """`DELETE images/{id}`: the plan (`dry_run`), or what was done. `refused` says why it would stay.
+
+    `gained_bytes` became free on Docker's disk meanwhile, measured.
+    """
 
     image: ImageView
     deleted: bool = False
+    gained_bytes: int = 0
     refused: ErrorView | None = None
 
 

@@ -3,9 +3,7 @@
 The public listener is where JupyterHub's proxy sends people; the Unix socket is for the hub, the command
 line and nobody else. Both serve the same API; pages are public only, `prepare` and `release` private only.
 
-| path below `/services/binder/` | handler |
-| --- | --- |
-| `api/v1/health` | `api.health` |
+The route tables below name every address, relative to `/services/binder/`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import contextlib
 import hmac
 import logging
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -27,17 +26,64 @@ from ..client import API
 from ..errors import SettingsError
 from ..installation import ensure_state, secret
 from ..settings import Settings
-from .api.health import Health
+from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve
+from .api.health import Health, Versions
+from .api.images import Images, OneImage
+from .api.launches import LaunchEvents, LaunchList, Link
+from .api.prepare import Prepare, Release
+from .api.projects import ProjectList
 from .auth import Door, HubDoor, SocketDoor
 from .context import Context, open_context
 from .environment import from_environment
 from .handler import MAX_BODY_BYTES, NoSuchApi
+from .pages.builds import BuildPage, BuildsPage, CancelBuild
+from .pages.confirm import Confirm
+from .pages.front import FrontPage, Go
+from .pages.images import DeleteImage, ImagesPage
+from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
+from .pages.old_links import Badge, OldBuildStream, OldRepoLink
+from .pages.page import NoSuchPage, Static
+from .pages.signed_in import SignedIn
+from .templates import STATIC, static_version
 
 log = logging.getLogger("littlest_binder.service")
 
 Routes = Sequence[tuple[str, type[Any]]]
 
-API_ROUTES: Routes = [(r"health", Health)]
+API_ROUTES: Routes = [
+    (r"health", Health),
+    (r"link", Link),
+    (r"resolve", Resolve),
+    (r"builds", Builds),
+    (r"builds/([^/]+)", OneBuild),
+    (r"builds/([^/]+)/log", BuildLogLines),
+    (r"builds/([^/]+)/events", BuildEvents),
+    (r"images", Images),
+    (r"images/([^/]+)", OneImage),
+    (r"projects", ProjectList),
+    (r"launches", LaunchList),
+    (r"launches/([^/]+)/events", LaunchEvents),
+]
+# Behind our own socket only.
+OWN_API_ROUTES: Routes = [(r"prepare", Prepare), (r"release", Release)]
+PAGE_ROUTES: Routes = [
+    (r"", FrontPage),
+    (r"go", Go),
+    (r"v2/(.+)", Confirm),
+    (r"launch/([^/]+)", LaunchPage),
+    (r"launch/([^/]+)/start", StartServer),
+    (r"launch/([^/]+)/stop", StopServer),
+    (r"launch/([^/]+)/remove", RemoveServer),
+    (r"builds", BuildsPage),
+    (r"builds/([^/]+)", BuildPage),
+    (r"builds/([^/]+)/cancel", CancelBuild),
+    (r"images", ImagesPage),
+    (r"images/([^/]+)/delete", DeleteImage),
+    (r"oauth_callback", SignedIn),
+    (r"repo/([^/]+)/([^/]+)/?", OldRepoLink),
+    (r"build/(.+)", OldBuildStream),
+    (r"versions", Versions),
+]
 
 _SLOW_BODY_S = 30.0
 
@@ -74,10 +120,18 @@ async def listening(context: Context) -> AsyncIterator[None]:
 def application(context: Context, door: Door) -> Application:
     """The handlers behind one door."""
     prefix = "/" if door.own else context.environment.prefix
-    api = [(prefix + API + path, handler) for path, handler in API_ROUTES]
+    routes: list[tuple[Any, ...]] = [(API + path, handler) for path, handler in API_ROUTES]
+    if door.own:
+        routes += [(API + path, handler) for path, handler in OWN_API_ROUTES]
+        routes.append((r".*", NoSuchApi))
+    else:
+        routes.append((API + r".*", NoSuchApi))
+        routes += PAGE_ROUTES
+        routes.append((rf"static/{static_version()}/(.+)", Static, {"path": str(STATIC)}))
+        routes.append((r"()badge\.svg", Badge, {"path": str(STATIC)}))
     return Application(
-        [*api, (prefix + API + r".*", NoSuchApi)],
-        default_handler_class=NoSuchApi,
+        [(re.escape(prefix) + route[0], *route[1:]) for route in routes],
+        default_handler_class=NoSuchApi if door.own else NoSuchPage,
         cookie_secret=hmac.digest(secret(context.settings), b"cookies", "sha256"),
         context=context,
         door=door,

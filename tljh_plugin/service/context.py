@@ -1,4 +1,4 @@
-"""The parts that handlers work with, opened once and closed in the right order."""
+"""The parts that handlers work with, opened in order and closed in the opposite one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from ..build.queue import Queue
+from ..cache.inventory import Inventory
+from ..cache.leases import Leases
+from ..cache.sweep import Sweep
+from ..engine import Engine
+from ..hub_api import HubApi
+from ..installation import instance_id
+from ..projects import Projects
 from ..settings import Settings
+from ..source.checkout import Checkouts
+from ..source.resolve import Resolver
+from ..store import Store
+from .engine_health import EngineHealth
 from .environment import HubEnvironment
+from .launches import Launches
+from .lookups import Lookups
+from .offers import Offers
+from .preparations import Preparations
 
 
 @dataclass(frozen=True)
@@ -16,9 +32,52 @@ class Context:
 
     settings: Settings
     environment: HubEnvironment
+    engine_health: EngineHealth
+    inventory: Inventory
+    sweep: Sweep
+    queue: Queue
+    projects: Projects
+    lookups: Lookups
+    launches: Launches
+    preparations: Preparations
+    offers: Offers
 
 
 @contextlib.asynccontextmanager
 async def open_context(settings: Settings, environment: HubEnvironment) -> AsyncIterator[Context]:
-    """Open the stages, start what runs in the background, and close all of it again."""
-    yield Context(settings, environment)
+    """Open the stages, start what runs in the background, and end all of it again.
+
+    Raises `StoreError` if another service has the store. A Docker that does not answer is no error.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        store = await Store.open(settings.store_path)
+        stack.push_async_callback(store.close)
+        engine = Engine(instance_id(settings))
+        stack.push_async_callback(engine.close)
+        hub = await stack.enter_async_context(HubApi(environment.api_url, environment.api_token))
+        inventory = Inventory(store, engine)
+        leases = Leases(store)
+        resolver = Resolver(settings)
+        queue = Queue(settings, store, engine, resolver, Checkouts(settings), inventory)
+        projects = Projects(settings, store, engine)
+        lookups = Lookups(settings, resolver, queue, projects)
+        offers = Offers(settings, inventory, queue, lookups)
+        await inventory.start()
+        stack.push_async_callback(inventory.stop)
+        await queue.start()
+        stack.push_async_callback(queue.stop)
+        offers.start()
+        stack.push_async_callback(offers.stop)
+        yield Context(
+            settings=settings,
+            environment=environment,
+            engine_health=EngineHealth(engine),
+            inventory=inventory,
+            sweep=Sweep(store, engine, inventory, leases),
+            queue=queue,
+            projects=projects,
+            lookups=lookups,
+            launches=Launches(environment, hub, lookups, queue),
+            preparations=Preparations(settings, environment, store, engine, leases, projects),
+            offers=offers,
+        )

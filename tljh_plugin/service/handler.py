@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyterhub.services.auth import HubOAuthenticated
+from jupyterhub.utils import get_browser_protocol
 from pydantic import BaseModel, ValidationError
 from tornado.web import Finish, HTTPError, RequestHandler
 
@@ -58,6 +59,13 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         if self.signed_in is None:
             raise Forbidden("You are not signed in.", "Sign in and try again.", code="not-signed-in")
         return self.signed_in
+
+    @property
+    def hub_address(self) -> str:
+        """The address below which the hub's own pages are, as the browser knows it; ends with `/`."""
+        environment = self.context.environment
+        own = f"{get_browser_protocol(self.request)}://{self.request.host}"
+        return (environment.hub_host or own) + environment.hub_prefix.removesuffix("hub/")
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")

@@ -16,7 +16,7 @@ Follow = Callable[[str, int], AsyncGenerator[LogLine, None]]
 # The hub may know of a failure before the last lines of the log are read.
 _LAST_LINES_S = 5.0
 # Where the spawner puts the stages on its one bar.
-_BUILT, _PREPARED = 70, 80
+BUILT, _PREPARED = 70, 80
 
 _STEP_OF: dict[Phase, LaunchStep] = {
     "queued": "fetch",
@@ -64,13 +64,13 @@ class Merger:
         self._progress = max(self._progress, min(99, max(0, int(event.get("progress") or 0))))
         if self._progress >= _PREPARED:
             self._step = "start"
-        elif self._progress >= _BUILT:
+        elif self._progress >= BUILT:
             self._step = "prepare"
         return self._event("progress", message=message)
 
     def of_log(self, line: LogLine) -> LaunchEvent:
         """A line of the build's log."""
-        if self._progress < _BUILT and line.phase not in ("failed", "cancelled"):
+        if self._progress < BUILT and line.phase not in ("failed", "cancelled"):
             self._step = _STEP_OF[line.phase]
         if line.error is not None:
             self._error = line.error

@@ -1,0 +1,94 @@
+"""`POST builds`, `GET builds`, `GET|DELETE builds/{id}`, its log and its events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from pydantic import BaseModel, ConfigDict
+
+from ...build.log import BuildLog
+from ...settings import Settings
+from ...wire import BuildRequest, BuildView, LogLine
+from ..events import Event, StreamHandler
+from ..handler import ApiHandler
+
+_FLUSH_LINES = 500
+
+
+class ResolveRequest(BaseModel):
+    """`POST resolve`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec: str
+    commit: str = ""
+
+
+class Resolve(ApiHandler):
+    async def post(self) -> None:
+        asked = self.body(ResolveRequest)
+        self.answer(await self.context.lookups.resolve(self.person, asked.spec, asked.commit))
+
+
+class Builds(ApiHandler):
+    async def get(self) -> None:
+        everyone = self.flag("everyone")
+        if everyone:
+            self.only_administrators()
+        builds = await self.context.queue.list(self.person)
+        mine = self.person.name
+        self.answer([each for each in builds if everyone or each.requested_by == mine])
+
+    async def post(self) -> None:
+        asked = self.body(BuildRequest)
+        pinned = await self.context.lookups.pin(asked.spec, asked.commit)
+        build = await self.context.queue.request(self.person, pinned, rebuild=asked.rebuild)
+        self.answer(build, status=200 if build.state in ("built", "failed", "cancelled") else 202)
+
+
+class OneBuild(ApiHandler):
+    async def get(self, build_id: str) -> None:
+        self.answer(await self.context.queue.get(build_id, self.person))
+
+    async def delete(self, build_id: str) -> None:
+        self.answer(await self.context.queue.cancel(build_id, self.person))
+
+
+class BuildLogLines(StreamHandler):
+    """The log so far; with `?text=1` as text. Sent piece by piece: a log may have many megabytes."""
+
+    async def get(self, build_id: str) -> None:
+        build = await self.context.queue.get(build_id, self.person)
+        as_text = self.flag("text")
+        kind = "text/plain" if as_text else "application/json"
+        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        first = True
+        async for line in log_so_far(self.context.settings, build.id, self.last_number):
+            if as_text:
+                self.write(f"{line.text}\n")
+            else:
+                self.write(("[" if first else ",") + line.model_dump_json())
+            first = False
+            if line.n % _FLUSH_LINES == 0:
+                await self.flush()
+        self.finish("" if as_text else "[]" if first else "]")
+
+
+def log_so_far(settings: Settings, build_id: str, after: int = 0) -> AsyncIterator[LogLine]:
+    """The lines that are written by now, of a build that somebody may see."""
+    return BuildLog(settings.log_dir / f"{build_id}.jsonl").follow(after)
+
+
+class BuildEvents(StreamHandler):
+    async def get(self, build_id: str) -> None:
+        build = await self.context.queue.get(build_id, self.person)
+        await self.stream(self._events(build, self.last_number))
+
+    async def _events(self, build: BuildView, after: int) -> AsyncGenerator[Event, None]:
+        async for line in self.context.queue.follow(build.id, after):
+            yield of_line(line)
+
+
+def of_line(line: LogLine) -> Event:
+    """A line of a log as an event that can be resumed after."""
+    return Event(line.model_dump_json(), id=str(line.n))

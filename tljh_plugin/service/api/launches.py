@@ -1,0 +1,72 @@
+"""`POST launches`, `GET launches/{server}/events`, and `GET link`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from ...launch.options import LaunchOptions, parse
+from ...wire import LaunchEvent
+from ..events import Event, StreamHandler
+from ..handler import ApiHandler
+from ..launches import NO_NAME, opened
+from ..links import from_form, share
+from ..progress import position
+
+# The fields of `LaunchOptions` with the server's name: their values are judged by `LaunchOptions` itself.
+LaunchRequest: type[BaseModel] = create_model(
+    "LaunchRequest",
+    __config__=ConfigDict(extra="forbid", frozen=True),
+    **{name: (field.annotation, field.default) for name, field in LaunchOptions.model_fields.items()},
+    server=(str, ""),
+    restart=(bool, False),
+)  # type: ignore[call-overload]
+
+
+class LaunchList(ApiHandler):
+    async def post(self) -> None:
+        asked: Any = self.body(LaunchRequest)
+        given = asked.model_dump(exclude_unset=True, exclude={"server", "restart"})
+        view = await self.context.launches.launch(
+            self.person, self.door.token(self), parse(given), asked.server, asked.restart
+        )
+        self.answer(view, status=200 if view.state == "ready" else 202)
+
+
+class LaunchEvents(StreamHandler):
+    async def get(self, server: str) -> None:
+        name = server_name(server)
+        await self.context.launches.server(self.person, self.door.token(self), name)
+        await self.stream(self._events(name, position(self.last_seen)))
+
+    async def _events(self, name: str, after: tuple[str, int]) -> AsyncGenerator[Event, None]:
+        path = opened(self.get_query_argument("path", ""))
+        launches = self.context.launches
+        source = launches.events(self.person, self.door.token(self), name, after=after, path=path)
+        async with aclosing(source) as events:
+            async for event in events:
+                yield of_event(event)
+
+
+class Link(ApiHandler):
+    """The link and badge for what the launch form says."""
+
+    def get(self) -> None:
+        fields = {name: self.get_query_argument(name, "") for name in ("repository", "ref", "path")}
+        self.answer(share(from_form(**fields), self.hub_address))
+
+
+def server_name(segment: str) -> str:
+    """The server's name from its segment of an address."""
+    name = unquote(segment)
+    return "" if name == NO_NAME else name
+
+
+def of_event(event: LaunchEvent) -> Event:
+    """An event of a launch; a reader resumes after a line of the build's log."""
+    number = f"{event.build}:{event.line.n}" if event.line else ""
+    return Event(event.model_dump_json(), type=event.type, id=number)

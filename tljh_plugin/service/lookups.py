@@ -1,0 +1,105 @@
+"""What a text means, for one person: which commit, whether its image is there, which projects are theirs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..build.queue import Queue
+from ..errors import BinderError, EngineError
+from ..projects import Projects
+from ..settings import Settings
+from ..source.policy import check_spec
+from ..source.resolve import PinnedRepo, Resolver
+from ..source.spec import RepoSpec, parse_link
+from ..wire import BuildView, Person, ProjectView, ResolveView
+from .links import from_text
+
+# A page that was told to ask again asks within a second or two.
+_KEPT_S = 30.0
+
+
+class Lookups:
+    """Asks the stages; decides nothing."""
+
+    def __init__(self, settings: Settings, resolver: Resolver, queue: Queue, projects: Projects) -> None:
+        self._settings = settings
+        self._resolver = resolver
+        self._queue = queue
+        self._projects = projects
+        self._pinning: dict[tuple[str, str], asyncio.Task[PinnedRepo]] = {}
+
+    async def pin(self, text: str, commit: str = "") -> PinnedRepo:
+        """The commit of what was typed or linked. Raises `SourceError`; the policy is asked before the
+        network."""
+        return await self.pin_spec(from_text(text).spec, commit)
+
+    async def pin_spec(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
+        """As `pin`, for what was read already."""
+        await asyncio.to_thread(check_spec, spec, self._settings)
+        return await self._resolver.resolve(spec, commit)
+
+    async def pin_within(self, spec: RepoSpec, commit: str, seconds: float) -> PinnedRepo | None:
+        """As `pin_spec`, or None if it takes longer; it goes on, and the next call finds what it found."""
+        key = (spec.path, commit)
+        task = self._pinning.get(key)
+        if task is None:
+            task = self._pinning[key] = asyncio.create_task(self.pin_spec(spec, commit))
+            loop = asyncio.get_running_loop()
+            task.add_done_callback(lambda _: loop.call_later(_KEPT_S, self._forget, key, task))
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            return None
+        self._forget(key, task)
+        return task.result()
+
+    def _forget(self, key: tuple[str, str], task: asyncio.Task[PinnedRepo]) -> None:
+        if self._pinning.get(key) is task:
+            del self._pinning[key]
+        if task.done() and not task.cancelled():
+            task.exception()  # nobody came back for it
+
+    async def resolve(self, person: Person, text: str, commit: str = "") -> ResolveView:
+        """Everything that the person may know about what they typed."""
+        return await self.view(person, await self.pin(text, commit))
+
+    async def view(self, person: Person, pinned: PinnedRepo) -> ResolveView:
+        """The same for a commit. A Docker that does not answer becomes a warning."""
+        warnings: tuple[str, ...] = ()
+        build: BuildView | None = None
+        try:
+            build = await self._queue.state_of(person, pinned)
+        except EngineError as error:
+            warnings = (str(error),)
+        spec = pinned.spec
+        return ResolveView(
+            spec=spec.path,
+            display=spec.display,
+            repository=pinned.url,
+            page_url=spec.page_url,
+            ref=spec.ref or pinned.ref_found.removeprefix("refs/heads/").replace("HEAD", ""),
+            commit=pinned.commit,
+            image="missing" if build is None else "ready" if build.state == "built" else "building",
+            image_id=build.image_id if build else "",
+            build_id=build.id if build else "",
+            projects=tuple(await self.projects(person, pinned)),
+            warnings=warnings,
+        )
+
+    async def projects(self, person: Person, pinned: PinnedRepo) -> list[ProjectView]:
+        """The person's projects of this repository and folder, last used first."""
+        return [
+            project
+            for project in await self._projects_by_use(person)
+            if project.repository == pinned.url and _subdir(project) == pinned.spec.subdir
+        ]
+
+    async def _projects_by_use(self, person: Person) -> list[ProjectView]:
+        projects = await self._projects.list(person)
+        return sorted(projects, key=lambda each: (each.last_used or each.created, each.id), reverse=True)
+
+
+def _subdir(project: ProjectView) -> str:
+    try:
+        return parse_link(project.spec).subdir
+    except BinderError:
+        return ""

@@ -1,0 +1,153 @@
+"""What the front page offers: the images that are there, first of all a plain Jupyter and the example.
+
+Also makes sure that the plain one is there: rule 7 of the plan, "a plain Jupyter image is there right after
+installation".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..build.queue import Queue
+from ..cache.inventory import Inventory
+from ..errors import BinderError, EngineError
+from ..settings import Settings
+from ..source.spec import LaunchLink, RepoSpec, parse_link
+from ..wire import BuildView, ImageView, Person
+from .lookups import Lookups
+from .texts import _
+
+log = logging.getLogger("littlest_binder.service")
+
+# Whose name stands at builds that nobody asked for.
+SYSTEM = Person(name="system", admin=True)
+
+PLAIN, EXAMPLE = "plain", "example"
+_AGAIN_S = 10.0
+
+State = Literal["ready", "building", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Something to launch. `link` is the path of its confirmation, relative to our prefix."""
+
+    title: str
+    about: str
+    link: str
+    state: State
+    commit: str = ""
+    build: BuildView | None = None
+
+    @property
+    def build_id(self) -> str:
+        """The build to watch, if there is one."""
+        return self.build.id if self.build else ""
+
+
+class Offers:
+    """`start()` … `await stop()`."""
+
+    def __init__(self, settings: Settings, inventory: Inventory, queue: Queue, lookups: Lookups) -> None:
+        self._settings = settings
+        self._inventory = inventory
+        self._queue = queue
+        self._lookups = lookups
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Build the plain image in the background, unless it is there."""
+        self._task = asyncio.create_task(self._ensure_plain())
+
+    async def stop(self) -> None:
+        """End the wish; a build that it began is the queue's."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def for_person(self, person: Person) -> list[Offer]:
+        """Plain Jupyter, the example, then the newest image of each repository that the person may see."""
+        images = self._inventory.images(person)
+        bundled = [
+            (PLAIN, _("Plain Jupyter"), _("JupyterLab on Python, nothing else"), ""),
+            (
+                EXAMPLE,
+                _("Example"),
+                _("A small repository with a notebook that plots"),
+                "lab/tree/index.ipynb",
+            ),
+        ]
+        offers: list[Offer] = []
+        known: set[tuple[str, str]] = set()
+        builds: list[BuildView] | None = None
+        for name, title, about, path in bundled:
+            folder = self._settings.examples_dir / name
+            if not await asyncio.to_thread(folder.is_dir):
+                continue
+            spec = _spec(folder)
+            known.add((spec.normal_url, ""))
+            image = next((each for each in images if _key(each) == (spec.normal_url, "")), None)
+            build = None
+            if image is None:
+                builds = await self._queue.list(person) if builds is None else builds
+                build = next((each for each in builds if each.repository == spec.normal_url), None)
+            offers.append(
+                Offer(
+                    title,
+                    about,
+                    LaunchLink(spec, path).to_url("").lstrip("/"),
+                    _state(image, build),
+                    image.commit if image else "",
+                    build,
+                )
+            )
+        for image in images:
+            if _key(image) in known:
+                continue
+            known.add(_key(image))
+            spec = parse_link(image.spec)
+            link = LaunchLink(spec).to_url("").lstrip("/")
+            offers.append(Offer(image.title or spec.display, spec.display, link, "ready", image.commit))
+        return offers
+
+    async def _ensure_plain(self) -> None:
+        """Ask until it is there or was seen to fail; Docker may come later than we do."""
+        folder = self._settings.examples_dir / PLAIN
+        while True:
+            with suppress(EngineError):
+                if await asyncio.to_thread(folder.is_dir):
+                    try:
+                        await self._build_plain(folder)
+                    except EngineError:
+                        raise
+                    except BinderError as error:
+                        log.warning("The plain image was not built: %s", error)
+                    return
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _build_plain(self, folder: Path) -> None:
+        pinned = await self._lookups.pin_spec(_spec(folder))
+        build = await self._queue.request(SYSTEM, pinned)
+        if not build.hit:
+            log.info("Building the plain image: %s", build.id)
+
+
+def _spec(folder: Path) -> RepoSpec:
+    return RepoSpec("local", str(folder))
+
+
+def _key(image: ImageView) -> tuple[str, str]:
+    return image.repository, parse_link(image.spec).subdir
+
+
+def _state(image: ImageView | None, build: BuildView | None) -> State:
+    if image is not None:
+        return "ready"
+    if build is None or build.state in ("built", "cancelled"):
+        return "missing"
+    return "failed" if build.state == "failed" else "building"

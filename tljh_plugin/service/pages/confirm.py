@@ -1,0 +1,179 @@
+"""The confirmation: what will run, and with which files. A GET never starts anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qs
+
+from ...errors import BinderError, InvalidOptions, NotFound
+from ...launch.options import LaunchOptions, parse
+from ...source.spec import LaunchLink, RepoSpec
+from ...wire import ProjectView
+from ..launches import OptionsDiffer, Server
+from ..links import share
+from ..names import random_name
+from ..texts import _
+from .page import Page
+
+# How long the first answer may take; a slower look-up shows a page that asks again.
+_PATIENCE_S = 2.0
+
+OWN, NEW, EPHEMERAL = "project", "new", "ephemeral"
+
+
+@dataclass(frozen=True)
+class FilesChoice:
+    """One way to go about files. `value` is what the form sends back."""
+
+    value: str
+    text: str
+    hint: str
+
+
+def choices(projects: Sequence[ProjectView], commit: str, asked: str = "") -> list[FilesChoice]:
+    """What a person can choose, best first; `projects` are theirs of this repository, last used first.
+
+    A project of theirs at an older commit goes on at that commit: its files belong to that image.
+    """
+    found: list[FilesChoice] = []
+    for project in projects:
+        used = (project.last_used or project.created)[:10]
+        facts = {"id": project.id, "commit": project.commit[:7], "used": used}
+        text, hint = _("Continue with your files"), _("Project {id}, last used {used}.")
+        if project.commit != commit:
+            text = _("Continue with your files, at the older commit {commit}")
+            hint = _("Project {id}, last used {used}; the server gets the image of that commit.")
+        found.append(FilesChoice(f"{OWN}:{project.id}", text.format(**facts), hint.format(**facts)))
+    found.append(_beginning(projects, commit))
+    text, hint = _("Keep nothing"), _("Everything that you change or make is lost when the server stops.")
+    found.append(FilesChoice(EPHEMERAL, text, hint))
+    found.sort(key=lambda each: each.value != f"{OWN}:{asked}")  # stable: what a link asks for comes first
+    return found
+
+
+def _beginning(projects: Sequence[ProjectView], commit: str) -> FilesChoice:
+    """The choice that makes a new project."""
+    if not projects:
+        hint = _("They are there again when you start this repository the next time.")
+        return FilesChoice(OWN, _("Keep my files"), hint)
+    if any(project.commit == commit for project in projects):
+        hint = _("The repository's files as they are in this commit; both projects are kept.")
+        return FilesChoice(NEW, _("Start a second project"), hint)
+    text = _("Start a second project, at the commit {commit}").format(commit=commit[:7])
+    hint = _("The repository's files as they are now; your other project stays as it is.")
+    return FilesChoice(NEW, text, hint)
+
+
+def options_for(
+    files: str, spec: RepoSpec, commit: str, path: str, projects: Sequence[ProjectView]
+) -> LaunchOptions:
+    """The options that a choice means. Raises `InvalidOptions` for one that was not offered, `NotFound`.
+
+    The project of a commit that was used last is meant without being named, so that the same wish the next
+    time is the same options.
+    """
+    given = {"repository": spec.path, "commit": commit, "path": path, "storage": OWN, "project": ""}
+    if files == EPHEMERAL:
+        given["storage"] = EPHEMERAL
+    elif files == NEW:
+        given["project"] = NEW
+    elif files.startswith(f"{OWN}:"):
+        wanted = files.removeprefix(f"{OWN}:")
+        project = next((each for each in projects if each.id == wanted), None)
+        if project is None:
+            raise NotFound(f"You have no project {wanted[:80]!r} of this repository.", "Choose another.")
+        given["commit"] = project.commit
+        implied = next(each for each in projects if each.commit == project.commit)
+        given["project"] = "" if implied is project else project.id
+    elif files != OWN:
+        raise InvalidOptions(f"`files` has the value {files[:80]!r}.", "Choose one of the ways on the page.")
+    return parse(given)
+
+
+class Confirm(Page):
+    tab = "launch"
+
+    async def get(self, path: str) -> None:
+        link = self._link()
+        pinned = await self.context.lookups.pin_within(link.spec, "", _PATIENCE_S)
+        if pinned is None:
+            self.show("looking.html", status=202, spec=link.spec, here=self.request.uri)
+            return
+        view = await self.context.lookups.view(self.person, pinned)
+        offered = choices(view.projects, view.commit, link.project)
+        servers = await self._servers()
+        self.show(
+            "confirm.html",
+            view=view,
+            subdir=link.spec.subdir,
+            commit_page=link.spec.with_ref(view.commit).page_url,
+            path=link.open_path,
+            came_from=self.came_from(),
+            choices=offered,
+            chosen=self._chosen(link, offered),
+            servers=[each for each in servers if each.spec and _same(each.spec, link.spec)],
+            server=link.server,
+            random_name=random_name([each.name for each in servers]),
+            action=self.request.uri,
+            share=share(replace(link, project="", server=""), self.hub_address),
+        )
+
+    async def post(self, path: str) -> None:
+        link = self._link()
+        commit = self.get_body_argument("commit", "")
+        pinned = await self.context.lookups.pin_spec(link.spec, commit)
+        projects = await self.context.lookups.projects(self.person, pinned)
+        files = self.get_body_argument("files", self._default_files(projects, pinned.commit))
+        options = options_for(files, link.spec, pinned.commit, link.open_path, projects)
+        name = self.get_body_argument("server", "").strip()
+        restart = self.get_body_argument("restart", "") == "1"
+        token = self.door.token(self)
+        try:
+            launched = await self.context.launches.launch(self.person, token, options, name, restart)
+        except OptionsDiffer as error:
+            fields = {"commit": pinned.commit, "files": files, "server": name}
+            self._ask(error, fields)
+            return
+        self.redirect(launched.url, status=303)
+
+    def _link(self) -> LaunchLink:
+        """The link as it came: its escapes still tell a `/` in a name from one between names."""
+        path = self.request.path.removeprefix(f"{self.prefix}v2/")
+        return LaunchLink.from_request(path, parse_qs(self.request.query))
+
+    async def _servers(self) -> list[Server]:
+        try:
+            return await self.context.launches.servers(self.person, self.door.token(self))
+        except BinderError:
+            return []  # the launch itself will say what is wrong with the hub
+
+    def _chosen(self, link: LaunchLink, offered: Sequence[FilesChoice]) -> str:
+        if link.storage == EPHEMERAL or (
+            not link.storage and not link.project and self.context.settings.storage.default == EPHEMERAL
+        ):
+            return EPHEMERAL
+        return NEW if link.project == NEW and len(offered) > 2 else offered[0].value
+
+    def _default_files(self, projects: Sequence[ProjectView], commit: str) -> str:
+        if self.context.settings.storage.default == EPHEMERAL:
+            return EPHEMERAL
+        return choices(projects, commit)[0].value
+
+    def _ask(self, error: OptionsDiffer, fields: dict[str, str]) -> None:
+        server = error.server
+        self.show(
+            "restart.html",
+            status=409,
+            server=server.shown,
+            running=server.active,
+            differences=error.differences,
+            fields=fields,
+            action=self.request.uri,
+            open_url=server.url if server.ready else (server.page if server.active else self.prefix),
+            back=self.request.uri,
+        )
+
+
+def _same(one: RepoSpec, other: RepoSpec) -> bool:
+    return (one.normal_url, one.subdir) == (other.normal_url, other.subdir)

@@ -1,0 +1,105 @@
+"""The front page, and where its form leads."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...errors import BinderError, InvalidSpec
+from ...source.spec import LaunchLink, RepoSpec, parse_link
+from ...wire import ProjectView
+from ..launches import Server
+from ..links import from_form
+from .page import Page
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What stands in the form."""
+
+    repository: str = ""
+    ref: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class ShownProject:
+    """A project with the link that goes on with it."""
+
+    id: str
+    shown: str
+    commit: str
+    created: str
+    last_used: str
+    link: str
+
+
+class FrontPage(Page):
+    tab = "launch"
+
+    async def get(self) -> None:
+        await self.show_front(Typed())
+
+    async def show_front(self, typed: Typed, problem: BinderError | None = None) -> None:
+        """The page, with what was typed and what is wrong with it."""
+        servers: list[Server] = []
+        hub_problem: BinderError | None = None
+        try:
+            servers = await self.context.launches.servers(self.person, self.door.token(self))
+        except BinderError as error:
+            hub_problem = error
+        projects = await self.context.projects.list(self.person)
+        self.show(
+            "front.html",
+            status=problem.http_status if problem else 200,
+            problem=problem or await self.context.engine_health.problem(),
+            typed=typed,
+            servers=servers,
+            hub_problem=hub_problem,
+            offers=await self.context.offers.for_person(self.person),
+            projects=[self._shown(each) for each in _by_use(projects)],
+        )
+
+    def _shown(self, project: ProjectView) -> ShownProject:
+        spec: RepoSpec | None = None
+        with suppress(InvalidSpec):  # the spelling of an older version
+            spec = parse_link(project.spec).with_ref(project.commit)
+        link = LaunchLink(spec, project=project.id).to_url(self.prefix) if spec else ""
+        return ShownProject(
+            project.id,
+            spec.display if spec else project.repository,
+            project.commit,
+            project.created,
+            project.last_used,
+            link,
+        )
+
+
+class Go(FrontPage):
+    """Turns what was typed into a link and goes there; the link's page asks before anything starts.
+
+    It answers people who are not signed in with a page of its own instead of a redirect: a form's target and
+    all its redirects must be on our host (`form-action`, which Chromium applies to redirects too), and the
+    sign-in may lead anywhere.
+    """
+
+    open_to_all = True
+
+    async def get(self) -> None:
+        typed = Typed(*(self.get_query_argument(name, "") for name in ("repository", "ref", "path")))
+        try:
+            address = from_form(typed.repository, typed.ref, typed.path).to_url(self.prefix)
+        except BinderError as error:
+            if self.signed_in is None:
+                self.ask_to_sign_in()
+            else:
+                await self.show_front(typed, error)
+            return
+        if self.signed_in is None:
+            self.show("onward.html", address=address)
+        else:
+            self.redirect(address)
+
+
+def _by_use(projects: list[ProjectView]) -> list[ProjectView]:
+    return sorted(projects, key=lambda each: each.last_used or each.created, reverse=True)

@@ -1,0 +1,106 @@
+"""What a container needs besides its image: a lease on it, the person's project folder, its environment."""
+
+from __future__ import annotations
+
+import logging
+
+from ..access import may
+from ..build.base import ensure_base
+from ..cache.leases import Leases
+from ..engine import Engine, ImageFacts
+from ..errors import ImageNotFound
+from ..projects import Projects
+from ..settings import Settings
+from ..source.spec import parse_link
+from ..store import ImageRow, Store
+from ..wire import Person, Prepared, PrepareRequest
+from .environment import HubEnvironment
+
+log = logging.getLogger("littlest_binder.service")
+
+# Filling a project may take long; a hub that died meanwhile does not give the lease back.
+_LEASE_S = 3600.0
+
+
+class Preparations:
+    """Prepares starts for the hub and hears how they ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: HubEnvironment,
+        store: Store,
+        engine: Engine,
+        leases: Leases,
+        projects: Projects,
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._store = store
+        self._engine = engine
+        self._leases = leases
+        self._projects = projects
+        self._starting: dict[str, tuple[str, str, str]] = {}  # lease → image, person, server
+
+    async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
+        """Take a lease and fill or find the project. On any failure, a cancelled call included, the lease is
+        given back. Raises `ImageNotFound`, `ProjectError`, `EngineError`."""
+        lease = await self._leases.take(request.image_id, _LEASE_S)
+        try:
+            row, facts = await self._image(person, request.image_id)
+            project, path = "", ""
+            if request.storage == "project":
+                subdir = parse_link(request.spec).subdir
+                base = await ensure_base(self._settings, _say)
+                view, folder = await self._projects.prepare(person, request, facts, base.id, subdir=subdir)
+                project, path = view.id, str(folder)
+        except BaseException:
+            await self._leases.release(lease)
+            raise
+        self._starting[lease] = (row.image_id, person.name, request.server)
+        return Prepared(
+            image_id=row.image_id,
+            image_name=row.name,
+            home=row.home,
+            workdir=row.workdir,
+            project=project,
+            project_path=path,
+            lease=lease,
+            environment=self._variables(request),
+        )
+
+    async def release(self, lease: str, ok: bool) -> None:
+        """Give the lease back; a server that came up counts as a use of its image.
+
+        A start that began before this process did is not counted.
+        """
+        started = self._starting.pop(lease, None)
+        if ok and started is not None:
+            await self._store.add_use(*started)
+        await self._leases.release(lease)
+
+    async def _image(self, person: Person, image_id: str) -> tuple[ImageRow, ImageFacts]:
+        row = await self._store.image(image_id)
+        facts = await self._engine.image(image_id) if row is not None and may(person, "use", row) else None
+        if row is None or facts is None:
+            raise ImageNotFound(
+                f"The image {image_id} is not there any more.", "Start again: it is built anew."
+            )
+        return row, facts
+
+    def _variables(self, request: PrepareRequest) -> dict[str, str]:
+        """The variables of a BinderHub session (binderhub/launcher.py), which notebooks may rely on."""
+        spec = parse_link(request.spec)
+        pinned = spec.with_ref(request.commit)
+        hub = self._environment.hub_host + self._environment.hub_prefix.removesuffix("hub/")
+        return {
+            "BINDER_LAUNCH_HOST": hub,
+            "BINDER_PERSISTENT_REQUEST": f"v2/{pinned.path}",
+            "BINDER_REF_URL": pinned.page_url,
+            "BINDER_REPO_URL": request.repository,
+            "BINDER_REQUEST": f"v2/{spec.path}",
+        }
+
+
+def _say(line: str) -> None:
+    log.info("base image: %s", line)

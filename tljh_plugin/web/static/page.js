@@ -1,0 +1,30 @@
+// What every page does: times in the reader's own zone, buttons that copy.
+
+export const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+export const prefix = meta("binder-prefix");
+export const xsrf = meta("binder-xsrf");
+
+const shown = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+for (const time of document.querySelectorAll("time[datetime]")) {
+  const moment = new Date(time.dateTime);
+  if (!Number.isNaN(moment.valueOf())) {
+    time.title = time.textContent;
+    time.textContent = shown.format(moment);
+  }
+}
+
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  const field = document.getElementById(button.dataset.copy);
+  const text = button.textContent;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+    } catch {
+      document.execCommand("copy"); // the clipboard interface exists in secure contexts only
+    }
+    button.textContent = button.dataset.done;
+    setTimeout(() => (button.textContent = text), 2000);
+  });
+}
