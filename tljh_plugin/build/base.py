@@ -13,6 +13,7 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -61,7 +62,7 @@ PACKAGES = (
 )
 
 _RECIPE = files(__package__) / "recipe"
-_SCRIPTS = ("repo2docker-entrypoint", "python3-login")
+_SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -128,6 +129,23 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
     content |= {name: (_RECIPE / name).read_bytes() for name in _SCRIPTS}
     content |= {f"certificates/extra/{name}": pem for name, pem in machine.certificates}
     return _Context(content)
+
+
+def recipe_digest(settings: Settings, base: BaseImage) -> str:
+    """What besides the repository decides how an image turns out, as hex: an attribute of an image."""
+    parts = [
+        version("jupyter-repo2docker"),
+        base.digest,
+        settings.build.appendix,
+        str(settings.build.fast_python),
+        f"{settings.server_uid}:{settings.server_gid}:{USER}",
+    ]
+    parts += [
+        f"{each.name}\0{each.read_text()}"
+        for each in sorted(_RECIPE.iterdir(), key=lambda each: each.name)
+        if each.is_file()
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 async def ensure_base(

@@ -1,0 +1,215 @@
+"""Install what requirements files ask for into an image. Runs in builds, as root, with Debian's own Python.
+
+Three ways, in this order, until one succeeds:
+
+1. uv with the cache of wheels that all repositories share. No code of a package or a repository runs: uv's
+   folder for building is sealed, so a package that must be built fails here and leads to the next way.
+2. uv with a cache that belongs to this repository alone.
+3. pip, because what pip can install must not fail here.
+
+Each runs as the image's user. What keeps the others out of the shared cache, and away from index settings
+with credentials, is a group that only the first way gets. Bytecode is compiled last and without it, by Python
+started with `-S`: a `.pth` file of an installed package would run in any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import py_compile
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GROUP = 61184
+RUN = Path("/run/littlest-binder")
+SHARED = RUN / "shared"
+OWN = RUN / "own"
+
+# Failures of uv that would be pip's as well: trying again would only take time.
+_FINAL = re.compile(
+    r"was not found in the package registry|[Tt]here is no version of|"
+    r"[Bb]uild backend (?:failed|returned an error)|No space left on device|"
+    r"dns error|Connection refused|Network is unreachable|operation timed out"
+)
+_TESTS = re.compile(r"/tests?/")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to install; `trusted` gives the group, `before` is said when the ways before it failed."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    trusted: bool = False
+    before: str = ""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+def ways(args: argparse.Namespace) -> list[Way]:
+    """In the order in which they are tried."""
+    hashes = ("--require-hashes",) if args.require_hashes else ()
+    uv = ("uv", "pip", "install", "--no-sources", "--python", args.python, *hashes)
+    quiet = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
+    pip = (args.python, "-m", "pip", "install", "--no-cache-dir", "--no-compile", *quiet)
+    config = RUN / "pip.conf"
+    found = [
+        Way(
+            (*pip, *args.what),
+            {"PIP_CONFIG_FILE": str(config)} if config.exists() else {},
+            before="uv could not install this, so pip is tried.",
+        )
+    ]
+    if args.only_pip:
+        return found
+    found.insert(
+        0,
+        Way(
+            (*uv, *args.what),
+            _uv(OWN, RUN / "uv.toml"),
+            before="Not all of this comes as wheels, so it is built from source.",
+        ),
+    )
+    if args.wheels:
+        found.insert(0, Way((*uv, *args.what), _uv(SHARED, RUN / "uv-trusted.toml"), trusted=True))
+    return found
+
+
+def _uv(cache: Path, config: Path) -> dict[str, str]:
+    return {
+        "UV_CACHE_DIR": str(cache),
+        "UV_LINK_MODE": "copy",
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",  # as pip: the best version of all indexes
+        **({"UV_CONFIG_FILE": str(config)} if config.exists() else {"UV_NO_CONFIG": "1"}),
+    }
+
+
+def seal(cache: Path) -> None:
+    """Give the cache to the group, and keep uv from building.
+
+    uv makes its build environments in `builds-v0` of the cache; where it cannot, it builds nothing.
+    """
+    builds = cache / "builds-v0"
+    builds.mkdir(exist_ok=True)
+    _own(builds, 0, 0, 0o555)
+    _own(cache, 0, GROUP, 0o770)
+
+
+def _own(path: Path, uid: int, gid: int, mode: int) -> None:
+    os.chown(path, uid, gid)
+    path.chmod(mode)
+
+
+def as_user(owner: str, command: Sequence[str], *, trusted: bool = False) -> list[str]:
+    """The command line that runs `command` as `uid:gid`, unable to gain anything."""
+    uid, _, gid = owner.partition(":")
+    groups = f"--groups={GROUP}" if trusted else "--clear-groups"
+    drop = ("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", groups, *drop, "--", *command]
+
+
+def run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+    """The exit code and the lines from the first error on; the lines before it are said as they come."""
+    errors: list[str] = []
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            if errors or re.match(r"(error|ERROR):", line):
+                errors.append(line.rstrip("\n"))
+            else:
+                say(line.rstrip("\n"))
+    return process.returncode, errors
+
+
+def install(args: argparse.Namespace) -> int:
+    """Try the ways; the exit code of the last one that was tried."""
+    code, left = 0, ways(args)
+    while left:
+        way = left.pop(0)
+        if code:
+            say(way.before)
+        if way.trusted:
+            seal(SHARED)
+        code, errors = run(as_user(args.user, way.command, trusted=way.trusted), way.environment)
+        text = "\n".join(errors)
+        if code == 0 or not left or _FINAL.search(text):
+            say(text)
+            break
+        if way.trusted and "/builds-v0/" in text:
+            continue
+        say(text)
+        if way.trusted:
+            left.pop(0)  # building would not have helped
+    return 0 if args.optional else code
+
+
+def compile_since(folder: str, since: float) -> None:
+    """Compile what came since a time, on all processors; tests of packages are left out, nobody imports them.
+
+    `since` is in seconds of the epoch and compared with the time of the last change of the inode, since
+    installers keep the times of modification.
+    """
+    found = []
+    for top, _, names in os.walk(folder):
+        for name in names:
+            path = f"{top}/{name}"
+            if name.endswith(".py") and not _TESTS.search(path[len(folder) :]):
+                status = os.lstat(path)
+                if status.st_ctime >= since:
+                    found.append((status.st_size, path))
+    found.sort(reverse=True)
+    workers = min(os.cpu_count() or 1, 1 + len(found) // 50)
+    for worker in range(workers):
+        if os.fork() == 0:
+            for _, path in found[worker::workers]:
+                try:
+                    py_compile.compile(path, quiet=2)
+                except (OSError, ValueError, RecursionError):
+                    continue
+            os._exit(0)
+    for _ in range(workers):
+        os.wait()
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--user", required=True, help="uid:gid")
+    parser.add_argument("--python", default="/srv/venv/bin/python")
+    parser.add_argument("--wheels", action="store_true", help="nothing in it asks for code to run")
+    parser.add_argument("--only-pip", action="store_true", help="uv could not honour all of it")
+    parser.add_argument("--require-hashes", action="store_true")
+    parser.add_argument("--optional", action="store_true", help="a failure does not count")
+    parser.add_argument("--no-bytecode", action="store_true")
+    parser.add_argument("--compile-since", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("what", nargs=argparse.REMAINDER, help="for the installers: -r FILE, or a folder")
+    args = parser.parse_args(argv)
+    if args.compile_since is not None:
+        for folder in Path(args.python).parents[1].glob("lib/python3*/site-packages"):
+            compile_since(str(folder), args.compile_since)
+        return 0
+    args.what = [part for part in args.what if part != "--"]
+    began = time.time() - 1
+    code = install(args)
+    if code == 0 and not args.no_bytecode:
+        itself = [args.python, "-I", "-S", __file__, "--python", args.python, "--user", args.user]
+        subprocess.run(as_user(args.user, [*itself, "--compile-since", str(began)]), check=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
