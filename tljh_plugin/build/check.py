@@ -18,7 +18,7 @@ from importlib import metadata, resources
 from ..engine import ContainerSpec, Engine, ImageFacts, Limits, limits_for
 from ..errors import ContainerNotStarted, EngineError, EngineTimedOut, ImageNotFound
 from ..settings import Settings
-from .ending import Ending, explain
+from .ending import Ending, explain, is_the_images_fault
 
 COMMAND = ("jupyterhub-singleuser",)
 
@@ -63,6 +63,8 @@ async def check_image(engine: Engine, settings: Settings, image_id: str, base_im
         server = await engine.start(_server(image, limits, stub))
         ending = await _answer_or_ending(engine, stub, server, timeout_s)
     except ContainerNotStarted as error:
+        if not is_the_images_fault(error.message):
+            raise
         ending = Ending(127, error.message)
     finally:
         await _remove(engine, server, stub)

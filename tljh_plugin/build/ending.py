@@ -36,10 +36,21 @@ _DENIED = re.compile(
 )
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
+_IMAGES_FAULT = re.compile(
+    r"OCI runtime create failed|executable file not found|exec format error|working directory"
+    r"|not a directory",
+    re.IGNORECASE,
+)
+
 _ADD_JUPYTER = (
     "Add `jupyterhub` and `jupyterlab` to the image (`pip install jupyterhub jupyterlab`, in the environment "
     "that is first on PATH) and build it again."
 )
+
+
+def is_the_images_fault(refusal: str) -> bool:
+    """Whether Docker did not start a container because of what is in the image, not of the machine."""
+    return bool(_IMAGES_FAULT.search(refusal)) and "no space left" not in refusal
 
 
 def explain(ending: Ending, limits: Limits, timeout_s: float) -> tuple[str, str]:

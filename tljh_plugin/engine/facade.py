@@ -304,8 +304,12 @@ class Engine:
                 enable_ipv6=False,
             )
         except docker.errors.APIError as error:
-            if error.status_code != 409:  # another process was faster
-                raise refused(f"make our network with subnet {subnet or 'of its choice'}", error) from error
+            # Another process may have been faster; then name or bridge are taken, by what we want.
+            made = self._find_network(client)
+            if made is None or network.differences(made, self.instance, subnet):
+                chosen = f"subnet {subnet}" if subnet else "a subnet of its choice"
+                raise refused(f"make our network with {chosen}", error) from error
+            return made
         made = self._find_network(client)
         if made is None:
             raise EngineError("Our network vanished while it was made.", "Try again.")
@@ -354,8 +358,10 @@ class Engine:
             made = client.create_container_from_config(
                 containers.configuration(client, spec, self.instance), name=name
             )
-        except docker.errors.NotFound:
-            raise _no_image(spec.image) from None
+        except docker.errors.APIError as error:
+            if error.status_code == 404 and "no such image" in str(error.explanation).lower():
+                raise _no_image(spec.image) from None
+            raise _not_started(spec.image, error) from error
         identifier: str = made["Id"]
         try:
             client.start(identifier)
@@ -363,10 +369,7 @@ class Engine:
             with suppress(docker.errors.APIError):
                 client.remove_container(identifier, force=True, v=True)
             if isinstance(error, docker.errors.APIError):
-                raise ContainerNotStarted(
-                    f"A container of the image {spec.image} did not start: {error.explanation}",
-                    "Check that the image has the program, and Docker's own log.",
-                ) from error
+                raise _not_started(spec.image, error) from error
             raise
         return identifier
 
@@ -466,6 +469,13 @@ class Engine:
             await task
         with suppress(EngineError):
             await self.remove(name)
+
+
+def _not_started(image: str, error: docker.errors.APIError) -> ContainerNotStarted:
+    return ContainerNotStarted(
+        f"A container of the image {image} did not start: {error.explanation}",
+        "Check the image's entry point and working folder, the free disk, and Docker's own log.",
+    )
 
 
 def _no_image(ref: str) -> ImageNotFound:
