@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ class GitServer:
 
     `requests` lists what was asked (`GET /name/info/refs?…`). Behaviour can be changed while it runs:
     `redirects` (path → address), `status` (repository → HTTP status instead of an answer), `stall` (a
-    request for one of these repositories waits until the event `release` is set).
+    request for one of these repositories waits until the event `release` is set), `protocol_2` and
+    `filters` (whether this is a server that knows git's protocol 2, and partial clones).
     """
 
     folder: Path
@@ -144,14 +146,14 @@ class GitServer:
     stalled: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
     protocol_2: bool = True
+    filters: bool = True
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
     def start(self) -> GitServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         handler = type("Handler", (_Handler,), {"git_server": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Threads(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -216,6 +218,15 @@ class GitServer:
         return f"git/{quote(self.url(name), safe='')}/{quote(ref)}"
 
 
+class _Threads(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves early is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """CGI for `git http-backend`, see git-http-backend(1)."""
 
@@ -273,9 +284,11 @@ class _Handler(BaseHTTPRequestHandler):
             **_ENVIRONMENT,
             "GIT_PROJECT_ROOT": str(self.git_server.folder),
             "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_COUNT": "2",
             "GIT_CONFIG_KEY_0": "safe.directory",
             "GIT_CONFIG_VALUE_0": "*",
+            "GIT_CONFIG_KEY_1": "uploadpack.allowFilter",
+            "GIT_CONFIG_VALUE_1": str(self.git_server.filters).lower(),
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "REQUEST_METHOD": self.command,

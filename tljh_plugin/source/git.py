@@ -62,6 +62,9 @@ _CONFIG = """\
     version = 2
 [tar]
     umask = 0022
+[uploadpack]
+    allowFilter = true
+    allowAnySHA1InWant = true
 """
 
 
@@ -93,13 +96,15 @@ class Access:
     """What a git command may reach: nothing unless said.
 
     `protocol` is git's name of the only transport allowed; `options` are settings for this command;
-    `environment` is added to git's; `folders` are open descriptors that git inherits.
+    `environment` is added to git's; `folders` are open descriptors that git inherits; `authorities` is the
+    file of the certificate authorities, which the account that runs git need not be able to read.
     """
 
     protocol: str = ""
     options: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     folders: tuple[int, ...] = ()
+    authorities: str = ""
 
 
 NOTHING = Access()
@@ -152,20 +157,20 @@ class Git:
     ) -> bytes:
         """The command's output; `arguments` begin with the command's name.
 
-        `cwd` is the git directory itself, if there is one. `stdout` is a descriptor to write to instead.
+        `cwd` is the git directory itself, if there is one. `stdout` is a descriptor to write to instead; it
+        is closed here.
         `watch` is called ten times a second and may raise to end the command. `keep_open` are descriptors
         (locks) that the command holds as long as it lives. `timeout_s` is in seconds, the setting's if not
         given. Raises `GitFailed`, `GitTimedOut`, `RepositoryTooLarge` where it says more than `max_output`
         bytes. When this is cancelled the command and all that it started are killed.
         """
         seconds = timeout_s if timeout_s is not None else self._settings.source.timeout_s
-        settings_fd = _settings_file()
-        try:
+        with contextlib.ExitStack() as closing:
+            if stdout is not None:
+                closing.callback(os.close, stdout)
             process = await self._start(
-                arguments, cwd, access, environment or {}, seconds, stdout, settings_fd, keep_open
+                arguments, cwd, access, environment or {}, seconds, stdout, keep_open, closing
             )
-        finally:
-            os.close(settings_fd)
         work = asyncio.gather(
             _feed(process, stdin), _read(process, arguments[0], max_output), _read_errors(process)
         )
@@ -187,9 +192,15 @@ class Git:
         environment: Mapping[str, str],
         seconds: float,
         stdout: int | None,
-        settings_fd: int,
         keep_open: Sequence[int],
+        closing: contextlib.ExitStack,
     ) -> asyncio.subprocess.Process:
+        settings_fd = _file_of(_CONFIG.encode(), closing)
+        inherited = [settings_fd, *access.folders, *keep_open]
+        variables = {**_environment(settings_fd, access.protocol), **dict(access.environment), **environment}
+        if access.authorities:
+            inherited.append(_file_of(_content(access.authorities), closing))
+            variables["GIT_SSL_CAINFO"] = f"/proc/self/fd/{inherited[-1]}"
         options = [part for key, value in access.options for part in ("-c", f"{key}={value}")]
         if access.protocol:
             options += ["-c", f"protocol.{access.protocol}.allow=always"]
@@ -207,17 +218,13 @@ class Git:
             return await asyncio.create_subprocess_exec(
                 *command,
                 cwd=cwd,
-                env={
-                    **_environment(settings_fd, access.protocol),
-                    **dict(access.environment),
-                    **environment,
-                },
+                env=variables,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
                 umask=0o022,
-                pass_fds=(settings_fd, *access.folders, *keep_open),
+                pass_fds=inherited,
                 **rights,  # type: ignore[arg-type]
             )
         except FileNotFoundError as error:
@@ -241,11 +248,18 @@ def version() -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _settings_file() -> int:
-    """A descriptor of our settings, as a file that the unprivileged account can open through /proc."""
-    descriptor = os.memfd_create("git-settings")
-    os.write(descriptor, _CONFIG.encode())
+def _file_of(content: bytes, closing: contextlib.ExitStack) -> int:
+    """A descriptor of a file with this content, which any account can open through /proc."""
+    descriptor = os.memfd_create("littlest-binder")
+    closing.callback(os.close, descriptor)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
     return descriptor
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _environment(settings_fd: int, protocol: str) -> dict[str, str]:

@@ -95,8 +95,13 @@ async def _reach(spec: RepoSpec, settings: Settings) -> Remote:
         if target is None:
             return Remote(spec, url, _http_access(url, addresses))
         url = _redirected(url, target)
-        policy.check_url(url, settings)
-        addresses = await policy.check_host(url, settings)
+        try:
+            policy.check_url(url, settings)
+            addresses = await policy.check_host(url, settings)
+        except PolicyRefused as error:
+            raise PolicyRefused(
+                f"`{shown(spec.clone_url)}` redirects. {error.message}", error.next_step
+            ) from None
     raise RepositoryUnreachable(
         f"`{shown(spec.clone_url)}` redirects more than {_MAX_REDIRECTS} times.", "Give the final address."
     )
@@ -218,7 +223,7 @@ def _http_access(url: str, addresses: Sequence[str]) -> Access:
     """git connects to the checked addresses only, or through the proxy that looks them up."""
     parts = urlsplit(url)
     options = [("http.followRedirects", "false")]
-    environment = [("GIT_SSL_CAINFO", ca_file())] if ca_file() else []
+    environment: list[tuple[str, str]] = []
     proxy = policy.proxy_for(url)
     if proxy:
         environment.append((f"{parts.scheme}_proxy", proxy))
@@ -226,7 +231,7 @@ def _http_access(url: str, addresses: Sequence[str]) -> Access:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         known = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
         options.append(("http.curloptResolve", f"{parts.hostname}:{port}:{known}"))
-    return Access(parts.scheme, tuple(options), tuple(environment))
+    return Access(parts.scheme, tuple(options), tuple(environment), authorities=ca_file())
 
 
 def _ssh_access(url: str, addresses: Sequence[str]) -> Access:

@@ -19,7 +19,7 @@ from ..settings import Settings
 from . import policy
 from .git import Git, GitFailed, GitTimedOut
 from .providers import shown
-from .remote import explain, reach
+from .remote import Remote, explain, reach
 from .spec import RepoSpec
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -105,14 +105,14 @@ class Resolver:
                 self._kept.pop(next(iter(self._kept)))
 
     async def _look_up(self, spec: RepoSpec, everything: bool) -> Refs:
-        return await list_refs(self._git, self._settings, spec, everything=everything)
+        remote = await reach(spec, self._settings)
+        options = ("--symref",) if everything else ("--heads", "--tags")
+        return await list_refs(self._git, self._settings, remote, *options)
 
 
-async def list_refs(git: Git, settings: Settings, spec: RepoSpec, *, everything: bool) -> Refs:
-    """Ask the repository for its refs; without `everything` for branches and tags only."""
+async def list_refs(git: Git, settings: Settings, remote: Remote, *options: str) -> Refs:
+    """Ask the repository for its refs, with these options of `git ls-remote`."""
     seconds = settings.source.resolve_timeout_s
-    remote = await reach(spec, settings)
-    options = ("--symref",) if everything else ("--heads", "--tags")
     try:
         with remote.opened(settings) as (address, access):
             output = await git.run(
@@ -120,10 +120,11 @@ async def list_refs(git: Git, settings: Settings, spec: RepoSpec, *, everything:
             )
     except GitTimedOut:
         raise RepositoryUnreachable(
-            f"`{shown(spec.clone_url)}` did not list its branches within {seconds:g} seconds.", "Try again."
+            f"`{shown(remote.spec.clone_url)}` did not list its branches within {seconds:g} seconds.",
+            "Try again.",
         ) from None
     except GitFailed as error:
-        raise explain(error, spec) from None
+        raise explain(error, remote.spec) from None
     return parse_refs(output)
 
 

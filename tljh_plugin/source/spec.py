@@ -24,7 +24,7 @@ from .providers import (
     shown,
 )
 
-__all__ = ["LaunchLink", "RepoSpec", "open_file", "parse_link", "parse_typed", "shown"]
+__all__ = ["LaunchLink", "RepoSpec", "open_file", "parse_link", "parse_typed", "shown", "valid_ref"]
 
 Provider = Literal["gh", "gl", "git", "local", "image"]
 Storage = Literal["", "project", "ephemeral"]
@@ -389,22 +389,25 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _ref(text: str) -> str:
+def valid_ref(name: str) -> bool:
     """The rules of git-check-ref-format(1), and no leading dash, which git could take for an option."""
+    return (
+        0 < len(name) <= 500
+        and not name.startswith("-")
+        and not re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//", name)
+        and name != "@"
+        and not name.endswith((".", "/"))
+        and not name.startswith("/")
+        and not any(part.startswith(".") or part.endswith(".lock") for part in name.split("/"))
+        and _is_unicode(name)
+    )
+
+
+def _ref(text: str) -> str:
     ref = text.strip("/")
     if ref in ("", "HEAD"):
         return ""
-    parts = ref.split("/")
-    bad = (
-        len(ref) > 500
-        or ref.startswith("-")
-        or re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//", ref)
-        or ref == "@"
-        or ref.endswith(".")
-        or any(part.startswith(".") or part.endswith(".lock") for part in parts)
-        or not _is_unicode(ref)
-    )
-    if bad:
+    if not valid_ref(ref):
         raise InvalidSpec(
             f"`{shown(text)}` cannot be the name of a branch, tag or commit.",
             "Correct the ref, or leave it out.",
