@@ -1,11 +1,11 @@
-"""A Docker that fits into a dictionary, with what the inventory and the sweep ask of one."""
+"""A Docker that fits into a dictionary, with what the cache and the queue ask of one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
-from tljh_plugin.engine import ContainerRow, EngineEvent, ImageFacts, ImageRow
+from tljh_plugin.engine import ContainerRow, EngineEvent, EngineInfo, ImageFacts, ImageRow
 from tljh_plugin.errors import EngineUnavailable, ImageNotFound
 from tljh_plugin.installation import INSTANCE_LABEL
 
@@ -50,6 +50,14 @@ class SmallDocker:
     async def containers(self) -> list[ContainerRow]:
         self._answer("containers")
         return list(self.used_by)
+
+    async def info(self) -> EngineInfo:
+        self._answer("info")
+        return EngineInfo("20.10.24", "1.41", "overlay2", "/var/lib/docker", "x86_64")
+
+    async def remove_strays(self, kind: str) -> list[str]:
+        self._answer("remove_strays")
+        return []
 
     async def free_bytes(self) -> int:
         self._answer("free_bytes")

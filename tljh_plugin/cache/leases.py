@@ -23,13 +23,11 @@ class Leases:
 
     async def take(self, image_id: str, seconds: float) -> str:
         """The id of a new lease. Raises `ImageNotFound` for an image that is being deleted now."""
-        self._refuse_going(image_id)
-        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
-        lease = await self._store.add_lease(image_id, until.isoformat(timespec="milliseconds"))
         if image_id in self._going:
-            await self._store.drop_lease(lease.id)
-            self._refuse_going(image_id)
-        return lease.id
+            raise ImageNotFound(f"The image {image_id} is being deleted.", "Start again: it is built anew.")
+        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        # The store works in order: a deletion that begins from here on sees this lease when it looks.
+        return (await self._store.add_lease(image_id, until.isoformat(timespec="milliseconds"))).id
 
     async def release(self, lease_id: str) -> None:
         """Give a lease back; one that is unknown or expired is no error."""
@@ -53,7 +51,3 @@ class Leases:
             yield
         finally:
             self._going.discard(image_id)
-
-    def _refuse_going(self, image_id: str) -> None:
-        if image_id in self._going:
-            raise ImageNotFound(f"The image {image_id} is being deleted.", "Start again: it is built anew.")

@@ -23,6 +23,7 @@ from tljh_plugin.build.run import (
     WorkerResult,
     redact,
     run_worker,
+    to_its_end,
     worker_environment,
 )
 from tljh_plugin.errors import BuildTimedOut, DiskLow
@@ -230,6 +231,24 @@ async def test_a_second_cancel_does_not_interrupt_the_clean_up(tmp_path: Path) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert members(run.pid) == []
+
+
+async def test_a_cancel_that_comes_during_clean_up_is_not_forgotten() -> None:
+    release = asyncio.Event()
+    done = []
+
+    async def clean_up() -> None:
+        await release.wait()
+        done.append("clean")
+
+    task = asyncio.create_task(to_its_end(clean_up()))
+    await asyncio.wait({task}, timeout=0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=0)
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == ["clean"]
 
 
 async def test_what_the_worker_leaves_running_is_ended_with_it(tmp_path: Path) -> None:

@@ -1,0 +1,529 @@
+"""Promises of the queue: hit, join, limits, cancel, restart. Building is a stand-in that waits at a gate."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from small_docker import SmallDocker
+from waiting import until
+
+from tljh_plugin.build.processes import MARK, process_facts
+from tljh_plugin.build.queue import MAX_ATTEMPTS, Queue
+from tljh_plugin.cache.inventory import Inventory
+from tljh_plugin.errors import (
+    BuildCancelled,
+    BuildFailed,
+    DiskLow,
+    EngineUnavailable,
+    Forbidden,
+    NotFound,
+    QueueFull,
+    ServiceDown,
+)
+from tljh_plugin.installation import ensure_state
+from tljh_plugin.settings import Settings, from_mapping
+from tljh_plugin.source.resolve import PinnedRepo
+from tljh_plugin.source.spec import parse_link
+from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
+from tljh_plugin.wire import BuildView, LogLine, Person
+
+ANN, BOB, ROOT = Person(name="ann"), Person(name="bob"), Person(name="root", admin=True)
+
+
+def pinned(ref: str = "main", commit: str = "c" * 40, repository: str = "a/b") -> PinnedRepo:
+    spec = parse_link(f"gh/{repository}/{ref}")
+    return PinnedRepo(spec, spec.normal_url, commit)
+
+
+class Gate:
+    """Stands in for the pipeline: says that it builds, waits until it is let through, and records."""
+
+    def __init__(self, store: Store, docker: SmallDocker) -> None:
+        self.store = store
+        self.docker = docker
+        self.open = asyncio.Event()
+        self.inside: list[str] = []
+        self.order: list[str] = []
+        self.most = 0
+        self.tidied: list[str] = []
+        self.error: Exception | None = None
+        self.disk: Exception | None = None
+        self.tidy_error: Exception | None = None
+
+    async def check_disk(self) -> None:
+        if self.disk is not None:
+            raise self.disk
+
+    async def build(self, row: BuildRow, report: object) -> ImageRow:
+        await report.reach("fetching", 1, "Fetching.")
+        self.inside.append(row.id)
+        self.order.append(row.id)
+        self.most = max(self.most, len(self.inside))
+        try:
+            report.say(f"building {row.id}")
+            await report.reach("building", 40)
+            await self.open.wait()
+            if self.error is not None:
+                raise self.error
+            return await self._record(row)
+        finally:
+            self.inside.remove(row.id)
+
+    async def _record(self, row: BuildRow) -> ImageRow:
+        image = ImageRow(
+            image_id=f"sha256:{row.id}",
+            name=f"littlest-binder/a-b:{row.id}",
+            identity=row.identity,
+            url=row.url,
+            commit=row.commit,
+            subdir=row.subdir,
+            platform=row.platform,
+            spec=row.spec,
+            asked_ref=row.asked_ref,
+            title="a/b",
+            built_by=row.requested_by,
+            build_id=row.id,
+            created=utc_now(),
+            size=1,
+            recipe="r",
+            home="/home/jovyan",
+            workdir="/home/jovyan",
+        )
+        if not await self.store.finish_built(row.id, image):
+            raise BuildCancelled("cancelled", "again")
+        self.docker.add(image.image_id, image.name)
+        return image
+
+    async def tidy(self, row: BuildRow) -> None:
+        if self.tidy_error is not None:
+            raise self.tidy_error
+        self.tidied.append(row.id)
+
+
+class House:
+    """A queue with all that it needs; `restart` is what a new service does on the same state."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.docker = SmallDocker()
+
+    async def open(self) -> House:
+        self.store = await Store.open(self.settings.store_path)
+        self.gate = Gate(self.store, self.docker)
+        self.inventory = Inventory(self.store, self.docker)
+        self.queue = Queue(
+            self.settings, self.store, self.docker, None, None, self.inventory, pipeline=self.gate
+        )
+        await self.queue.start()
+        return self
+
+    async def close(self) -> None:
+        await self.queue.stop()
+        await self.store.close()
+
+    async def restart(self) -> None:
+        await self.close()
+        await self.open()
+
+    async def request(self, person: Person = ANN, **what: str) -> BuildView:
+        return await self.queue.request(person, pinned(**what))
+
+    async def log(self, build_id: str, after: int = 0) -> list[LogLine]:
+        return [line async for line in self.queue.follow(build_id, after)]
+
+
+@pytest.fixture
+def concurrent() -> int:
+    return 2
+
+
+@pytest.fixture
+async def house(tmp_path: Path, concurrent: int) -> AsyncIterator[House]:
+    section = {"build": {"concurrent": concurrent, "per_person": 3}}
+    settings = from_mapping(section, platform="tljh", state_dir=tmp_path / "state")
+    ensure_state(settings)
+    opened = await House(settings).open()
+    yield opened
+    await opened.close()
+
+
+class TestAsking:
+    async def test_twenty_equal_requests_at_once_are_one_build_for_all(self, house: House) -> None:
+        people = [Person(name=f"p{number}") for number in range(20)]
+        views = await asyncio.gather(*(house.request(person) for person in people))
+        assert len({view.id for view in views}) == 1
+        assert [view.joined for view in views].count(False) == 1
+        house.gate.open.set()
+        ended = await asyncio.gather(*(house.queue.finished(view.id) for view in views))
+        assert {view.image_id for view in ended} == {f"sha256:{views[0].id}"}
+        assert house.gate.order == [views[0].id]
+
+    async def test_two_refs_at_one_commit_are_one_build(self, house: House) -> None:
+        one, other = await house.request(ref="main"), await house.request(BOB, ref="v1.0")
+        assert one.id == other.id
+
+    async def test_what_was_built_is_a_hit(self, house: House) -> None:
+        house.gate.open.set()
+        built = await house.queue.finished((await house.request()).id)
+        hit = await house.request(BOB)
+        assert (hit.hit, hit.state, hit.image_id, hit.id) == (True, "built", built.image_id, built.id)
+        assert await house.queue.state_of(BOB, pinned()) == hit
+
+    async def test_a_build_that_ends_between_look_and_wish_is_a_hit(self, house: House) -> None:
+        view = await house.request()
+        look = house.inventory.look
+
+        async def look_while_it_ends(*what: object) -> object:
+            found = await look(*what)
+            house.gate.open.set()
+            await house.queue.finished(view.id)
+            return found
+
+        house.inventory.look = look_while_it_ends
+        again = await house.request(BOB)
+        assert (again.hit, again.id) == (True, view.id)
+        assert house.gate.order == [view.id]
+
+    async def test_a_rebuild_is_a_build(self, house: House) -> None:
+        house.gate.open.set()
+        first = await house.queue.finished((await house.request()).id)
+        again = await house.queue.request(ANN, pinned(), rebuild=True)
+        assert not again.hit
+        assert again.id != first.id
+        assert (await house.queue.finished(again.id)).state == "built"
+
+    async def test_an_image_that_was_removed_behind_our_back_is_built_again(self, house: House) -> None:
+        house.gate.open.set()
+        first = await house.queue.finished((await house.request()).id)
+        del house.docker.names[first.image_id]
+        again = await house.request()
+        assert not again.hit
+        assert again.id != first.id
+
+    async def test_a_failed_build_is_no_hit(self, house: House) -> None:
+        house.gate.error = BuildFailed("no", "yes")
+        house.gate.open.set()
+        first = await house.queue.finished((await house.request()).id)
+        assert (await house.request()).id != first.id
+
+    async def test_without_docker_a_request_fails_at_once(self, house: House) -> None:
+        house.docker.down = True
+        with pytest.raises(EngineUnavailable):
+            await house.request()
+        assert await house.queue.list() == []
+
+    async def test_what_is_missing_is_told_without_starting_anything(self, house: House) -> None:
+        assert await house.queue.state_of(ANN, pinned()) is None
+        view = await house.request()
+        state = await house.queue.state_of(BOB, pinned())
+        assert state
+        assert state.id == view.id
+        assert len(await house.queue.list()) == 1
+
+
+class TestLimits:
+    async def test_so_many_at_once_and_the_others_wait(self, house: House) -> None:
+        people = [Person(name=f"p{number}") for number in range(5)]
+        views = []
+        for number, person in enumerate(people):
+            views.append(await house.request(person, commit=str(number) * 40))
+        await until(lambda: len(house.gate.inside) == 2)
+        states = [await house.queue.get(view.id) for view in views]
+        assert [state.state for state in states] == ["running"] * 2 + ["queued"] * 3
+        assert [state.position for state in states] == [0, 0, 1, 2, 3]
+        house.gate.open.set()
+        for view in views:
+            await house.queue.finished(view.id)
+        assert house.gate.most == 2
+        assert sorted(house.gate.order) == sorted(view.id for view in views)
+
+    @pytest.mark.parametrize("concurrent", [1])
+    async def test_first_come_first_served(self, house: House) -> None:
+        views = await asyncio.gather(
+            *(house.request(Person(name=f"p{n}"), commit=str(n) * 40) for n in range(9))
+        )
+        waiting = sorted(views, key=lambda view: view.position)
+        house.gate.open.set()
+        for view in views:
+            await house.queue.finished(view.id)
+        assert house.gate.order == [view.id for view in waiting]
+
+    async def test_one_person_cannot_fill_the_queue(self, house: House) -> None:
+        for number in range(3):
+            await house.request(commit=str(number) * 40)
+        with pytest.raises(QueueFull, match="3 builds"):
+            await house.request(commit="d" * 40)
+        await house.request(BOB, commit="d" * 40)
+        assert (await house.request(commit="d" * 40)).joined
+
+    async def test_on_a_full_disk_nothing_is_queued_but_joining_goes_on(self, house: House) -> None:
+        view = await house.request()
+        house.gate.disk = DiskLow("full", "free some")
+        with pytest.raises(DiskLow):
+            await house.request(commit="d" * 40)
+        assert (await house.request(BOB)).id == view.id
+
+
+class TestEnds:
+    async def test_the_last_line_tells_that_it_was_built(self, house: House) -> None:
+        house.gate.open.set()
+        view = await house.queue.finished((await house.request()).id)
+        last = (await house.log(view.id))[-1]
+        assert (last.phase, last.progress, last.image_id) == ("built", 100, view.image_id)
+        assert house.gate.tidied == [view.id]
+        assert await house.store.unsettled_builds() == []
+
+    async def test_an_error_is_in_the_row_and_in_the_last_line(self, house: House) -> None:
+        house.gate.error = BuildFailed("There is no package numpyy.", "Correct line 3.", code="build-x")
+        house.gate.open.set()
+        view = await house.queue.finished((await house.request()).id)
+        last = (await house.log(view.id))[-1]
+        assert (view.state, view.error) == ("failed", last.error)
+        assert last.error
+        assert (last.error.code, last.error.next) == ("build-x", "Correct line 3.")
+
+    async def test_a_mistake_of_ours_ends_the_build_as_well(self, house: House) -> None:
+        house.gate.error = ZeroDivisionError("division by zero")
+        house.gate.open.set()
+        view = await house.queue.finished((await house.request()).id)
+        assert view.state == "failed"
+        assert view.error
+        assert view.error.code == "unexpected"
+
+    async def test_docker_gone_at_the_end_is_come_back_to(self, house: House) -> None:
+        house.gate.tidy_error = EngineUnavailable("down", "start it")
+        house.gate.error = BuildFailed("no", "yes")
+        house.gate.open.set()
+        view = await house.queue.finished((await house.request()).id)
+        assert (await house.log(view.id))[-1].phase == "failed"
+        assert len(await house.store.unsettled_builds()) == 1
+        await house.restart()
+        assert house.gate.tidied == [view.id]
+        assert await house.store.unsettled_builds() == []
+        phases = [line.phase for line in await house.log(view.id)]
+        assert phases.count("failed") == 1
+
+    async def test_a_log_that_is_gone_still_has_an_end(self, house: House) -> None:
+        house.gate.open.set()
+        view = await house.queue.finished((await house.request()).id)
+        (house.settings.log_dir / f"{view.id}.jsonl").unlink()
+        [line] = await house.log(view.id)
+        assert line.phase == "built"
+
+
+class TestFollowing:
+    async def test_a_joiner_sees_the_whole_log_and_can_resume(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        await house.request(BOB)
+        reading = asyncio.create_task(house.log(view.id))
+        house.gate.open.set()
+        lines = await reading
+        assert [line.n for line in lines] == list(range(1, len(lines) + 1))
+        assert f"building {view.id}" in [line.text for line in lines]
+        assert await house.log(view.id) == lines
+        assert await house.log(view.id, after=2) == lines[2:]
+        assert await house.log(view.id, after=len(lines)) == []
+
+    async def test_progress_is_in_the_view_while_it_runs(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        await until(lambda: _progress(house, view.id))
+        running = await house.queue.get(view.id)
+        assert (running.phase, running.progress) == ("building", 40)
+
+    async def test_unknown_builds_and_others_private_ones_are_not_found(self, house: House) -> None:
+        with pytest.raises(NotFound):
+            await house.queue.get("b-none")
+        with pytest.raises(NotFound):
+            await house.log("b-none")
+        view = await house.request()
+        await house.store._change("UPDATE builds SET visibility = 'private'", [])
+        with pytest.raises(NotFound):
+            await house.queue.get(view.id, BOB)
+        with pytest.raises(NotFound):
+            await house.queue.cancel(view.id, BOB)
+        assert await house.queue.list(BOB) == []
+        assert len(await house.queue.list(ANN)) == 1
+        assert len(await house.queue.list(ROOT)) == 1
+
+
+async def _progress(house: House, build_id: str) -> bool:
+    return (await house.queue.get(build_id)).progress == 40
+
+
+class TestCancelling:
+    async def test_a_running_build_ends_and_says_who_ended_it(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        cancelled = await house.queue.cancel(view.id, ANN)
+        assert cancelled.state == "cancelled"
+        assert house.gate.inside == []
+        last = (await house.log(view.id))[-1]
+        assert last.phase == "cancelled"
+        assert "cancelled by ann" in last.text
+        assert await house.store.unsettled_builds() == []
+
+    async def test_a_queued_build_never_starts(self, house: House) -> None:
+        for number in range(3):
+            view = await house.request(commit=str(number) * 40)
+        await until(lambda: len(house.gate.inside) == 2)
+        assert (await house.queue.cancel(view.id, ANN)).state == "cancelled"
+        house.gate.open.set()
+        for each in await house.queue.list():
+            await house.queue.finished(each.id)
+        assert view.id not in house.gate.order
+
+    async def test_one_of_two_only_withdraws(self, house: House) -> None:
+        view = await house.request()
+        await house.request(BOB)
+        still = await house.queue.cancel(view.id, ANN)
+        assert still.state in ("queued", "running")
+        assert still.requested_by == "bob"
+        house.gate.open.set()
+        assert (await house.queue.finished(view.id)).state == "built"
+        assert any("withdrew" in line.text for line in await house.log(view.id))
+
+    async def test_the_last_one_out_cancels(self, house: House) -> None:
+        view = await house.request()
+        await house.request(BOB)
+        await house.queue.cancel(view.id, ANN)
+        assert (await house.queue.cancel(view.id, BOB)).state == "cancelled"
+
+    async def test_an_administrator_cancels_for_all(self, house: House) -> None:
+        view = await house.request()
+        await house.request(BOB)
+        assert (await house.queue.cancel(view.id, ROOT)).state == "cancelled"
+
+    async def test_somebody_who_did_not_ask_cannot(self, house: House) -> None:
+        view = await house.request()
+        with pytest.raises(Forbidden):
+            await house.queue.cancel(view.id, BOB)
+        assert (await house.queue.get(view.id)).state in ("queued", "running")
+
+    async def test_what_has_ended_stays_as_it_ended(self, house: House) -> None:
+        house.gate.open.set()
+        view = await house.queue.finished((await house.request()).id)
+        assert (await house.queue.cancel(view.id, ANN)).state == "built"
+
+    async def test_a_wish_after_the_cancel_is_a_new_build(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        cancelled, again = await asyncio.gather(house.queue.cancel(view.id, ANN), house.request(BOB))
+        if again.joined:  # Bob came first: then Ann only withdrew
+            assert cancelled.state == "running"
+        else:
+            assert again.id != view.id
+        house.gate.open.set()
+        assert (await house.queue.finished(again.id)).state == "built"
+
+    async def test_cancelling_at_the_moment_of_the_end_is_one_or_the_other(self, house: House) -> None:
+        for number in range(10):
+            house.gate.open.clear()
+            view = await house.request(commit=f"{number:040x}")
+            await until(lambda: house.gate.inside)
+            house.gate.open.set()
+            for _ in range(number):
+                await asyncio.sleep(0)
+            await house.queue.cancel(view.id, ANN)
+            ended = await house.queue.finished(view.id)
+            recorded = await house.store.image(f"sha256:{view.id}")
+            assert (ended.state == "built") == (recorded is not None)
+            assert ended.state in ("built", "cancelled")
+            phases = [line.phase for line in await house.log(view.id)]
+            assert phases[-1] == ended.state
+
+
+class TestRestart:
+    async def test_an_orderly_stop_puts_builds_back_and_the_next_start_takes_them_up(
+        self, house: House
+    ) -> None:
+        running = await house.request()
+        await until(lambda: house.gate.inside)
+        reading = asyncio.create_task(house.log(running.id))
+        await house.restart()
+        seen = await reading  # let go, to come back by itself
+        assert seen[-1].phase == "queued"
+        house.gate.open.set()
+        assert (await house.queue.finished(running.id)).state == "built"
+        lines = await house.log(running.id)
+        assert lines[: len(seen)] == seen
+        assert [line.n for line in lines] == list(range(1, len(lines) + 1))
+        row = await house.store.build(running.id)
+        assert row
+        assert row.attempts == 1
+
+    async def test_after_a_crash_the_log_says_so_and_the_build_starts_again(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        await self.crash(house)
+        await house.open()
+        house.gate.open.set()
+        assert (await house.queue.finished(view.id)).state == "built"
+        texts = [line.text for line in await house.log(view.id)]
+        assert "The service was restarted; the build starts again." in texts
+        row = await house.store.build(view.id)
+        assert row
+        assert row.attempts == 2
+
+    async def crash(self, house: House) -> None:
+        """As far as one process can: everything ends, and nothing is noted any more."""
+        await house.store.close()
+        for entry in list(house.queue._entries.values()):
+            entry.conclusion.cancel()
+            entry.work.cancel()
+            await asyncio.gather(entry.work, entry.conclusion, return_exceptions=True)
+
+    @pytest.mark.parametrize("concurrent", [1])
+    async def test_the_order_of_the_queue_is_kept(self, house: House) -> None:
+        views = []
+        for number, person in enumerate([ANN, BOB, ROOT, ANN, BOB]):
+            views.append(await house.request(person, commit=str(number) * 40))
+        await house.restart()
+        house.gate.open.set()
+        for view in views:
+            assert (await house.queue.finished(view.id)).state == "built"
+        assert house.gate.order == [view.id for view in views]
+
+    async def test_a_build_that_takes_the_service_down_is_given_up(self, house: House) -> None:
+        view = await house.request()
+        for _ in range(MAX_ATTEMPTS):
+            await until(lambda: house.gate.inside)
+            await self.crash(house)
+            await house.open()
+        ended = await house.queue.finished(view.id)
+        assert ended.state == "failed"
+        assert ended.error
+        assert ended.error.code == "build-interrupted"
+        assert (await house.log(view.id))[-1].phase == "failed"
+
+    async def test_the_worker_of_a_dead_service_is_ended(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "import time; time.sleep(60)"),
+            start_new_session=True,
+            env={**os.environ, MARK: view.id},
+        )
+        facts = process_facts(worker.pid)
+        assert facts
+        await house.store.set_worker(view.id, worker.pid, facts.start)
+        await self.crash(house)
+        await house.open()
+        assert await asyncio.wait_for(worker.wait(), 10) < 0
+
+    async def test_nothing_is_taken_in_while_it_stops(self, house: House) -> None:
+        await house.queue.stop()
+        with pytest.raises(ServiceDown):
+            await house.request()
+
+    async def test_it_starts_without_docker(self, house: House) -> None:
+        await house.request()
+        house.docker.down = True
+        await house.restart()
+        assert len(await house.queue.list(states=["queued", "running"])) == 1

@@ -1,0 +1,482 @@
+"""Who gets which build, and when: hit, join or wait; limits; cancel; and taking up again after a restart.
+
+Every wish is a row in the store before it is anything else. One task a build waits for its turn, builds, and
+is concluded by another that nobody cancels, so that every build ends with a final line and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import cast
+
+from ..access import is_admin, may
+from ..cache.inventory import Inventory
+from ..engine import Engine
+from ..errors import (
+    BinderError,
+    BuildFailed,
+    Forbidden,
+    NotFound,
+    QueueFull,
+    ServiceDown,
+    UnexpectedFailure,
+)
+from ..settings import Settings
+from ..source.checkout import Checkouts
+from ..source.resolve import PinnedRepo, Resolver
+from ..store import BuildRow, ImageRow, Store, utc_now
+from ..wire import BuildState, BuildView, ErrorView, LogLine, Person, Phase
+from .identity import ImageIdentity, platform_of
+from .log import FINAL_PHASES, BuildLog
+from .pipeline import Pipeline
+from .processes import end_orphan
+
+_log = logging.getLogger("littlest_binder.queue")
+
+# A build during which the service dies again and again may be the cause of it.
+MAX_ATTEMPTS = 3
+
+Builds = list[BuildView]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A build that is queued or running in this process. `turn` is set when it may start, `done` when
+    nothing of it is left over."""
+
+    row: BuildRow
+    log: BuildLog
+    phase: Phase = "queued"
+    progress: int = 0
+    turn: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    work: asyncio.Task[None] | None = None
+    conclusion: asyncio.Task[None] | None = None
+
+
+class Queue:
+    """`await start()` … `await stop()`; `inventory` is started by whoever made it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        resolver: Resolver,
+        checkouts: Checkouts,
+        inventory: Inventory,
+        *,
+        pipeline: Pipeline | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._inventory = inventory
+        self._pipeline = pipeline or Pipeline(settings, store, engine, resolver, checkouts, inventory)
+        self._entries: dict[str, _Entry] = {}
+        self._platform = ""
+        self._stopping = False
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up what a service before us left: end its workers, finish what had ended, queue the rest.
+
+        Raises `StoreError`. A Docker that does not answer yet is no error: what is left in it is tidied the
+        next time.
+        """
+        left = await self._store.unsettled_builds()
+        for row in left:
+            if row.worker_pid and await end_orphan(row.worker_pid, row.worker_start, row.id):
+                _log.warning(
+                    "The worker %s of build %s was still running; it was ended.", row.worker_pid, row.id
+                )
+        await self._remove_strays()
+        for row in left:
+            await self._take_up(row)
+
+    async def stop(self) -> None:
+        """End the workers; their builds go back into the queue for the next start. Can be called again."""
+        self._stopping = True
+        entries = list(self._entries.values())
+        for entry in entries:
+            if entry.work is not None:
+                entry.work.cancel()
+        for entry in entries:
+            await entry.done.wait()
+
+    async def _remove_strays(self) -> None:
+        try:
+            await self._engine.remove_strays("check")
+            await self._engine.remove_strays("stub")
+        except BinderError as error:
+            _log.warning("Containers that an earlier check may have left were not looked for: %s", error)
+
+    async def _take_up(self, row: BuildRow) -> None:
+        log = self._build_log(row.id, live=True)
+        if not row.active:
+            await log.open()
+            await self._end(row, log)
+            return
+        if row.state == "running":
+            await log.open()
+            if row.attempts >= MAX_ATTEMPTS:
+                await self._give_up(row, log)
+                return
+            await self._store.requeue_build(row.id)
+            log.append("queued", "The service was restarted; the build starts again.", progress=0)
+        self._enter(row, log)
+
+    async def _give_up(self, row: BuildRow, log: BuildLog) -> None:
+        error = BuildFailed(
+            f"The build was interrupted {row.attempts} times by a restart of the service.",
+            "Look into the service's log whether the build was the cause, then start it again.",
+            code="build-interrupted",
+        )
+        await self._store.finish_unbuilt(row.id, "failed", _error_view(error))
+        await self._end(await self._row(row.id), log)
+
+    # -- asking ---------------------------------------------------------------------------------------
+
+    async def request(self, person: Person, pinned: PinnedRepo, rebuild: bool = False) -> BuildView:
+        """An image for a commit: a hit, an equal build that is queued or running, or a new one.
+
+        With `rebuild` an image that is there is no hit. Raises `QueueFull`, `DiskLow`, `EngineError`.
+        """
+        if self._stopping:
+            raise ServiceDown("The service is stopping.", "Try again in a few seconds.")
+        identity = await self._identity(pinned)
+        wish = BuildRow(
+            id=new_build_id(),
+            identity=identity.key,
+            url=identity.url,
+            commit=identity.commit,
+            subdir=identity.subdir,
+            platform=identity.platform,
+            spec=pinned.spec.path,
+            asked_ref=pinned.spec.ref,
+            requested_by=person.name,
+            created=utc_now(),
+            rebuild=rebuild,
+        )
+        while True:
+            considered: frozenset[str] = frozenset()
+            if not rebuild:
+                look = await self._inventory.look(identity, person)
+                if look.hit is not None:
+                    return await self._hit(look.hit)
+                considered = look.considered
+            if await self._store.active_build(identity.key, person.name) is None:
+                await self._pipeline.check_disk()
+            answer = await self._store.enqueue(
+                wish, per_person=self._settings.build.per_person, considered=considered
+            )
+            if answer.look_again:
+                continue
+            if answer.build is None:
+                raise QueueFull(
+                    f"{person.name} has {answer.full} builds queued or running already.",
+                    "Wait until one of them has ended, or cancel one.",
+                )
+            if answer.joined:
+                return self._view(answer.build, joined=True)
+            self._enter(answer.build, self._build_log(wish.id, live=True))
+            await self._store.audit(person.name, "build.request", wish.spec, wish.id)
+            return self._view(answer.build)
+
+    async def state_of(self, person: Person, pinned: PinnedRepo) -> BuildView | None:
+        """The hit or the active build for a commit, or None; starts nothing. Raises `EngineError`."""
+        identity = await self._identity(pinned)
+        image = await self._inventory.hit(identity, person)
+        if image is not None:
+            return await self._hit(image)
+        active = await self._store.active_build(identity.key, person.name)
+        return None if active is None else self._view(active)
+
+    async def get(self, build_id: str, person: Person | None = None) -> BuildView:
+        """Raises `NotFound`, also for a build that `person` may not see."""
+        return self._view(await self._row(build_id, person))
+
+    async def list(
+        self,
+        person: Person | None = None,
+        *,
+        states: Iterable[BuildState] = (),
+        limit: int = 200,
+        before: str = "",
+    ) -> Builds:
+        """Newest first, those that `person` may see; `before` is a build's id, for the next page."""
+        rows = await self._store.builds(states=states, limit=limit, before=before)
+        return [self._view(row) for row in rows if person is None or may(person, "see", row)]
+
+    async def finished(self, build_id: str) -> BuildView:
+        """Wait until the build has ended and nothing of it is left over. Raises `NotFound`."""
+        entry = self._entries.get(build_id)
+        if entry is not None:
+            await entry.done.wait()
+        return await self.get(build_id)
+
+    async def follow(
+        self, build_id: str, after: int = 0, person: Person | None = None
+    ) -> AsyncIterator[LogLine]:
+        """The log after line `after`, live, to the final line. Raises `NotFound`.
+
+        It ends without a final line only if the service stops: resume with the number of the last line.
+        """
+        await self._row(build_id, person)
+        entry = self._entries.get(build_id)
+        log = entry.log if entry is not None else self._build_log(build_id)
+        last = after
+        async for line in log.follow(after):
+            last = line.n
+            yield line
+        row = await self._row(build_id)
+        if not log.complete and not row.active:
+            # The log could not be written to its end, or is gone; the store still knows how it ended.
+            yield _final_line(row, last + 1)
+
+    async def cancel(self, build_id: str, person: Person) -> BuildView:
+        """Cancel for `person`; when it is over for all, wait until nothing of it is left.
+
+        Several people may wait for one build. One of them only withdraws, the last one out cancels it, and
+        an administrator cancels it for all. A build that has ended is left as it is. Raises `NotFound`, and
+        `Forbidden` for somebody who did not ask for it.
+        """
+        row = await self._row(build_id, person)
+        if not row.active:
+            return self._view(row)
+        error = ErrorView(
+            code="build-cancelled",
+            message=f"The build was cancelled by {person.name}.",
+            next="Start it again if you need the image.",
+        )
+        if is_admin(person):
+            await self._store.finish_unbuilt(build_id, "cancelled", error)
+        elif person.name in await self._store.requesters(build_id):
+            left = await self._store.withdraw(build_id, person.name, error)
+            if left:
+                return await self._withdrawn(build_id, len(left))
+        else:
+            raise Forbidden(
+                f"{person.name} did not ask for the build {build_id}.", "Ask its owner or an administrator."
+            )
+        await self._store.audit(person.name, "build.cancel", row.spec, build_id)
+        entry = self._entries.get(build_id)
+        if entry is not None:
+            if entry.work is not None:
+                entry.work.cancel()
+            await entry.done.wait()
+        return await self.get(build_id)
+
+    async def _withdrawn(self, build_id: str, others: int) -> BuildView:
+        entry = self._entries.get(build_id)
+        if entry is not None:
+            entry.log.append(entry.phase, f"Somebody withdrew; the build goes on, {others} wait for it.")
+        return await self.get(build_id)
+
+    # -- one build ------------------------------------------------------------------------------------
+
+    def _enter(self, row: BuildRow, log: BuildLog) -> None:
+        entry = _Entry(row, log)
+        self._entries[row.id] = entry
+        self._admit()
+        entry.work = asyncio.create_task(self._work(entry), name=f"build {row.id}")
+        entry.conclusion = asyncio.create_task(self._conclude(entry, entry.work))
+
+    def _admit(self) -> None:
+        """Let as many start as may, first come, first served: `_entries` is in the order of coming."""
+        running = sum(entry.turn.is_set() for entry in self._entries.values())
+        for entry in self._entries.values():
+            if running < self._settings.build.concurrent and not entry.turn.is_set():
+                entry.turn.set()
+                running += 1
+
+    async def _work(self, entry: _Entry) -> None:
+        await entry.log.open()
+        if not entry.turn.is_set():
+            entry.log.append("queued", "Waiting: other builds are running.", progress=0)
+            await entry.turn.wait()
+        if await self._store.start_build(entry.row.id):
+            entry.row = await self._row(entry.row.id)
+            await self._pipeline.build(entry.row, _Report(entry, self._store))
+
+    async def _conclude(self, entry: _Entry, work: asyncio.Task[None]) -> None:
+        await asyncio.wait({work})
+        try:
+            await self._decide(entry, work)
+        except Exception:
+            # Whatever it is, it must not leave people waiting. The row stays unsettled, and the next start
+            # of the service comes back to it.
+            _log.exception("The end of build %s could not be noted.", entry.row.id)
+        finally:
+            del self._entries[entry.row.id]
+            self._admit()
+            entry.done.set()
+
+    async def _decide(self, entry: _Entry, work: asyncio.Task[None]) -> None:
+        row = await self._row(entry.row.id)
+        if row.active and self._stopping and work.cancelled():
+            await self._store.requeue_build(row.id, count_attempt=False)
+            entry.log.append(
+                "queued", "The service stops; the build is taken up again when it starts.", progress=0
+            )
+            await entry.log.close()
+            return
+        if row.active:
+            await self._store.finish_unbuilt(row.id, "failed", _error_view(_cause(row, work)))
+            row = await self._row(row.id)
+        await self._store.audit(row.requested_by, "build.end", row.spec, f"{row.id} {row.state}")
+        await self._end(row, entry.log)
+
+    async def _end(self, row: BuildRow, log: BuildLog) -> None:
+        """Tidy up after a build that has ended, write the final line, and settle it."""
+        tidy = True
+        try:
+            await self._pipeline.tidy(row)
+        except BinderError as error:
+            tidy = False
+            _log.warning("What build %s may have left in Docker was not removed yet: %s", row.id, error)
+        final = _final_line(row, 0)
+        log.append(
+            final.phase, final.text, progress=final.progress, error=final.error, image_id=final.image_id
+        )
+        await log.close()
+        if tidy:
+            await self._store.settle_build(row.id)
+
+    # -- values ---------------------------------------------------------------------------------------
+
+    async def _identity(self, pinned: PinnedRepo) -> ImageIdentity:
+        if not self._platform:
+            self._platform = platform_of((await self._engine.info()).architecture)
+        return ImageIdentity(pinned.url, pinned.commit, pinned.spec.subdir, self._platform)
+
+    async def _row(self, build_id: str, person: Person | None = None) -> BuildRow:
+        row = await self._store.build(build_id)
+        if row is None or not (person is None or may(person, "see", row)):
+            raise NotFound(f"There is no build {build_id!r:.60}.", "Look at the list of builds.")
+        return row
+
+    def _build_log(self, build_id: str, *, live: bool = False) -> BuildLog:
+        return BuildLog(
+            self._settings.log_dir / f"{build_id}.jsonl",
+            limit_bytes=self._settings.build.log_bytes,
+            live=live,
+        )
+
+    async def _hit(self, image: ImageRow) -> BuildView:
+        row = await self._store.build(image.build_id) if image.build_id else None
+        return BuildView(
+            id=image.build_id,
+            state="built",
+            phase="built",
+            progress=100,
+            spec=image.spec,
+            repository=image.url,
+            commit=image.commit,
+            requested_by=image.built_by,
+            hit=True,
+            image_id=image.image_id,
+            image_name=image.name,
+            created=row.created if row else image.created,
+            started=row.started if row else "",
+            finished=row.finished if row else image.created,
+        )
+
+    def _view(self, row: BuildRow, *, joined: bool = False) -> BuildView:
+        entry = self._entries.get(row.id)
+        live = entry is not None and row.state == "running"
+        waiting = [each.row.id for each in self._entries.values() if each.phase == "queued"]
+        return BuildView(
+            id=row.id,
+            state=row.state,
+            phase=entry.phase if live and entry is not None else row.phase,
+            progress=entry.progress if live and entry is not None else row.progress,
+            spec=row.spec,
+            repository=row.url,
+            commit=row.commit,
+            requested_by=row.requested_by,
+            joined=joined,
+            position=waiting.index(row.id) + 1 if row.state == "queued" and row.id in waiting else 0,
+            image_id=row.image_id,
+            image_name=row.image_name,
+            error=_stored_error(row),
+            created=row.created,
+            started=row.started,
+            finished=row.finished,
+        )
+
+
+class _Report:
+    """Puts what a build tells into its log, into memory for the pages, and phases into the store."""
+
+    def __init__(self, entry: _Entry, store: Store) -> None:
+        self._entry = entry
+        self._store = store
+
+    def say(self, text: str) -> None:
+        self._entry.log.append(self._entry.phase, text)
+
+    async def reach(self, phase: Phase, progress: int, text: str = "") -> None:
+        entry = self._entry
+        further = phase != entry.phase or progress > entry.progress
+        if further:
+            new_phase = phase != entry.phase
+            entry.phase, entry.progress = phase, progress
+            entry.log.append(phase, text, progress=progress)
+            if new_phase:
+                await self._store.set_phase(entry.row.id, phase, progress)
+        elif text:
+            entry.log.append(phase, text)
+
+    async def drain(self) -> None:
+        await self._entry.log.drain()
+
+
+def new_build_id() -> str:
+    """Sorts by day, and cannot be guessed; who may see a build is asked all the same."""
+    return f"b-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(5)}"
+
+
+def _cause(row: BuildRow, work: asyncio.Task[None]) -> BinderError:
+    """Why a build that should have ended otherwise failed."""
+    error = None if work.cancelled() else work.exception()
+    if isinstance(error, BinderError):
+        return error
+    number = secrets.token_hex(4)
+    _log.error("Build %s failed unexpectedly (%s).", row.id, number, exc_info=error)
+    return UnexpectedFailure(
+        f"The build failed by a mistake of The Littlest Binder ({number}).",
+        "Tell an administrator this number: the service's log says more under it.",
+    )
+
+
+def _error_view(error: BinderError) -> ErrorView:
+    return ErrorView(code=error.code, message=error.message, next=error.next_step)
+
+
+def _stored_error(row: BuildRow) -> ErrorView | None:
+    if not row.error_code:
+        return None
+    return ErrorView(code=row.error_code, message=row.error_message, next=row.error_next)
+
+
+def _final_line(row: BuildRow, number: int) -> LogLine:
+    """How a build ended, as the last line of its log."""
+    if row.state not in FINAL_PHASES:
+        raise ValueError(f"build {row.id} has not ended: {row.state}")
+    built = row.state == "built"
+    return LogLine(
+        n=number,
+        time=row.finished,
+        phase=cast(Phase, row.state),
+        text=f"Built {row.image_name}." if built else f"{row.error_message} {row.error_next}".strip(),
+        progress=100 if built else None,
+        error=None if built else _stored_error(row),
+        image_id=row.image_id if built else "",
+    )
