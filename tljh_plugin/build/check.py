@@ -63,6 +63,8 @@ async def check_image(engine: Engine, settings: Settings, image_id: str, base_im
         server = await engine.start(_server(image, limits, stub))
         ending = await _answer_or_ending(engine, stub, server, timeout_s)
     except ContainerNotStarted as error:
+        if not await _is_running(engine, stub):
+            raise _stub_failed(await engine.logs(stub)) from error
         if not is_the_images_fault(error.message):
             raise
         ending = Ending(127, error.message)
@@ -162,11 +164,20 @@ async def _answer_or_ending(engine: Engine, stub: str, server: str, timeout_s: f
     try:
         answered = bool(json.loads(said.strip().splitlines()[-1])["answered"])
     except (ValueError, KeyError, IndexError, TypeError):
-        raise EngineError(
-            f"The stub hub did not run in the base image: {said.strip()[-300:]!r}.",
-            "Make the base image again: run the installer once more.",
-        ) from None
+        raise _stub_failed(said) from None
     return None if answered else Ending(None, await engine.logs(server))
+
+
+def _stub_failed(said: str) -> EngineError:
+    return EngineError(
+        f"The stub hub did not run in the base image: {said.strip()[-300:]!r}.",
+        "Make the base image again: run the installer once more.",
+    )
+
+
+async def _is_running(engine: Engine, container: str) -> bool:
+    found = await engine.inspect(container)
+    return bool(found and found["State"].get("Running"))
 
 
 async def _out_of_memory(engine: Engine, container: str) -> bool:
