@@ -9,7 +9,10 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import click
+
 from tljh_plugin import errors
+from tljh_plugin.cli import group
 from tljh_plugin.settings import Settings
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -67,7 +70,33 @@ def errors_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+def commands_page() -> str:
+    """`reference/commands.md`: every command with its options."""
+    lines = [
+        "# Commands",
+        "",
+        "`littlest-binder COMMAND --help` says the same. Exit codes: 0 done, 1 it failed, 2 wrong usage or",
+        "settings, 3 something needed does not run (hub, service, Docker), 130 interrupted. Results go to",
+        "stdout, progress and logs to stderr.",
+        "",
+    ]
+    context = click.Context(group, info_name="littlest-binder")
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        lines += [f"## `littlest-binder {name}`", ""]
+        words = [each.make_metavar(context) for each in command.params if isinstance(each, click.Argument)]
+        lines += [f"`littlest-binder {' '.join([name, '[OPTIONS]', *words])}`", ""]
+        lines += [inspect.cleandoc(command.help or ""), ""]
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        if options:
+            lines += ["| option | meaning |", "| --- | --- |"]
+            lines += [f"| {', '.join(f'`{flag}`' for flag in each.opts)} | {each.help} |" for each in options]
+            lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page, "commands.md": commands_page}
 
 if __name__ == "__main__":
     REFERENCE.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,19 @@ def test_every_error_has_a_meaning() -> None:
 
 def test_every_setting_has_a_meaning() -> None:
     assert "| None |" not in generate.settings_page()
+
+
+def test_every_path_of_the_api_and_every_page_is_documented() -> None:
+    from tljh_plugin.service.app import API_ROUTES, OWN_API_ROUTES, PAGE_ROUTES
+
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"[a-z0-9_.]+(?:/(?:\{\w+\}|[a-z]+|…))*", text))
+    shapes = {re.sub(r"\{\w+\}|…", "*", path) for path in known}
+    for route, *_ in [*API_ROUTES, *OWN_API_ROUTES, *PAGE_ROUTES]:
+        shape = re.sub(r"(\(\[\^/\]\+\)|\(\.\+\))", "*", route).replace("\\", "").replace("/?", "")
+        shape = shape.replace("repo/*/*", "repo/*")
+        assert not shape or shape in shapes or shape == "oauth_callback", f"{route} is not in api.md"
+
+
+def test_every_command_and_option_has_a_meaning() -> None:
+    assert "| None |" not in generate.commands_page()
