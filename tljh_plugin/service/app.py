@@ -132,12 +132,17 @@ def application(context: Context, door: Door) -> Application:
     return Application(
         [(re.escape(prefix) + route[0], *route[1:]) for route in routes],
         default_handler_class=NoSuchApi if door.own else NoSuchPage,
-        cookie_secret=hmac.digest(secret(context.settings), b"cookies", "sha256"),
+        cookie_secret=cookie_secret(context.settings),
         context=context,
         door=door,
         hub_auth=context.environment.hub_auth(),
         log_function=_log_request,
     )
+
+
+def cookie_secret(settings: Settings) -> bytes:
+    """What signs our cookies; another key than the one that signs labels."""
+    return hmac.digest(secret(settings), b"cookies", "sha256")
 
 
 def _listen_publicly(context: Context) -> HTTPServer:

@@ -70,22 +70,21 @@ class Offers:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def title(self, spec: RepoSpec) -> str:
+        """What a repository is called on pages: its address, the bundled ones by their names."""
+        if spec.provider == "local" and not spec.subdir:
+            for name, title, _about, _path in _bundled():
+                if spec.repository == str(self._settings.examples_dir / name):
+                    return title
+        return spec.display
+
     async def for_person(self, person: Person) -> list[Offer]:
         """Plain Jupyter, the example, then the newest image of each repository that the person may see."""
         images = self._inventory.images(person)
-        bundled = [
-            (PLAIN, _("Plain Jupyter"), _("JupyterLab on Python, nothing else"), ""),
-            (
-                EXAMPLE,
-                _("Example"),
-                _("A small repository with a notebook that plots"),
-                "lab/tree/index.ipynb",
-            ),
-        ]
         offers: list[Offer] = []
         known: set[tuple[str, str]] = set()
         builds: list[BuildView] | None = None
-        for name, title, about, path in bundled:
+        for name, title, about, path in _bundled():
             folder = self._settings.examples_dir / name
             if not await asyncio.to_thread(folder.is_dir):
                 continue
@@ -135,6 +134,14 @@ class Offers:
         build = await self._queue.request(SYSTEM, pinned)
         if not build.hit:
             log.info("Building the plain image: %s", build.id)
+
+
+def _bundled() -> list[tuple[str, str, str, str]]:
+    """Folder, title, description, and what to open."""
+    return [
+        (PLAIN, _("Plain Jupyter"), _("JupyterLab on Python, nothing else"), ""),
+        (EXAMPLE, _("Example"), _("A small repository with a notebook that plots"), "lab/tree/index.ipynb"),
+    ]
 
 
 def _spec(folder: Path) -> RepoSpec:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from .texts import TRANSLATIONS
 
 WEB = Path(__file__).parents[1] / "web"
 STATIC = WEB / "static"
+
+_TICKS = re.compile(r"`([^`]*)`")
 
 
 @cache
@@ -40,6 +44,7 @@ def templates() -> jinja2.Environment:
     install.install_gettext_translations(TRANSLATIONS, newstyle=True)
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters["moment"] = moment
+    environment.filters["marked"] = marked
     return environment
 
 
@@ -49,6 +54,11 @@ def moment(value: str) -> str:
         return datetime.fromisoformat(value).astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
         return value
+
+
+def marked(text: str) -> Markup:
+    """A text of ours in which `values` stand in backticks, these as code; all of it escaped."""
+    return Markup(_TICKS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def duration(started: str, finished: str) -> str:

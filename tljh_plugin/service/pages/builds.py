@@ -36,7 +36,11 @@ class BuildsPage(Page):
             "builds.html",
             everyone=everyone,
             builds=[
-                ShownBuild(each, parse_link(each.spec).display, duration(each.started, each.finished))
+                ShownBuild(
+                    each,
+                    self.context.offers.title(parse_link(each.spec)),
+                    duration(each.started, each.finished),
+                )
                 for each in mine[:_LATEST]
             ],
         )
@@ -53,7 +57,7 @@ class BuildPage(Page):
         self.show(
             "build.html",
             build=build,
-            shown=spec.display,
+            shown=self.context.offers.title(spec),
             took=duration(build.started, build.finished),
             active=active,
             may_cancel=active and (is_admin(self.person) or build.requested_by == self.person.name),

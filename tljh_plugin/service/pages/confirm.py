@@ -106,6 +106,7 @@ class Confirm(Page):
         self.show(
             "confirm.html",
             view=view,
+            title=self.context.offers.title(link.spec),
             subdir=link.spec.subdir,
             commit_page=link.spec.with_ref(view.commit).page_url,
             path=link.open_path,

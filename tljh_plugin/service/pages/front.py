@@ -52,9 +52,11 @@ class FrontPage(Page):
         self.show(
             "front.html",
             status=problem.http_status if problem else 200,
-            problem=problem or await self.context.engine_health.problem(),
+            problem=await self.context.engine_health.problem(),
+            form_problem=problem,
             typed=typed,
             servers=servers,
+            title=self.context.offers.title,
             hub_problem=hub_problem,
             offers=await self.context.offers.for_person(self.person),
             projects=[self._shown(each) for each in _by_use(projects)],
@@ -67,7 +69,7 @@ class FrontPage(Page):
         link = LaunchLink(spec, project=project.id).to_url(self.prefix) if spec else ""
         return ShownProject(
             project.id,
-            spec.display if spec else project.repository,
+            self.context.offers.title(spec) if spec else project.repository,
             project.commit,
             project.created,
             project.last_used,

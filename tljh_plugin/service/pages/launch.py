@@ -46,6 +46,7 @@ class LaunchPage(Page):
         self.show(
             "launch.html",
             server=server,
+            title=self.context.offers.title(server.spec) if server.spec else "",
             page=server.page,
             events=f"{self.prefix}api/v1/launches/{server.page.rpartition('/')[2]}/events"
             + (f"?path={quote(path, safe='/')}" if path else ""),

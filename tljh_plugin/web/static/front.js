@@ -1,6 +1,6 @@
 // The front page: link and badge for exactly what the form says, made by the one grammar on the server.
 
-import { prefix, xsrf } from "./page.js";
+import { prefix, setText, xsrf } from "./page.js";
 
 const form = document.getElementById("launch-form");
 const share = document.getElementById("share");
@@ -31,7 +31,7 @@ async function update() {
         document.getElementById(`share-${name}`).value = value[name === "link" ? "url" : name];
       }
     } else {
-      problem.textContent = `${value.message} ${value.next}`;
+      setText(problem, `${value.message} ${value.next}`);
     }
   } catch (error) {
     if (error.name !== "AbortError") share.hidden = true;

@@ -1,7 +1,7 @@
 // The launch page: follows build and start, then goes to the server.
 
 import { LogView } from "./log.js";
-import { prefix, xsrf } from "./page.js";
+import { prefix, setText, xsrf } from "./page.js";
 import { follow } from "./stream.js";
 
 const page = document.getElementById("launch");
@@ -29,7 +29,7 @@ function showStep(name, state) {
 function showFailure(error) {
   part("title").textContent = texts.failed;
   for (const name of ["message", "next", "code"]) {
-    part("failure").querySelector(`[data-part="${name}"]`).textContent = error?.[name] ?? "";
+    setText(part("failure").querySelector(`[data-part="${name}"]`), error?.[name] ?? "");
   }
   say("");
   part("bar").className = "bad";

@@ -10,12 +10,16 @@ export class LogView {
   #piece = null;
   #lines = 0;
   #follows = true;
+  #top = 0;
 
   constructor(box, button) {
     this.#box = box;
     this.#button = button;
     box.addEventListener("scroll", () => {
-      this.#follows = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
+      // Only a move upwards is the reader's wish: the end also moves away when lines come.
+      if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX) this.#follows = true;
+      else if (box.scrollTop < this.#top) this.#follows = false;
+      this.#top = box.scrollTop;
       button.hidden = this.#follows;
     }, { passive: true });
     button.addEventListener("click", () => this.#toEnd());

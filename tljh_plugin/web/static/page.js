@@ -4,6 +4,18 @@ export const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.co
 export const prefix = meta("binder-prefix");
 export const xsrf = meta("binder-xsrf");
 
+/** Put `text` into `element`, what stands in backticks as code; never as markup. */
+export function setText(element, text) {
+  element.replaceChildren(
+    ...text.split("`").map((piece, index, all) => {
+      if (index % 2 === 0 || index === all.length - 1) return index % 2 ? "`" + piece : piece;
+      const code = document.createElement("code");
+      code.textContent = piece;
+      return code;
+    }),
+  );
+}
+
 const shown = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 for (const time of document.querySelectorAll("time[datetime]")) {
   const moment = new Date(time.dateTime);
