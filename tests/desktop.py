@@ -118,3 +118,18 @@ class Desktop:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+
+
+def docker_state() -> dict[str, set[str]]:
+    """Ids of everything on the engine that a run must leave as it was; images are kept on purpose."""
+    asked = {
+        "containers": ["ps", "--all", "--quiet", "--no-trunc"],
+        "networks": ["network", "ls", "--quiet", "--no-trunc"],
+        "volumes": ["volume", "ls", "--quiet"],
+    }
+    return {
+        what: set(
+            subprocess.run(["docker", *command], capture_output=True, text=True, check=True).stdout.split()
+        )
+        for what, command in asked.items()
+    }
