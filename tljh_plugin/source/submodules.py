@@ -48,7 +48,7 @@ async def submodules(
         if not section.get("url"):
             warnings.append(f"The submodule `{shown(link.path)}` has no address in .gitmodules: it is empty.")
             continue
-        spec = _spec(section["url"], parent, link.path)
+        spec = address_of(section["url"], parent, link.path)
         found.append(Submodule(link.path, name, spec.clone_url, link.object, spec))
     return found, warnings
 
@@ -67,7 +67,7 @@ async def _gitmodules(mirror: Mirror, commit: str) -> dict[str, dict[str, str]]:
     return known
 
 
-def _spec(address: str, parent: RepoSpec, path: str) -> RepoSpec:
+def address_of(address: str, parent: RepoSpec, path: str) -> RepoSpec:
     try:
         if address.startswith(("./", "../")):
             return _beside(parent, address)
