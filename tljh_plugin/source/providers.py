@@ -28,7 +28,7 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _SCP = re.compile(
     r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<path>(?!//).*)"
 )
-_SECRET_PARAMETER = re.compile(r"([\w-]*(?:token|secret|password|passwd|api_?key)=)[^&\s]*", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(r"((?:token|secret|password|passwd|api_?key)=)[^&\s]*", re.IGNORECASE)
 _TOKENS = re.compile(r"\b(gh[a-z]_|github_pat_|glpat-|gl[a-z]{2,5}-)[A-Za-z0-9_-]{8,}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _WELL_KNOWN_REF = re.compile(

@@ -324,7 +324,7 @@ def test_head_is_the_default_branch() -> None:
 
 
 def test_long_hostile_texts_take_no_time() -> None:
-    for piece in (":", "@", "/", "%", "a@:", "v2/gh/", "https://", "((", "?a=", " "):
+    for piece in ("x", "token", ":", "@", "/", "%", "a@:", "v2/gh/", "https://", "((", "?a=", " "):
         text = piece * (20_000 // len(piece))
         began = time.perf_counter()
         for parse in (parse_typed, parse_link):
