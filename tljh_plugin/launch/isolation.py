@@ -1,0 +1,73 @@
+"""After a start: is the container as isolated as it was asked to be? Pure; the caller stops what is not."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..engine import Limits, Mount, deviations
+from ..errors import IsolationBroken, ServerNotReady
+
+
+def check(
+    inspect: Mapping[str, Any], limits: Limits, *, image_id: str, mounts: Sequence[Mount], network: str
+) -> None:
+    """Compare what Docker made with what was asked. Raises `IsolationBroken` with every difference."""
+    found = [
+        *deviations(inspect, limits),
+        *_image(inspect, image_id),
+        *_mounts(inspect, mounts),
+        *_networks(inspect, network),
+    ]
+    if found:
+        raise IsolationBroken(
+            f"Docker did not isolate the server as it was told: {'; '.join(found)}.",
+            "The server was stopped. Tell the administrator: the Docker engine changes what it is asked for.",
+        )
+
+
+def address(inspect: Mapping[str, Any], network: str) -> str:
+    """The container's address in the network. Raises `ServerNotReady` if it has none, as after its end."""
+    networks = (inspect.get("NetworkSettings") or {}).get("Networks") or {}
+    found = str((networks.get(network) or {}).get("IPAddress") or "")
+    if not found:
+        state = (inspect.get("State") or {}).get("Status", "unknown")
+        raise ServerNotReady(
+            f"The server has no address in the network {network} (its container is {state}).",
+            "Start it again; if that does not help, see the server's log.",
+        )
+    return found
+
+
+def _image(inspect: Mapping[str, Any], image_id: str) -> list[str]:
+    found = inspect.get("Image")
+    return [] if found == image_id else [f"its image is {found}, not {image_id}"]
+
+
+def _mounts(inspect: Mapping[str, Any], mounts: Sequence[Mount]) -> list[str]:
+    wanted = {(os.path.normpath(m.source), os.path.normpath(m.target), not m.read_only) for m in mounts}
+    binds, others = set(), []
+    for each in inspect.get("Mounts") or ():
+        if each.get("Type") == "bind":
+            binds.add(
+                (os.path.normpath(each["Source"]), os.path.normpath(each["Destination"]), bool(each["RW"]))
+            )
+        elif each.get("Type") != "volume" or not _is_anonymous(each):
+            # Anonymous volumes come from a VOLUME line of the image and go with the container.
+            others.append(f"{each.get('Type')} at {each.get('Destination')}")
+    return [
+        *(f"{source} is not mounted at {target}" for source, target, _ in sorted(wanted - binds)),
+        *(f"{source} is mounted at {target}" for source, target, _ in sorted(binds - wanted)),
+        *(f"unexpected mount: {each}" for each in others),
+    ]
+
+
+def _is_anonymous(mount: Mapping[str, Any]) -> bool:
+    name = str(mount.get("Name", ""))
+    return len(name) == 64 and all(letter in "0123456789abcdef" for letter in name)
+
+
+def _networks(inspect: Mapping[str, Any], network: str) -> list[str]:
+    names = sorted((inspect.get("NetworkSettings") or {}).get("Networks") or {})
+    return [] if names == [network] else [f"its networks are {names}, not {network}"]

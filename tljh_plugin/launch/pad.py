@@ -1,0 +1,77 @@
+"""What all servers of one hub share: Docker, our network, the way to the hub, the limits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from ..client import ServiceClient
+from ..engine import Engine, Limits, Network, limits_for
+from ..errors import BinderError
+from ..installation import instance_id
+from ..settings import Settings
+from ..wire import Person
+from .gateway import Gateway
+
+log = logging.getLogger("littlest_binder.launch")
+
+_SERVICE_S = 60.0
+
+
+class LaunchPad:
+    """Made once with the configuration; connects to nothing until a server is started or looked at."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = Engine(instance_id(settings))
+        self._gateway = Gateway(settings.network.gateway_port, settings.state_dir / "gateway-port")
+        self._background: set[asyncio.Task[Any]] = set()
+
+    @property
+    def limits(self) -> Limits:
+        """As whom servers run and how much they get."""
+        return limits_for(self.settings)
+
+    def client(self, person: Person, *, timeout_s: float = _SERVICE_S) -> ServiceClient:
+        """The service, asked for `person`."""
+        return ServiceClient(socket=self.settings.service_socket, person=person, timeout_s=timeout_s)
+
+    async def ready_network(self, hub: str, api_prefix: str) -> tuple[Network, str]:
+        """Our network, and the hub's address in it; both are made if they are not there."""
+        network = await self.engine.ensure_network(self.settings.network.subnet)
+        return network, await self._gateway.open(network.gateway, hub, api_prefix)
+
+    def reopen_gateway(self, hub: str, api_prefix: str) -> None:
+        """Let running servers reach the hub again after it was restarted; a failure is only logged."""
+        if self._gateway.url or any(task.get_name() == "gateway" for task in self._background):
+            return
+
+        async def reopen() -> None:
+            try:
+                network = await self.engine.network()
+                if network is not None:
+                    await self._gateway.open(network.gateway, hub, api_prefix)
+            except BinderError as error:
+                log.warning("Running servers cannot reach the hub: %s", error)
+
+        self.behind(reopen(), name="gateway")
+
+    def behind(self, work: Any, *, name: str = "") -> asyncio.Task[Any]:
+        """Run `work` to its end even if whoever asked for it is cancelled."""
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work, name=name or None)
+        self._background.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever awaits it gets it; asyncio need not complain where nobody does
+
+    async def finish(self, work: Any) -> None:
+        """Await `work`; a cancellation of the caller does not stop it, and errors of ours are logged."""
+        try:
+            await asyncio.shield(self.behind(work))
+        except BinderError as error:
+            log.warning("Cleaning up: %s", error)

@@ -1,0 +1,404 @@
+"""`BinderSpawner`: the only orchestrator of a start, as JupyterHub sees it.
+
+`start` obtains the image from the service (built if it has to be), has the person's files prepared, starts
+the container, and waits until it answers. Docker is asked through `engine`, whose isolation rules hold for
+every server; what a person hands over are `LaunchOptions` and nothing else. Of DockerSpawner's own settings
+those about environment, arguments and time-outs work; those about images, volumes, networks and Docker's
+options have no effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
+
+from dockerspawner import DockerSpawner
+from jupyterhub.scopes import get_scopes_for
+from traitlets import default
+
+from ..client import ServiceClient
+from ..engine import ContainerSpec, Limits, Mount, Network
+from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, UnexpectedFailure
+from ..installation import LABEL_PREFIX
+from ..settings import Settings
+from ..wire import ImageView, Person, Prepared, PrepareRequest
+from . import form, isolation, server_logs
+from .failure import spawn_error
+from .obtain import Obtained, Source, obtain
+from .options import LaunchOptions, normalise, parse
+from .pad import LaunchPad
+from .progress import BUILT, PREPARED, STARTED, Progress
+from .readiness import not_ready, wait_until_ready
+
+PERSON_LABEL = LABEL_PREFIX + "person"
+SERVER_LABEL = LABEL_PREFIX + "server"
+
+# Queueing, building and filling have their own limits, which say what took too long; this is only the last.
+_START_TIMEOUT_S = 24 * 3600
+_FORM_S = 5.0
+_LOG_LINES = 2000
+_DEFAULT_PATH = "lab"
+_SCOPE_PREFIX = "custom:binder:"
+
+
+class Confirm(Exception):
+    """Options came in an address: the form is shown with them, and nothing is started.
+
+    JupyterHub shows the form when `options_from_query` fails, with this message above it if there is one.
+    """
+
+    jupyterhub_message = ""
+
+
+def spawner_class(settings: Settings) -> type[BinderSpawner]:
+    """`BinderSpawner` for one hub, under the same name, so that `c.BinderSpawner` configures it."""
+    return type("BinderSpawner", (BinderSpawner,), {"pad": LaunchPad(settings)})
+
+
+class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is untyped
+    """Starts servers from repositories and images of The Littlest Binder."""
+
+    pad: ClassVar[LaunchPad]
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._progress = Progress()
+        self._accepted: dict[str, Any] = {}
+        self._source: Source | None = None
+        self._wanted: LaunchOptions | None = None
+        self._shown: Callable[[], tuple[form.Choice, str]] | None = None
+        self._ended_as = ""
+        super().__init__(**kwargs)
+
+    @default("start_timeout")  # type: ignore[untyped-decorator]
+    def _default_start_timeout(self) -> int:
+        return _START_TIMEOUT_S
+
+    @default("remove")  # type: ignore[untyped-decorator]
+    def _default_remove(self) -> bool:
+        return True
+
+    # -- what a person asks for -----------------------------------------------------------------------
+
+    @default("apply_user_options")  # type: ignore[untyped-decorator]
+    def _default_apply_user_options(self) -> Callable[[BinderSpawner, Mapping[str, Any]], None]:
+        return lambda spawner, options: spawner.validate_options(options)
+
+    def validate_options(self, options: Mapping[str, Any]) -> None:
+        """Where options are applied, whichever door they came through; none given means those of before.
+
+        JupyterHub has stored them already: refused ones are replaced by the last accepted ones again.
+        """
+        try:
+            if normalise(options):
+                self._wanted = parse(options)
+                return
+            if not self._accepted:
+                raise InvalidOptions(
+                    f"The server {self.name or 'without a name'} was never started: there is no repository "
+                    "and no image to start it from.",
+                    "Choose one on the front page, or send the option `repository` or `image`.",
+                )
+            self._wanted = parse(self._accepted)
+            self._restore_options()
+        except BinderError as error:
+            self._restore_options()
+            raise spawn_error(error) from None
+
+    def _restore_options(self) -> None:
+        self._store_options(dict(self._accepted))
+
+    def _store_options(self, options: dict[str, Any]) -> None:
+        self.user_options = options
+        self.orm_spawner.user_options = options
+        self.db.commit()
+
+    def _accept(self, options: LaunchOptions, source: Source) -> None:
+        """From now on a start without options means these, at this commit: the same files, no network."""
+        if options.repository:
+            options = options.model_copy(update={"commit": source.commit})
+        self._wanted, self._accepted, self._source = options, options.model_dump(), source
+        self._restore_options()
+
+    async def get_options_form(self) -> str:
+        """The form, filled in with what was typed, asked for in an address, or accepted before."""
+        choice, notice = self._shown() if self._shown else (self._choice_of_before(), "")
+        self._shown = None
+        images: Sequence[ImageView] = ()
+        problem = ""
+        try:
+            async with self.pad.client(self._person(), timeout_s=_FORM_S) as client:
+                images = await client.images()
+        except BinderError as error:
+            problem = form.problem_of(error)
+        return form.render(choice, images, notice=notice, problem=problem)
+
+    def run_options_from_form(self, form_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """The options that a sent form means; what is wrong is shown above the form again."""
+        try:
+            return form.read(form_data)
+        except BinderError as error:
+            # After an error JupyterHub shows the form of the person's server without a name.
+            default_storage = self.pad.settings.storage.default
+            self.user.spawner._shown = lambda: (form.from_typed(form_data, default_storage), "")
+            raise spawn_error(error) from None
+
+    def options_from_query(self, query_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Never starts anything: any page on the web can send a browser to such an address."""
+        self._shown = lambda: self._proposal(query_data)
+        raise Confirm
+
+    def _proposal(self, query: Mapping[str, Sequence[str]]) -> tuple[form.Choice, str]:
+        try:
+            choice = form.from_options(parse(query))
+        except BinderError as error:
+            return form.from_typed(query, self.pad.settings.storage.default), str(error)
+        return choice, "A link asks for this. Start it if you trust where the link came from."
+
+    def _choice_of_before(self) -> form.Choice:
+        with suppress(BinderError):
+            return form.from_options(parse(self._accepted))
+        return form.from_options(None, self.pad.settings.storage.default)
+
+    # -- what JupyterHub keeps of it ------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Also the last accepted options, which outlive the server."""
+        state: dict[str, Any] = super().get_state()
+        if self._accepted:
+            source = asdict(self._source) if self._source else None
+            state["binder"] = {"options": self._accepted, "source": source}
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Read what `get_state` gave."""
+        super().load_state(state)
+        kept = state.get("binder") or {}
+        self._accepted = dict(kept.get("options") or {})
+        self._source = Source(**kept["source"]) if kept.get("source") else None
+
+    # -- starting -------------------------------------------------------------------------------------
+
+    async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Build and start in one bar; see `launch.progress`."""
+        async for event in self._progress.events():
+            yield event
+
+    async def start(self) -> str:
+        """The address of a server that answers. Raises what `failure.spawn_error` makes of our errors."""
+        try:
+            return await self._start()
+        except BinderError as error:
+            self._progress.fail(error)
+            raise spawn_error(error) from error
+        except Exception as error:
+            self._progress.fail(
+                UnexpectedFailure(f"The start failed: {type(error).__name__}.", "See the hub's log.")
+            )
+            raise
+        finally:
+            self._progress.end()
+            await asyncio.sleep(0)  # readers of the progress get their last event before the start is over
+
+    async def _start(self) -> str:
+        options = self._wanted
+        if options is None:
+            raise InvalidOptions("The server has no launch options.", "Start it from the front page.")
+        self._ended_as = ""
+        hub = self._hub_origin()
+        # It is needed only when the image is there, and costs a few calls to Docker.
+        network = self.pad.behind(self.pad.ready_network(hub, self.hub.base_url))
+        lease, ok = "", False
+        async with self.pad.client(self._person()) as client:
+            try:
+                obtained, prepared = await self._prepare(client, options)
+                lease = prepared.lease
+                url = await self._run(prepared, obtained, *await asyncio.shield(network))
+                ok = True
+            finally:
+                network.cancel()
+                if lease:
+                    # The container holds the image by now, or there is none: nobody needs to wait.
+                    self.pad.behind(self._release(lease, ok))
+        return url
+
+    async def _release(self, lease: str, ok: bool) -> None:
+        with suppress(BinderError):  # it expires
+            async with self.pad.client(self._person()) as client:
+                await client.release(lease, ok)
+
+    async def _prepare(self, client: ServiceClient, options: LaunchOptions) -> tuple[Obtained, Prepared]:
+        """The image and the person's files; an image that is evicted in between is built once more."""
+        known = self._source if self._accepted.get("image") == options.image else None
+        for attempt in ("first", "last"):
+            obtained = await obtain(
+                client, options, known, self._progress, lambda source: self._accept(options, source)
+            )
+            self._progress.say(BUILT, "Preparing your files")
+            request = PrepareRequest(
+                server=self.name,
+                image_id=obtained.image_id,
+                repository=obtained.repository,
+                spec=obtained.source.spec,
+                commit=obtained.source.commit,
+                storage=options.storage,
+                project=options.project,
+            )
+            try:
+                prepared = await client.prepare(request)
+            except ImageNotFound:
+                if attempt == "last":
+                    raise
+                continue
+            break
+        if options.project == "new" and prepared.project:
+            # The next start is to find these files, not to make another copy.
+            self._accept(options.model_copy(update={"project": prepared.project}), obtained.source)
+        self._progress.say(PREPARED, "Your files are ready")
+        return obtained, prepared
+
+    async def _run(self, prepared: Prepared, obtained: Obtained, network: Network, hub_url: str) -> str:
+        """Container, isolation, first answer; whatever fails, no container is left, but its log is."""
+        limits = self._limits()
+        self.hub_connect_url = hub_url
+        self.image = prepared.image_name or prepared.image_id
+        self.mem_limit, self.cpu_limit = limits.memory_bytes, limits.cpus
+        spec = self._container(prepared, limits, network.name)
+        self.object_name = spec.name
+        self._progress.say(STARTED, "Starting the server")
+        self.object_id = await self.pad.engine.start(spec)
+        try:
+            found = await self._inspect_running()
+            isolation.check(
+                found, limits, image_id=prepared.image_id, mounts=spec.mounts, network=network.name
+            )
+            host = isolation.address(found, network.name)
+            self._progress.say(STARTED + 5, "Waiting for its first answer")
+            await wait_until_ready(
+                host,
+                self.port,
+                f"{self.server.base_url}api",
+                timeout_s=self.pad.settings.servers.start_timeout_s,
+                ended=self._how_it_ended,
+                log=self._log,
+            )
+        except BaseException:
+            await self.pad.finish(self._take_away(keep_log=True))
+            raise
+        return f"http://{host}:{self.port}"
+
+    def _container(self, prepared: Prepared, limits: Limits, network: str) -> ContainerSpec:
+        path = self._wanted.path if self._wanted and self._wanted.path else _DEFAULT_PATH
+        environment = {
+            **{str(name): str(value) for name, value in self.get_env().items() if value is not None},
+            **prepared.environment,
+            "HOME": prepared.home,
+            # Not by `default_url`, which JupyterHub formats: a person's braces would be read.
+            "JUPYTERHUB_DEFAULT_URL": f"/{path}",
+        }
+        mounts = (Mount(prepared.project_path, prepared.home),) if prepared.project_path else ()
+        return ContainerSpec(
+            image=prepared.image_id,
+            command=(*prepared.command, *self.get_args()),
+            limits=limits,
+            kind="server",
+            environment=environment,
+            mounts=mounts,
+            network=network,
+            labels={PERSON_LABEL: self.user.name, SERVER_LABEL: self.name},
+            name=server_logs.container_name(self.user.name, self.name),
+        )
+
+    def _limits(self) -> Limits:
+        """Ours; JupyterHub's own `mem_limit` and `cpu_limit` can only lower them."""
+        limits = self.pad.limits
+        if self.mem_limit:
+            limits = replace(limits, memory_bytes=min(limits.memory_bytes, int(self.mem_limit)))
+        if self.cpu_limit:
+            limits = replace(limits, cpus=min(limits.cpus, float(self.cpu_limit)))
+        return limits
+
+    def _person(self) -> Person:
+        scopes = get_scopes_for(self.user.orm_user)
+        return Person(
+            name=self.user.name,
+            admin=bool(self.user.admin),
+            groups=tuple(sorted(group.name for group in self.user.groups)),
+            scopes=tuple(sorted(scope for scope in scopes if scope.startswith(_SCOPE_PREFIX))),
+        )
+
+    def _hub_origin(self) -> str:
+        """Where the hub listens on this machine."""
+        if self.hub.ip in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+            return f"http://127.0.0.1:{self.hub.port}"
+        return str(self.hub.host)
+
+    # -- running and stopping -------------------------------------------------------------------------
+
+    async def poll(self) -> str | int | None:
+        """None while it runs, else how it ended; a container that ended by itself leaves its log."""
+        if not self.object_id:
+            return self._ended_as or 0
+        self.pad.reopen_gateway(self._hub_origin(), self.hub.base_url)
+        try:
+            how = await self._how_it_ended()
+        except EngineError as error:
+            self.log.warning("Cannot look after %s: %s", self._log_name, error)
+            return None  # what cannot be seen is not taken for gone
+        if not how:
+            return None
+        self._ended_as = how
+        if not self._start_pending:
+            await self.pad.finish(self._take_away(keep_log=True))
+        return how
+
+    async def stop(self, now: bool = False) -> None:
+        """Let the server end by itself within `binder.servers.stop_timeout_s` seconds, then remove it."""
+        if self.object_id:
+            if not now:
+                with suppress(EngineError):
+                    await self.pad.engine.stop(self.object_id, self.pad.settings.servers.stop_timeout_s)
+            await self._take_away(keep_log=False)
+        self.clear_state()
+
+    async def _take_away(self, *, keep_log: bool) -> None:
+        """Remove the container, whatever its state; a second call finds nothing to do."""
+        container = self.object_id
+        if not container:
+            return
+        if keep_log:
+            place = server_logs.keep(
+                self.pad.settings.log_dir, self.user.name, self.name, await self._log(_LOG_LINES)
+            )
+            self.log.warning("The log of %s is kept in %s", self._log_name, place)
+        await self.pad.engine.remove(container)
+        self.object_id = ""
+
+    async def _inspect_running(self) -> dict[str, Any]:
+        found = await self.pad.engine.inspect(self.object_id)
+        if found is None or not found["State"]["Running"]:
+            raise await not_ready(f"The server ended at once ({_ending(found)}).", self._log)
+        return found
+
+    async def _how_it_ended(self) -> str:
+        found = await self.pad.engine.inspect(self.object_id)
+        return "" if found is not None and found["State"]["Running"] else _ending(found)
+
+    async def _log(self, lines: int = 200) -> str:
+        try:
+            return await self.pad.engine.logs(self.object_id, lines)
+        except EngineError as error:
+            return f"(its log cannot be had: {error})"
+
+
+def _ending(inspect: Mapping[str, Any] | None) -> str:
+    """How a container ended, for people."""
+    if inspect is None:
+        return "its container was removed"
+    state = inspect["State"]
+    if state.get("OOMKilled"):
+        return "it needed more memory than a server gets"
+    said = str(state.get("Error") or "")
+    return f"exit code {state.get('ExitCode')}" + (f", {said}" if said else "")
