@@ -400,6 +400,27 @@ class Engine:
 
         return await self._connection.call(f"show the log of {container}", ask)
 
+    async def stop(self, container: str, timeout_s: int) -> None:
+        """Ask a container of ours to end, and kill it after `timeout_s` seconds; it is not removed.
+
+        One that is gone is no error. Raises `NotOurs`.
+        """
+
+        def ask(client: Any) -> None:
+            try:
+                found = client.inspect_container(container)
+                if not self.is_ours(found["Config"].get("Labels")):
+                    raise NotOurs(
+                        f"The container {container} is not ours.", f"It lacks the label {INSTANCE_LABEL}."
+                    )
+                client.stop(found["Id"], timeout=timeout_s)
+            except docker.errors.NotFound:
+                return
+
+        await self._connection.call(
+            f"stop the container {container}", ask, timeout_s=timeout_s + _REMOVE_TIMEOUT_S, long=True
+        )
+
     async def remove(self, container: str) -> None:
         """Remove a container of ours, running or not, with its anonymous volumes; none there is no error.
 
