@@ -2,7 +2,7 @@
 
     sudo python3 installer/bootstrap.py desktop
 
-Look at `desktop.py` for what it does; this file must be understood by older Pythons, too, which are told so.
+`binder_at_home.py` is what it does. This file must be understood by older Pythons, too, which are told so.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def main(arguments: list[str]) -> int:
     # A stricter mask of the person's would make what everybody needs (/usr/local) unreadable.
     os.umask(0o022)
     sys.dont_write_bytecode = True
-    import desktop
+    import binder_at_home
 
-    return desktop.Desktop(options, Path(__file__).resolve().parent.parent).run()
+    return binder_at_home.Desktop(options, Path(__file__).resolve().parent.parent).run()
 
 
 if __name__ == "__main__":
