@@ -29,7 +29,9 @@ _SCP = re.compile(
     r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<path>(?!//).*)"
 )
 _SECRET_PARAMETER = re.compile(r"((?:token|secret|password|passwd|api_?key)=)[^&\s]*", re.IGNORECASE)
-_TOKENS = re.compile(r"\b(gh[a-z]_|github_pat_|glpat-|gl[a-z]{2,5}-)[A-Za-z0-9_-]{8,}")
+_TOKENS = re.compile(
+    r"\b(gh[pousr]_|github_pat_|gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat|ffct)-)[A-Za-z0-9_-]{16,}"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _WELL_KNOWN_REF = re.compile(
     r"main|master|HEAD|develop|development|dev|devel|trunk|stable|latest|gh-pages|v?\d+(\.\d+)*|[0-9a-f]{40}"
@@ -45,7 +47,12 @@ def shown(text: str, limit: int = 120) -> str:
     text = _without_credentials(text)
     text = _SECRET_PARAMETER.sub(r"\1…", text)
     text = _TOKENS.sub(r"\1…", text)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(text, limit)
+
+
+def printable(text: str, limit: int) -> str:
+    """`text` without control characters, at most `limit` characters."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: limit + 1])
     return text if len(text) <= limit else text[:limit] + "…"
 
 

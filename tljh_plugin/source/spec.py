@@ -20,6 +20,7 @@ from .providers import (
     identity_url,
     normal_git_url,
     page_url,
+    printable,
     recognise_page,
     shown,
 )
@@ -124,10 +125,10 @@ class RepoSpec:
     def display(self) -> str:
         """For people: `github.com/owner/repo`, without the ref."""
         if self.provider in ("local", "image"):
-            return shown(self.repository, 200)
+            return printable(self.repository, 200)
         parts = urlsplit(self.clone_url)
         host = parts.netloc.rpartition("@")[2]
-        return shown(host + unquote(parts.path).removesuffix(".git"), 200)
+        return printable(host + unquote(parts.path).removesuffix(".git"), 200)
 
     @property
     def page_url(self) -> str:

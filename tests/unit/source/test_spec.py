@@ -217,6 +217,8 @@ def test_nonsense_is_refused_showing_what_was_given(text: str) -> None:
         "https://ada:s3/cret@h.org/x",
         "https://ada:s3 cret@h.org/x",
         "https://s3cret@github.com/o/r",
+        "https://ghp_s3cret89abcdefghij0123456789@github.com/o/r",
+        "o/r?x=ghp_s3cret89abcdefghij0123456789",
         "ada:s3cret@github.com/o/r",
         "ssh://ada:s3cret@h.org/x",
         "git/https%3A%2F%2Fada%3As3cret%40h.org%2Fx/main",
@@ -316,6 +318,11 @@ def test_pages_for_people() -> None:
     assert RepoSpec("git", "ssh://git@h.org/x").page_url == ""
     assert RepoSpec("git", "ssh://git@h.org/x").display == "h.org/x"
     assert RepoSpec("local", "/home/ada/x").page_url == ""
+    assert RepoSpec("local", "/home/a:b@c/x").display == "/home/a:b@c/x"
+    assert (
+        RepoSpec("gh", "o/glass-painting-for-everybody").display
+        == "github.com/o/glass-painting-for-everybody"
+    )
 
 
 def test_head_is_the_default_branch() -> None:
