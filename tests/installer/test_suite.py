@@ -1,0 +1,61 @@
+"""What `tests/run` promises of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Becomes the parent of orphans, starts what is given, says what is left, and ends that.
+LEFT = """
+import os, signal, subprocess, sys
+sys.path.insert(0, {tests!r})
+import suite
+suite._GRACE_S = 1.0
+suite.collect_orphans()
+code = suite.run_to_the_end(["sh", "-c", sys.argv[1]], dict(os.environ))
+left = suite.left_processes(set())
+for number in suite._children(os.getpid()):
+    os.kill(number, signal.SIGKILL)
+print(code, *left, sep="\\n")
+"""
+
+
+def left_by(script: str) -> list[str]:
+    shown = subprocess.run(
+        [sys.executable, "-c", LEFT.format(tests=str(ROOT / "tests")), script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return shown.stdout.splitlines()
+
+
+def test_a_process_that_hides_from_its_parent_is_found() -> None:
+    code, line = left_by("setsid env -i /bin/sleep 600 >/dev/null 2>&1 & exit 4")
+    assert code == "4"
+    assert "sleep 600" in line
+
+
+def test_a_process_that_is_about_to_end_is_not_reported() -> None:
+    assert left_by("(sleep 0.3 &) >/dev/null 2>&1; exit 0") == ["0"]
+
+
+def test_an_orphan_that_was_killed_is_gone_for_the_tests() -> None:
+    script = (
+        "p=$(sh -c 'sleep 600 >/dev/null 2>&1 & echo $!'); kill -9 $p;"
+        " for i in $(seq 100); do kill -0 $p 2>/dev/null || exit 0; sleep 0.05; done; exit 9"
+    )
+    assert left_by(script) == ["0"]
+
+
+def test_what_came_and_what_went_is_said() -> None:
+    sys.path.insert(0, str(ROOT / "tests"))
+    import suite
+
+    before = {"network a": "network a bridge", "volume v": "volume v"}
+    after = {"network a": "network a bridge", "container c": "container c web (debian)"}
+    assert suite.difference(before, after) == ["left behind: container c web (debian)", "gone: volume v"]
+    assert suite.difference(before, before) == []
