@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -135,7 +136,8 @@ class GitServer:
     `requests` lists what was asked (`GET /name/info/refs?…`). Behaviour can be changed while it runs:
     `redirects` (path → address), `status` (repository → HTTP status instead of an answer), `stall` (a
     request for one of these repositories waits until the event `release` is set), `protocol_2` and
-    `filters` (whether this is a server that knows git's protocol 2, and partial clones).
+    `filters` (whether this is a server that knows git's protocol 2, and partial clones). With `tls` it
+    speaks https.
     """
 
     folder: Path
@@ -147,6 +149,7 @@ class GitServer:
     release: threading.Event = field(default_factory=threading.Event)
     protocol_2: bool = True
     filters: bool = True
+    tls: ssl.SSLContext | None = None
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -154,6 +157,8 @@ class GitServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         handler = type("Handler", (_Handler,), {"git_server": self})
         self._server = _Threads(("127.0.0.1", 0), handler)
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -211,7 +216,7 @@ class GitServer:
         return git(self.path(name), "rev-parse", f"{ref}^{{commit}}")
 
     def url(self, name: str) -> str:
-        return f"http://{self.host}/{quote(name)}"
+        return f"{'https' if self.tls else 'http'}://{self.host}/{quote(name)}"
 
     def spec(self, name: str, ref: str = "main") -> str:
         """The path of a launch link: `git/<escaped url>/<ref>`."""
@@ -223,7 +228,7 @@ class _Threads(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves early is no error."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
 

@@ -79,6 +79,18 @@ class Checkouts:
             finally:
                 await _to_the_end(shutil.rmtree, folder, True)
 
+    async def published(self, pinned: PinnedRepo) -> bool:
+        """Whether the commit is on a branch or tag of the repository itself; asks the network.
+
+        A git host may serve a commit of anybody's fork under the address of the original. Ask this before
+        a commit is trusted because of its repository's address, unless its ref was resolved just now.
+        Raises the errors of `remote.reach`.
+        """
+        await asyncio.to_thread(check_spec, pinned.spec, self._settings)
+        mirror = Mirror(self._settings, self._git, pinned.url, pinned.commit)
+        async with mirror.held():
+            return await mirror.published(pinned, lambda _: None)
+
     async def _make(self, pinned: PinnedRepo, target: Path, say: Callable[[str], None]) -> Checkout:
         run = _Run(say, Budget.of(self._settings.source))
         try:

@@ -215,13 +215,22 @@ class Mirror:
         before = self._bytes()
         fetch = Fetch(self, self._git, self._settings, pinned, await reach(pinned.spec, self._settings), say)
         try:
-            size, refs = await together(fetch.commit(bound), fetch.tags())
+            size, refs = await together(fetch.commit(), fetch.tags())
         except GitFailed as error:
             raise _explained(error, pinned) from None
         self._keep(commit, size if size is None or size <= bound else None)
         await self._keep_tags(fetch, refs, commit)
         got = max(0, self._bytes() - before)
         say(f"Fetched {got / MIB:.1f} MiB in {time.monotonic() - started:.1f} s")
+
+    async def published(self, pinned: PinnedRepo, say: Say) -> bool:
+        """Whether the commit is on a branch or tag of the repository now; asks the network."""
+        remote = await reach(pinned.spec, self._settings)
+        fetch = Fetch(self, self._git, self._settings, pinned, remote, say)
+        try:
+            return await fetch.published()
+        except GitFailed as error:
+            raise _explained(error, pinned) from None
 
     def _keep(self, commit: str, size: int | None) -> None:
         bound = self._settings.source.full_history_bytes
@@ -314,6 +323,10 @@ class Mirror:
         for leftover in (*pack.glob("tmp_*"), *(self.path / "out").iterdir()):
             leftover.unlink(missing_ok=True)
 
+    def became_large(self) -> None:
+        """From now on trees and files are fetched for single commits only."""
+        self._save(replace(self.state, large=True))
+
     def _save(self, state: State) -> None:
         """State and refs: the refs tell the next fetch what is here."""
         self.state = state
@@ -335,20 +348,20 @@ class Fetch:
         self._settings = settings
         self._remote = remote
         self._say = say
+        # A pack is never much larger than its objects: where more than this arrives the history is too large.
+        self._cap = 2 * settings.source.full_history_bytes + MIB
 
     async def tags(self) -> Refs:
         return await list_refs(self._git, self._settings, self._remote, "--tags")
 
-    async def commit(self, bound: int) -> int | None:
-        """Fetch the commit; the size of its history in bytes, None if it is larger than `bound`."""
+    async def commit(self) -> int | None:
+        """Fetch the commit; the size of its history in bytes, None if it is too large for an image."""
         mirror, commit = self._mirror, self.pinned.commit
-        # A pack is never much larger than its objects: where more than this arrives the history is too large.
-        cap = 2 * bound + MIB
         if not mirror.state.large:
             try:
-                await self._run("--no-filter", wants=[commit], cap=cap)
+                await self._run("--no-filter", wants=[commit], cap=self._cap)
             except Over:
-                mirror._save(replace(mirror.state, large=True))
+                mirror.became_large()
             else:
                 return await mirror._history_bytes(commit)
             over = True
@@ -358,10 +371,28 @@ class Fetch:
         await self._run("--filter=tree:0", wants=[commit])
         if not over and not await self._has_large_ancestor(commit) and version() >= (2, 36):
             with contextlib.suppress(Over):
-                await self._run("--no-filter", "--refetch", wants=[commit], options=(_NOOP,), cap=cap)
+                await self._run("--no-filter", "--refetch", wants=[commit], options=(_NOOP,), cap=self._cap)
                 return await mirror._history_bytes(commit)
         await self._files_of(commit)
         return None
+
+    async def published(self) -> bool:
+        """Whether a branch or tag leads to the commit; fetches the commits of all of them where needed."""
+        refs = await list_refs(self._git, self._settings, self._remote, "--heads", "--tags")
+        tips = sorted({refs.commit(name) for name in refs.objects})
+        if self.pinned.commit in tips:
+            return True
+        if not tips:
+            return False
+        if not self._mirror.state.large:
+            try:
+                await self._run("--no-filter", wants=tips, cap=self._cap)
+            except Over:
+                self._mirror.became_large()
+        if self._mirror.state.large:
+            await self._run("--filter=tree:0", wants=tips)
+        history = await self._mirror.read("rev-list", "--stdin", stdin="\n".join(tips).encode())
+        return self.pinned.commit in history.decode().split()
 
     async def objects(self, wanted: list[str]) -> None:
         """Fetch objects that point to what is here."""

@@ -278,6 +278,10 @@ def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
             "If your institution has a certificate authority of its own, the administrator can name its file "
             "in SSL_CERT_FILE.",
         )
+    if re.search(r"error: 30\d|redirect", text):
+        return RepositoryUnreachable(
+            f"`{shown(url)}` sends git to another address during the transfer.", "Give the final address."
+        )
     if "Host key verification failed" in text:
         return RepositoryUnreachable(
             f"`{shown(url)}`: this machine does not know the host's ssh key.",

@@ -61,6 +61,7 @@ class Resolver:
         self._git = Git(settings)
         self._running: dict[tuple[str, bool], asyncio.Task[Refs]] = {}
         self._kept: dict[tuple[str, bool], tuple[float, Refs]] = {}
+        self.waiting = 0  # how many wait for an answer now
 
     async def resolve(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
         """The commit that `spec` means now; a full `commit`, or a ref that is one, needs no network.
@@ -94,8 +95,12 @@ class Resolver:
             task = asyncio.create_task(self._look_up(spec, everything))
             self._running[key] = task
             task.add_done_callback(lambda done: self._finished(key, done))
-        # One who leaves does not end the look-up of the others.
-        return await asyncio.shield(task)
+        self.waiting += 1
+        try:
+            # One who leaves does not end the look-up of the others.
+            return await asyncio.shield(task)
+        finally:
+            self.waiting -= 1
 
     def _finished(self, key: tuple[str, bool], task: asyncio.Task[Refs]) -> None:
         self._running.pop(key, None)
