@@ -1,0 +1,144 @@
+"""`littlest-binder up`: Binder at home in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+import webbrowser
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from ..build.base import ensure_base
+from ..desktop import HOST, new_link
+from ..engine import Engine
+from ..errors import HubUnavailable
+from ..installation import ensure_state, instance_id
+from ..operation import at_home
+from ..operation.examples import ensure_examples
+from ..settings import Settings, load_desktop
+from ._display import has_display
+from ._service import runs_async
+
+T = TypeVar("T")
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE_S = 90.0
+
+
+@click.command(name="up", short_help="Start Binder at home in the foreground.")
+@click.option("--no-browser", is_flag=True, help="Do not open the browser.")
+@runs_async
+async def command(no_browser: bool) -> None:
+    """Start Binder at home in the foreground and print a sign-in link; Ctrl-C stops it.
+
+    What is stopped: hub, proxy, service, notebook servers and this installation's network; images and files
+    stay. While one is running, only a new link is printed.
+    """
+    settings = load_desktop()
+    ensure_state(settings)
+    try:
+        with at_home.only_one(settings):
+            await _run(settings, no_browser=no_browser)
+    except at_home.AlreadyRunning:
+        await _link_of_the_running_one(settings)
+
+
+async def _link_of_the_running_one(settings: Settings) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not await at_home.answers(settings):
+        if time.monotonic() > deadline:
+            raise HubUnavailable(
+                f"Another `littlest-binder up` works with {settings.state_dir} and does not answer.",
+                "Look at what it says, or end it and run the command again.",
+            )
+        await asyncio.sleep(0.5)
+    click.echo("The Littlest Binder is running. A new sign-in link:")
+    click.echo(new_link(settings))
+
+
+async def _run(settings: Settings, *, no_browser: bool) -> None:
+    async with _ends_by_signals() as ended:
+        preparing = asyncio.ensure_future(_prepare(settings))
+        await _first([preparing, asyncio.ensure_future(ended.wait())])
+        if ended.is_set():
+            preparing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await preparing
+        if not ended.is_set():
+            await _serve(settings, ended, no_browser=no_browser)
+    click.echo("Stopped.")
+
+
+async def _prepare(settings: Settings) -> None:
+    engine = Engine(instance_id(settings))
+    try:
+        at_home.check_port(settings)
+        info = await _step("Docker", engine.info())
+        click.echo(f"          version {info.version}, {info.storage_driver}, {info.root_dir}")
+        for what in await _step("Clearing up", at_home.clear_up(settings, engine)):
+            click.echo(f"          removed {what}")
+    finally:
+        await engine.close()
+    await _step("Base image", ensure_base(settings, _detail))
+    await _step("Examples", ensure_examples(settings))
+
+
+async def _serve(settings: Settings, ended: asyncio.Event, *, no_browser: bool) -> None:
+    starting = time.monotonic()
+    async with at_home.hub(settings, ended, click.echo) as process:
+        if ended.is_set():
+            return
+        _report("Hub and service", starting)
+        address = new_link(settings)
+        page = f"http://{HOST}:{settings.desktop.port}/"
+        click.echo(f"\nThe Littlest Binder is ready at {page}. Sign in once with:\n\n    {address}\n")
+        click.echo(
+            "`littlest-binder link` prints another one. Ctrl-C stops everything; files and images stay."
+        )
+        if not no_browser and has_display():
+            webbrowser.open(address)
+        await _first([asyncio.ensure_future(process.wait()), asyncio.ensure_future(ended.wait())])
+        if not ended.is_set():
+            raise HubUnavailable(
+                f"The hub ended with exit code {process.returncode}.", f"See {at_home.hub_log(settings)}."
+            )
+
+
+async def _first(works: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait until one has ended; what only waits is given up."""
+    await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+    for each in works[1:]:
+        each.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _ends_by_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGINT, SIGTERM and SIGHUP set; a second one changes nothing, stopping goes on."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in _ENDING:
+        loop.add_signal_handler(number, ended.set)
+    try:
+        yield ended
+    finally:
+        for number in _ENDING:
+            loop.remove_signal_handler(number)
+
+
+async def _step(name: str, work: Awaitable[T]) -> T:
+    begun = time.monotonic()
+    result = await work
+    _report(name, begun)
+    return result
+
+
+def _report(name: str, begun: float) -> None:
+    click.echo(f"[{time.monotonic() - begun:5.1f} s] {name}")
+
+
+def _detail(line: str) -> None:
+    click.echo(f"          {line}")

@@ -1,0 +1,250 @@
+"""Binder at home, running: the hub with its proxy and service as one tree of processes in the foreground.
+
+Comes in: settings. Goes out: a hub that answers, and, when it ends, a machine on which no process, container
+or network of this installation is left. Nothing of anybody else is touched: processes are known by their
+session and start time, containers and networks by the label of the installation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import httpx
+
+from ..build.processes import end_group, members, process_facts
+from ..client import ServiceClient
+from ..engine import Engine
+from ..engine.values import Kind
+from ..errors import BinderError, HubUnavailable, ServerExists, SettingsError
+from ..installation import instance_id
+from ..settings import Settings
+from ..wire import Person
+
+_START_S = 90.0
+_STOP_S = 60.0
+_LOG_BYTES = 16 * 1024**2
+_LOG_LINES = 15
+
+_CONFIG = """\
+# Written anew at each start by `littlest-binder up`; settings belong into {file}.
+from pathlib import Path
+
+from tljh_plugin.hub import configure
+from tljh_plugin.settings import load_desktop
+
+configure(get_config(), load_desktop(Path({state!r}), owner={owner!r}))
+"""
+
+
+class AlreadyRunning(ServerExists):
+    """Another `littlest-binder up` works with this state folder."""
+
+
+@contextlib.contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Hold the installation while it runs; raises `AlreadyRunning` if another process does."""
+    place = settings.run_dir / "up.lock"
+    with place.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"The Littlest Binder is running already with {settings.state_dir}.",
+                "`littlest-binder link` prints a sign-in link.",
+            ) from None
+        yield
+
+
+async def answers(settings: Settings) -> bool:
+    """Whether a hub and a service of this installation answer."""
+    try:
+        async with ServiceClient(
+            socket=settings.service_socket, person=Person(name=settings.owner, admin=True), timeout_s=5
+        ) as service:
+            await service.health()
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            found = await http.get(f"http://127.0.0.1:{settings.desktop.port}/hub/health")
+        return found.status_code == 200
+    except (BinderError, httpx.HTTPError):
+        return False
+
+
+def check_port(settings: Settings) -> None:
+    """Raises `SettingsError` if somebody else listens on the port of the pages."""
+    port = settings.desktop.port
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            holder = _holder(port)
+            raise SettingsError(
+                f"Port {port} on 127.0.0.1 is taken{f' by {holder}' if holder else ''}: {error.strerror}.",
+                f"End that program, or set another port in {settings.state_dir / 'config.yaml'}: "
+                "`binder.desktop.port`.",
+                code="port-taken",
+            ) from None
+
+
+def _holder(port: int) -> str:
+    """The program that listens on a TCP port, where the kernel lets us see it; see proc(5), `net/tcp`."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(each) in inodes for each in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+    return ""
+
+
+async def clear_up(settings: Settings, engine: Engine) -> list[str]:
+    """End and remove what an earlier run left behind; says what it was."""
+    done = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(_record(settings).read_text())
+        facts = process_facts(known["pid"])
+        ours = facts.start == known["start"] if facts is not None else _same_boot(known)
+        if ours and members(known["pid"]):
+            await end_group(known["pid"])
+            done.append("the processes of an earlier run")
+    _record(settings).unlink(missing_ok=True)
+    done += await _clear_engine(engine)
+    return done
+
+
+def _same_boot(known: dict[str, str]) -> bool:
+    return known["boot"] == _boot_id()
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+async def _clear_engine(engine: Engine) -> list[str]:
+    removed = [name for kind in get_args(Kind) for name in await engine.remove_strays(kind)]
+    network = await engine.network()
+    if network is not None:
+        await engine.remove_network()
+    count = len(removed)
+    return [
+        *([f"{count} container{'s' if count > 1 else ''}"] if count else []),
+        *([f"the network {network.name}"] if network else []),
+    ]
+
+
+def _record(settings: Settings) -> Path:
+    return settings.run_dir / "hub.json"
+
+
+def hub_log(settings: Settings) -> Path:
+    """Where hub, proxy and service write."""
+    return settings.log_dir / "hub.log"
+
+
+@contextlib.asynccontextmanager
+async def hub(settings: Settings, ended: asyncio.Event, say: Callable[[str], None]) -> AsyncIterator[Process]:
+    """The hub, answering (or not yet, if `ended` is set first); ends it, its proxy and its service on the way
+    out, and clears up after them.
+
+    Raises `HubUnavailable` with the end of the log if it does not answer within 90 s.
+    """
+    process = await _start(settings)
+    try:
+        await _until_it_answers(settings, process, ended)
+        yield process
+    finally:
+        await asyncio.shield(_stop(settings, process, say))
+
+
+async def _start(settings: Settings) -> Process:
+    folder = settings.state_dir / "hub"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    config = folder / "jupyterhub_config.py"
+    config.write_text(
+        _CONFIG.format(
+            file=settings.state_dir / "config.yaml", state=str(settings.state_dir), owner=settings.owner
+        )
+    )
+    log = hub_log(settings)
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "jupyterhub",
+            "-f",
+            str(config),
+            cwd=folder,
+            env=_environment(),
+            stdin=DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    facts = process_facts(process.pid)
+    if facts is not None:
+        record = {"pid": process.pid, "start": facts.start, "boot": _boot_id()}
+        _record(settings).write_text(json.dumps(record))
+    return process
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the programs of our own environment first: the proxy is one of them."""
+    own = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+async def _until_it_answers(settings: Settings, process: Process, ended: asyncio.Event) -> None:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _START_S
+    while not ended.is_set() and not await answers(settings):
+        if process.returncode is not None or clock() > deadline:
+            how = "ended" if process.returncode is not None else f"did not answer within {_START_S:.0f} s"
+            raise HubUnavailable(
+                f"The hub {how}. The last lines of {hub_log(settings)}:\n{_last_lines(hub_log(settings))}\n",
+                "Correct what they say and run `littlest-binder up` again.",
+            )
+        await asyncio.sleep(0.1)
+
+
+def _last_lines(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16 * 1024))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+
+
+async def _stop(settings: Settings, process: Process, say: Callable[[str], None]) -> None:
+    """JupyterHub stops servers, service and proxy on SIGTERM; what is left after that is ended."""
+    if process.returncode is None:
+        say("Stopping servers, service and hub")
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), _STOP_S)
+    await end_group(process.pid)
+    _record(settings).unlink(missing_ok=True)
+    engine = Engine(instance_id(settings))
+    try:
+        for what in await _clear_engine(engine):
+            say(f"Removed {what}")
+    except BinderError as error:
+        say(f"Docker could not be cleared up: {error} The next start does it.")
+    finally:
+        await engine.close()
