@@ -63,7 +63,10 @@ class BuildLog:
     # -- writing --------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open for writing, readable by the owner alone; what a crash has torn is cut off."""
+        """Open for writing, readable by the owner alone; what a crash has torn is cut off. Can be called
+        again."""
+        if self._descriptor is not None:
+            return
         self._descriptor, self._last, self._size, self._final = await asyncio.to_thread(_reopen, self.path)
         self._writing = True
 

@@ -85,6 +85,14 @@ async def test_nothing_comes_after_the_final_line(log: BuildLog) -> None:
     assert [line.phase for line in await read(log)] == ["built"]
 
 
+async def test_opening_again_loses_nothing_that_is_not_written_yet(log: BuildLog) -> None:
+    log.append("queued", "one")
+    await log.open()
+    log.append("building", "two")
+    await log.close()
+    assert [line.text for line in await read(BuildLog(log.path))] == ["one", "two"]
+
+
 async def test_only_the_owner_can_read_the_file(log: BuildLog) -> None:
     assert log.path.stat().st_mode & 0o777 == 0o600
 
