@@ -85,10 +85,11 @@ class Desktop:
     def _link_if_running(self) -> int | None:
         """While one is running, a new sign-in link is all that is made."""
         held = running.holder(self._site.state, self._person)
-        if not held and not (self._has_command() and machine.port_holder(self._port())):
+        if not held:
             return None
-        if held and held["phase"] != "running":
-            self._console.say(f"Another run of this command is {held['phase']} (process {held['pid']}).")
+        number = f" (process {held['pid']})" if held["pid"] else ""
+        if held["phase"] != "running":
+            self._console.say(f"Another run of this command is {held['phase']}{number}.")
             self._console.say("Wait for it; this command then prints a new sign-in link.")
             return 1
         code, text = running.new_link(self._site)
@@ -96,9 +97,7 @@ class Desktop:
             self._console.say("The Littlest Binder is running. A new sign-in link:")
             self._console.say(text)
             return 0
-        if not held:
-            return None
-        self._console.say(f"The Littlest Binder is running (process {held['pid']}) and gives no link yet:")
+        self._console.say(f"The Littlest Binder is running{number} and gives no link yet:")
         self._console.say(text)
         self._console.say("Wait until it says that it is ready, or end it with Ctrl-C where it runs.")
         return 1

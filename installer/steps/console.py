@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import IO, TextIO
 
@@ -38,6 +39,7 @@ class Step:
         self.number = number
         self.started = time.monotonic()
         self._activity = ""
+        self._notes: list[str] = []
         self._drawn = 0.0
         self._plain = self.started
         self.draw()
@@ -58,8 +60,8 @@ class Step:
         self._console.log(text)
 
     def note(self, text: str) -> None:
-        """Add a line that stays, below the step."""
-        self._console.say(" " * 8 + text)
+        """Add a line that stays below the step when it has finished."""
+        self._notes.append(text)
 
     def tick(self) -> None:
         """Let the time go on; call this while waiting."""
@@ -79,6 +81,8 @@ class Step:
 
     def finished(self, text: str) -> None:
         self._console.say(f"{self.number} {self.name:<{_NAME_WIDTH}} {self.seconds:5.1f} s  {text}")
+        for note in self._notes:
+            self._console.say(" " * len(self.number) + f" {note}")
 
 
 class Console:
@@ -160,6 +164,13 @@ class Console:
         except StepFailed:
             step.finished("FAILED")
             raise
+        except OSError as error:
+            step.finished("FAILED")
+            self.log(traceback.format_exc())
+            raise StepFailed(
+                f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""),
+                next_step="Check the free disk (`df`) and who may write there, then run the command again.",
+            ) from error
         except BaseException:
             step.finished("interrupted")
             raise

@@ -18,6 +18,7 @@ from .person import Person
 from .site import Site
 
 _LOCK = "install.lock"
+_HUB_LOCK = "run/up.lock"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -69,21 +70,33 @@ class Lock:
 
 
 def holder(state: Path, person: Person) -> dict[str, object]:
-    """Process number and phase of the run that holds the lock; empty if none does. Changes nothing."""
+    """Process number (0: not known) and phase of the run that goes on; empty if none does. Changes nothing.
+
+    `littlest-binder up` has a lock of its own: it may have been started by hand, or outlive its installer.
+    """
+    for name, phase in ((_LOCK, "installing"), (_HUB_LOCK, "running")):
+        text = _held(state / name, person)
+        if text is not None:
+            found: dict[str, object] = {"pid": 0, "phase": phase}
+            with contextlib.suppress(ValueError):
+                found |= json.loads(text)
+            return found
+    return {}
+
+
+def _held(path: Path, person: Person) -> str | None:
+    """The content of a lock file that somebody holds; None if nobody does."""
     with person.acting():
         try:
-            descriptor = os.open(state / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            return {}
+            return None
     with os.fdopen(descriptor) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            found: dict[str, object] = {"pid": 0, "phase": "installing"}
-            with contextlib.suppress(OSError, ValueError):
-                found |= json.loads(file.read())
-            return found
-    return {}
+            return file.read()
+    return None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -162,6 +163,14 @@ def test_without_a_terminal_each_step_is_one_plain_line(console: Console, screen
     assert line.startswith("[1/1] Look")
     assert line.endswith("found it")
     assert "\x1b" not in line
+
+
+def test_what_the_system_refuses_is_explained_like_any_other_failure(console: Console) -> None:
+    def full(step: Step) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/lib/x")
+
+    with pytest.raises(StepFailed, match="No space left on device: /var/lib/x"):
+        console.do("Write", full)
 
 
 def test_letters_that_the_terminal_does_not_know_stop_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
@@ -143,6 +144,14 @@ def test_the_lock_says_how_far_the_other_run_is(site: Site) -> None:
         assert running.holder(site.state, site.person)["phase"] == "running"
         with pytest.raises(StepFailed, match="Another run"), running.lock(site):
             pass
+    assert running.holder(site.state, site.person) == {}
+
+
+def test_a_hub_that_was_started_by_hand_counts_as_running(site: Site) -> None:
+    (site.state / "run").mkdir(parents=True)
+    with (site.state / "run" / "up.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert running.holder(site.state, site.person) == {"pid": 0, "phase": "running"}
     assert running.holder(site.state, site.person) == {}
 
 
