@@ -40,6 +40,8 @@ from .wire import (
 PERSON_HEADER = "Littlest-Binder-Person"
 API = "api/v1/"
 
+_NO_CONTENT = 204
+
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
 _PREPARE_S = 3600.0  # filling a project copies up to `storage.max_fill_bytes`
@@ -48,6 +50,10 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
 _View = TypeVar("_View", bound=Wire)
+
+
+class _NothingLeft(Exception):
+    """A stream is over and all of it was seen."""
 
 
 class ServiceClient:
@@ -170,7 +176,8 @@ class ServiceClient:
         reached for `patience_s` seconds.
         """
         path = f"builds/{_segment(build_id)}/events"
-        async for line in self._follow(path, LogLine, lambda line: str(line.n), str(after), patience_s):
+        start = str(after) if after else ""
+        async for line in self._follow(path, LogLine, lambda line: str(line.n), start, patience_s):
             yield line
             if line.phase in ("built", "failed", "cancelled"):
                 return
@@ -286,6 +293,8 @@ class ServiceClient:
                     pause, seen = _FIRST_PAUSE_S, clock()
                     yield event
                 problem = ServiceDown(f"{self._where} ended the events of {path}.", "Try again.")
+            except _NothingLeft:
+                return
             except ServiceDown as error:
                 problem = error
             if clock() - seen > patience_s:
@@ -300,6 +309,8 @@ class ServiceClient:
             async with self._http.stream("GET", API + path, headers=headers, timeout=timeout) as answer:
                 if answer.is_error:
                     raise self._error(answer.status_code, await answer.aread())
+                if answer.status_code == _NO_CONTENT:
+                    raise _NothingLeft
                 async for data in _event_data(answer.aiter_lines()):
                     yield view.model_validate_json(data)
 

@@ -34,10 +34,13 @@
     ├── LaunchError
     │   ├── InvalidOptions       invalid-options
     │   ├── ServerNotReady       server-not-ready
+    │   ├── ServerStopped        server-stopped
     │   ├── IsolationBroken      isolation-broken
     │   └── ServerExists         server-exists
     ├── InvalidRequest           invalid-request
     ├── Forbidden                forbidden
+    │   ├── NotSignedIn          not-signed-in
+    │   └── FormExpired          form-expired
     ├── NotFound                 not-found
     ├── ServiceDown              service-down
     ├── HubUnavailable           hub-unavailable
@@ -299,6 +302,13 @@ class ServerNotReady(LaunchError):
     http_status = 500
 
 
+class ServerStopped(LaunchError):
+    """A server whose start was asked about is neither running nor starting."""
+
+    code = "server-stopped"
+    http_status = 409
+
+
 class IsolationBroken(LaunchError):
     """The container did not get the isolation that was asked for, so it was stopped."""
 
@@ -324,6 +334,18 @@ class Forbidden(BinderError):
 
     code = "forbidden"
     http_status = 403
+
+
+class NotSignedIn(Forbidden):
+    """Nobody is signed in, or a cookie came without its XSRF token."""
+
+    code = "not-signed-in"
+
+
+class FormExpired(Forbidden):
+    """A page's form was sent after its sign-in had ended."""
+
+    code = "form-expired"
 
 
 class NotFound(BinderError):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from ..access import is_admin
-from ..errors import BinderError, Forbidden, InvalidRequest, NotFound, UnexpectedFailure
+from ..errors import BinderError, Forbidden, InvalidRequest, NotFound, NotSignedIn, UnexpectedFailure
 from ..wire import Person, Wire
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
     def person(self) -> Person:
         """Who asks."""
         if self.signed_in is None:
-            raise Forbidden("You are not signed in.", "Sign in and try again.", code="not-signed-in")
+            raise NotSignedIn("You are not signed in.", "Sign in and try again.")
         return self.signed_in
 
     @property
@@ -82,10 +82,9 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     def ask_to_sign_in(self) -> None:
         """Answer somebody who is not signed in; pages send people to the hub."""
-        raise Forbidden(
+        raise NotSignedIn(
             "You are not signed in, or the request came without its XSRF token.",
             "Send a JupyterHub token (`Authorization: token …`), or sign in and send `X-XSRFToken`.",
-            code="not-signed-in",
         )
 
     def only_administrators(self) -> None:

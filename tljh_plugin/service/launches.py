@@ -1,6 +1,6 @@
 """Servers, as the signed-in person sees and starts them: a start is a wish to the hub with their own token.
 
-Deciding (`decide`, `differences`, `again`) is pure; `Launches` asks and tells the hub.
+Deciding (`decide`, `differences`) is pure; `Launches` asks and tells the hub.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..errors import (
     Forbidden,
     HubUnavailable,
     InvalidRequest,
-    LaunchError,
     NotFound,
     ServerExists,
+    ServerStopped,
 )
 from ..hub_api import HubApi, HubServer
 from ..launch.options import LaunchOptions, parse
@@ -113,8 +113,14 @@ class OptionsDiffer(ServerExists):
 # -- deciding -----------------------------------------------------------------------------------------
 
 
-def differences(now: LaunchOptions | None, wanted: LaunchOptions) -> list[Difference]:
-    """What would change; options that were not given do not differ, and neither does what to open."""
+def differences(
+    now: LaunchOptions | None, wanted: LaunchOptions, projects: Sequence[ProjectView] = ()
+) -> list[Difference]:
+    """What would change; options that were not given do not differ, and neither does what to open.
+
+    `projects` are the person's of this repository, last used first: without an id the last used one at the
+    commit is meant.
+    """
     if now is None:
         return [Difference("started by", "somebody else", "The Littlest Binder")]
     given = wanted.model_fields_set
@@ -123,11 +129,18 @@ def differences(now: LaunchOptions | None, wanted: LaunchOptions) -> list[Differ
         for what in ("repository", "image", "commit", "storage")
         if what in given and getattr(now, what) != getattr(wanted, what)
     ]
-    # `new` made a project once; from then on that one is meant. Without storage there is no project.
-    same = "" if now.project == "new" else now.project
-    if "project" in given and wanted.storage == "project" and same != wanted.project:
-        found.append(Difference("project", same, wanted.project))
+    if "project" in given and wanted.storage == now.storage == "project":
+        old, new = project_of(now, projects), project_of(wanted, projects)
+        if old != new:
+            found.append(Difference("project", old, new))
     return found
+
+
+def project_of(options: LaunchOptions, projects: Sequence[ProjectView]) -> str:
+    """The id of the project that options mean, `new`, or nothing if there is none yet."""
+    if options.project:
+        return options.project
+    return next((each.id for each in projects if each.commit == options.commit), "")
 
 
 def decide(found: Server | None, changes: Sequence[Difference], restart: bool) -> Decision:
@@ -139,13 +152,6 @@ def decide(found: Server | None, changes: Sequence[Difference], restart: bool) -
     if changes:
         return "restart" if restart else "ask"
     return "connect" if found.active else "start"
-
-
-def again(options: LaunchOptions, projects: Sequence[ProjectView]) -> LaunchOptions:
-    """The options to start a server with once more: `new` must not make yet another project."""
-    if options.project == "new" and any(each.commit == options.commit for each in projects):
-        return options.model_copy(update={"project": ""})
-    return options
 
 
 def opened(path: str) -> str:
@@ -199,7 +205,7 @@ class Launches:
         servers = await hub.servers(person.name)
         name = check_name(name) if name and name not in servers else name or random_name(servers)
         found = self._server(servers[name]) if name in servers else None
-        changes = differences(found.options, wanted) if found else []
+        changes = differences(found.options, wanted, await self._projects(person, wanted)) if found else []
         decision = decide(found, changes, restart)
         if found is not None and decision == "wait":
             raise ServerExists(f"The server {found.shown!r} is being stopped.", "Try again in a few seconds.")
@@ -208,10 +214,8 @@ class Launches:
         if found is not None and decision == "connect":
             return self._view(found.name, "ready" if found.ready else "starting", wanted.path)
         if found is not None and found.options is not None and not changes:
-            options = await self._once_more(person, found.options)
-            options = options.model_copy(update={"path": wanted.path or options.path})
-        else:
-            options = await self._pinned(wanted)
+            wanted = found.options.model_copy(update={"path": wanted.path or found.options.path})
+        options = await self._pinned(wanted)
         if decision == "restart" and found is not None and found.active:
             await self._stop_and_wait(hub, person, name)
         state = await hub.start(person.name, name, options.model_dump())
@@ -222,7 +226,7 @@ class Launches:
         server = await self.server(person, token, name)
         if server.active:
             return self._view(name, "ready" if server.ready else "starting", "")
-        options = (await self._once_more(person, server.options)).model_dump() if server.options else None
+        options = (await self._pinned(server.options)).model_dump() if server.options else None
         return self._view(name, await self._acting(token).start(person.name, name, options), "")
 
     async def stop(self, person: Person, token: str, name: str, *, remove: bool = False) -> None:
@@ -287,9 +291,7 @@ class Launches:
                 named = named or bool(event.get("build"))
                 yield event
         except InvalidRequest:
-            error = LaunchError(
-                f"The server {server.shown!r} is not running.", "Start it.", code="server-stopped"
-            )
+            error = ServerStopped(f"The server {server.shown!r} is not running.", "Start it.")
             yield {"error": error.to_dict()}
             yield {"failed": True}
 
@@ -300,12 +302,10 @@ class Launches:
         pinned = await self._lookups.pin_spec(parse_link(options.repository), options.commit)
         return options.model_copy(update={"repository": pinned.spec.path, "commit": pinned.commit})
 
-    async def _once_more(self, person: Person, options: LaunchOptions) -> LaunchOptions:
-        if not options.repository:
-            return options
-        spec = parse_link(options.repository)
-        pinned = await self._lookups.pin_spec(spec, options.commit)
-        return again(await self._pinned(options), await self._lookups.projects(person, pinned))
+    async def _projects(self, person: Person, options: LaunchOptions) -> list[ProjectView]:
+        return (
+            await self._lookups.projects(person, parse_link(options.repository)) if options.repository else []
+        )
 
     async def _stop_and_wait(self, hub: HubApi, person: Person, name: str) -> None:
         await hub.stop(person.name, name)

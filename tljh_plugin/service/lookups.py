@@ -81,16 +81,16 @@ class Lookups:
             image="missing" if build is None else "ready" if build.state == "built" else "building",
             image_id=build.image_id if build else "",
             build_id=build.id if build else "",
-            projects=tuple(await self.projects(person, pinned)),
+            projects=tuple(await self.projects(person, spec)),
             warnings=warnings,
         )
 
-    async def projects(self, person: Person, pinned: PinnedRepo) -> list[ProjectView]:
+    async def projects(self, person: Person, spec: RepoSpec) -> list[ProjectView]:
         """The person's projects of this repository and folder, last used first."""
         return [
             project
             for project in await self._projects_by_use(person)
-            if project.repository == pinned.url and _subdir(project) == pinned.spec.subdir
+            if project.repository == spec.normal_url and _subdir(project) == spec.subdir
         ]
 
     async def _projects_by_use(self, person: Person) -> list[ProjectView]:

@@ -135,7 +135,5 @@ async def merge(
 def _explain(message: str) -> ErrorView:
     """What the hub alone knows of a failure."""
     text = message.removeprefix("Spawn failed").removeprefix(":").strip()
-    error = LaunchError(
-        text or "The server did not start.", "Start it again; if it fails again, see its log."
-    )
+    error = LaunchError(text or "The server did not start.", "Try again, or start it with other options.")
     return ErrorView(**error.to_dict())

@@ -124,7 +124,7 @@ class Confirm(Page):
         link = self._link()
         commit = self.get_body_argument("commit", "")
         pinned = await self.context.lookups.pin_spec(link.spec, commit)
-        projects = await self.context.lookups.projects(self.person, pinned)
+        projects = await self.context.lookups.projects(self.person, link.spec)
         files = self.get_body_argument("files", self._default_files(projects, pinned.commit))
         options = options_for(files, link.spec, pinned.commit, link.open_path, projects)
         name = self.get_body_argument("server", "").strip()

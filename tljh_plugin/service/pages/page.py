@@ -9,7 +9,7 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from ... import __version__
 from ...access import is_admin
-from ...errors import BinderError, Forbidden
+from ...errors import BinderError, FormExpired
 from ..handler import Handler
 from ..templates import static_version, templates
 
@@ -41,10 +41,9 @@ class Page(Handler):
         if self.request.method in ("GET", "HEAD"):
             self.redirect(self.get_login_url())
             return
-        raise Forbidden(
+        raise FormExpired(
             "This form is no longer good: you were signed out, or it was open for too long.",
             "Open the page again and send the form once more.",
-            code="form-expired",
         )
 
     def show(self, template: str, *, status: int = 200, **values: Any) -> None:

@@ -1,0 +1,551 @@
+"""The service's two listeners over stages that are told what to say, and a hub that keeps its promises.
+
+Real are: the handlers, the sign-in for tokens and cookies, XSRF, the client, launches, lookups, offers. The
+stages behind them (queue, inventory, projects, Docker) have tests of their own; here they answer from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler, create_signed_value
+
+from tljh_plugin import settings as binder_settings
+from tljh_plugin.access import may
+from tljh_plugin.cache.sweep import Deleted, Plan
+from tljh_plugin.client import ServiceClient
+from tljh_plugin.engine import EngineInfo
+from tljh_plugin.errors import BinderError, ImageInUse, NotFound, RefNotFound
+from tljh_plugin.hub_api import HubApi
+from tljh_plugin.installation import ensure_state
+from tljh_plugin.service.app import cookie_secret, listening
+from tljh_plugin.service.context import Context
+from tljh_plugin.service.engine_health import EngineHealth
+from tljh_plugin.service.environment import HubEnvironment, from_environment
+from tljh_plugin.service.launches import Launches
+from tljh_plugin.service.lookups import Lookups
+from tljh_plugin.service.offers import Offers
+from tljh_plugin.settings import Settings
+from tljh_plugin.source.resolve import PinnedRepo
+from tljh_plugin.source.spec import RepoSpec
+from tljh_plugin.wire import (
+    BuildView,
+    ErrorView,
+    ImageView,
+    LogLine,
+    Person,
+    Phase,
+    Prepared,
+    PrepareRequest,
+    ProjectView,
+)
+
+PREFIX = "/services/binder/"
+SERVICE_TOKEN = "service-token-of-the-tests"
+COMMIT, OLDER = "c0ffee" + "0" * 34, "0ddba11" + "0" * 33
+NOW = "2026-11-21T09:26:52.123+00:00"
+IMAGE = "sha256:" + "ab" * 32
+
+
+def build_view(build_id: str = "b-1", **more: Any) -> BuildView:
+    values: dict[str, Any] = {
+        "id": build_id,
+        "state": "running",
+        "phase": "building",
+        "progress": 40,
+        "spec": "gh/owner/repo/main",
+        "repository": "https://github.com/owner/repo",
+        "commit": COMMIT,
+        "requested_by": "ada",
+        "created": NOW,
+        "started": NOW,
+    }
+    return BuildView(**{**values, **more})
+
+
+def image_view(image_id: str = IMAGE, **more: Any) -> ImageView:
+    values: dict[str, Any] = {
+        "id": image_id,
+        "name": "littlest-binder/owner-repo:0123456789ab-01234567",
+        "title": "owner/repo",
+        "spec": f"gh/owner/repo/{COMMIT}",
+        "repository": "https://github.com/owner/repo",
+        "commit": COMMIT,
+        "built_by": "ada",
+        "created": NOW,
+        "size": 1_234_567_890,
+    }
+    return ImageView(**{**values, **more})
+
+
+def project_view(project_id: str = "owner-repo-0123abcd", **more: Any) -> ProjectView:
+    values: dict[str, Any] = {
+        "id": project_id,
+        "owner": "ada",
+        "repository": "https://github.com/owner/repo",
+        "spec": "gh/owner/repo/main",
+        "commit": COMMIT,
+        "created": NOW,
+    }
+    return ProjectView(**{**values, **more})
+
+
+def line(n: int, phase: Phase = "building", text: str = "", **more: Any) -> LogLine:
+    return LogLine(n=n, time=NOW, phase=phase, text=text or f"line {n}", **more)
+
+
+class StandInEngine:
+    def __init__(self) -> None:
+        self.problem: BinderError | None = None
+
+    async def info(self) -> EngineInfo:
+        if self.problem:
+            raise self.problem
+        return EngineInfo("27.1", "1.46", "overlay2", "/var/lib/docker", "x86_64")
+
+
+class StandInResolver:
+    """Knows `main` and full commits; holds its answer while `hold` is set."""
+
+    def __init__(self) -> None:
+        self.commit = COMMIT
+        self.hold: asyncio.Event | None = None
+        self.asked = 0
+
+    async def resolve(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
+        self.asked += 1
+        if self.hold is not None:
+            await self.hold.wait()
+        if commit or len(spec.ref) == 40:
+            return PinnedRepo(spec, spec.normal_url, commit or spec.ref)
+        if spec.ref not in ("", "main"):
+            raise RefNotFound(f"{spec.display} has no `{spec.ref}`.", "Did you mean `main`?")
+        return PinnedRepo(spec, spec.normal_url, self.commit, "refs/heads/main")
+
+
+class StandInQueue:
+    def __init__(self) -> None:
+        self.builds: dict[str, BuildView] = {}
+        self.logs: dict[str, list[LogLine]] = {}
+        self.private: set[str] = set()
+        self.more = asyncio.Condition()
+        self.requested: list[tuple[str, PinnedRepo]] = []
+        self.problem: BinderError | None = None
+        self.readers = 0
+
+    def add(self, build: BuildView, lines: Iterable[LogLine] = ()) -> None:
+        self.builds[build.id] = build
+        self.logs[build.id] = list(lines)
+
+    async def write(self, build_id: str, *lines: LogLine) -> None:
+        async with self.more:
+            self.logs[build_id] += lines
+            self.more.notify_all()
+
+    async def request(self, person: Person, pinned: PinnedRepo, rebuild: bool = False) -> BuildView:
+        if self.problem:
+            raise self.problem
+        self.requested.append((person.name, pinned))
+        build = build_view(
+            f"b-{len(self.builds) + 1}",
+            state="queued",
+            phase="queued",
+            position=1,
+            repository=pinned.url,
+            spec=pinned.spec.path,
+            requested_by=person.name,
+        )
+        self.add(build)
+        return build
+
+    async def state_of(self, person: Person, pinned: PinnedRepo) -> BuildView | None:
+        if self.problem:
+            raise self.problem
+        return next(
+            (
+                each
+                for each in self.builds.values()
+                if (each.repository, each.commit) == (pinned.url, pinned.commit) and each.state != "failed"
+            ),
+            None,
+        )
+
+    async def get(self, build_id: str, person: Person | None = None) -> BuildView:
+        build = self.builds.get(build_id)
+        hidden = (
+            build_id in self.private and person is not None and build and person.name != build.requested_by
+        )
+        if build is None or hidden:
+            raise NotFound(f"There is no build {build_id!r}.", "Look at the list of builds.")
+        return build
+
+    async def list(self, person: Person | None = None) -> list[BuildView]:
+        return list(reversed(self.builds.values()))
+
+    async def cancel(self, build_id: str, person: Person) -> BuildView:
+        build = await self.get(build_id, person)
+        self.builds[build_id] = build.model_copy(update={"state": "cancelled", "phase": "cancelled"})
+        return self.builds[build_id]
+
+    async def follow(
+        self, build_id: str, after: int = 0, person: Person | None = None
+    ) -> AsyncIterator[LogLine]:
+        self.readers += 1
+        try:
+            while True:
+                for each in self.logs[build_id][after:]:
+                    after = each.n
+                    yield each
+                    if each.phase in ("built", "failed", "cancelled"):
+                        return
+                if self.builds[build_id].state in ("built", "failed", "cancelled"):
+                    return
+                async with self.more:
+                    if len(self.logs[build_id]) <= after:
+                        await self.more.wait()
+        finally:
+            self.readers -= 1
+
+
+class StandInInventory:
+    def __init__(self) -> None:
+        self.known: list[ImageView] = []
+
+    def images(self, person: Person | None = None) -> list[ImageView]:
+        return self.known
+
+    def image(self, image_id: str, person: Person | None = None) -> ImageView | None:
+        return next((each for each in self.known if each.id == image_id), None)
+
+
+class StandInSweep:
+    def __init__(self, inventory: StandInInventory) -> None:
+        self.inventory = inventory
+        self.deleted: list[str] = []
+
+    async def plan(self, image_id: str, person: Person) -> Plan:
+        image = self.inventory.image(image_id)
+        assert image is not None
+        return Plan(image_id, image.name, image.title, image.size, self._refusal(image))
+
+    async def delete(self, image_id: str, person: Person) -> Deleted:
+        image = self.inventory.image(image_id)
+        assert image is not None
+        refusal = self._refusal(image)
+        if refusal:
+            raise refusal
+        self.deleted.append(image_id)
+        self.inventory.known.remove(image)
+        return Deleted(image_id, image.name, 4096)
+
+    def _refusal(self, image: ImageView) -> BinderError | None:
+        if image.users:
+            return ImageInUse(
+                f"The image is in use by {', '.join(image.users)}.", "Stop these servers first."
+            )
+        return None
+
+
+class StandInProjects:
+    def __init__(self) -> None:
+        self.known: list[ProjectView] = []
+
+    async def list(self, person: Person) -> list[ProjectView]:
+        return [each for each in self.known if each.owner == person.name]
+
+
+class StandInPreparations:
+    def __init__(self) -> None:
+        self.released: list[tuple[str, bool]] = []
+        self.cancelled = asyncio.Event()
+        self.hold: asyncio.Event | None = None
+        self.begun = asyncio.Event()
+
+    async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
+        self.begun.set()
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return Prepared(
+            image_id=request.image_id,
+            image_name="n",
+            home="/home/jovyan",
+            workdir="/home/jovyan",
+            lease=f"lease of {person.name}",
+        )
+
+    async def release(self, lease: str, ok: bool) -> None:
+        self.released.append((lease, ok))
+
+
+# -- the hub ------------------------------------------------------------------------------------------
+
+
+class StandInHub:
+    """JupyterHub's API as far as the service uses it, in the shapes of JupyterHub 6."""
+
+    def __init__(self) -> None:
+        self.people: dict[str, dict[str, Any]] = {}
+        self.servers: dict[str, dict[str, dict[str, Any]]] = {}
+        self.progress: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.watchers = 0
+        self.started: list[tuple[str, str, dict[str, Any]]] = []
+        self.stopped: list[tuple[str, str]] = []
+        self.port = 0
+        self.add("ada")
+        self.add("bob")
+        self.add("root", admin=True)
+
+    def add(self, name: str, *, admin: bool = False, scopes: Iterable[str] = ()) -> None:
+        own = [f"servers!user={name}", f"read:users!user={name}", "access:services!service=binder", *scopes]
+        self.people[f"{name}-token"] = {
+            "kind": "user",
+            "name": name,
+            "admin": admin,
+            "groups": [],
+            "scopes": own,
+        }
+        self.servers.setdefault(name, {})
+
+    def put(
+        self,
+        person: str,
+        name: str,
+        *,
+        ready: bool = True,
+        pending: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.servers[person][name] = {
+            "name": name,
+            "ready": ready,
+            "pending": pending,
+            "stopped": not (ready or pending),
+            "url": f"/user/{person}/{name}/",
+            "user_options": options or {},
+            "last_activity": NOW,
+        }
+
+    def application(self) -> Application:
+        hub = self
+
+        class Handler(RequestHandler):
+            def who(self, name: str = "") -> dict[str, Any]:
+                token = self.request.headers.get("Authorization", "").partition(" ")[2]
+                model = hub.people.get(token)
+                if model is None:
+                    raise HTTPError(403)
+                if name and name != model["name"]:
+                    raise HTTPError(404)
+                return model
+
+            def write_error(self, status_code: int, **_: Any) -> None:
+                self.finish({"status": status_code, "message": self._reason})
+
+        class Root(Handler):
+            def get(self) -> None:
+                self.finish({"version": "6.1.1"})
+
+        class Me(Handler):
+            def get(self) -> None:
+                self.finish(self.who())
+
+        class User(Handler):
+            def get(self, name: str) -> None:
+                self.finish({**self.who(name), "servers": hub.servers[name]})
+
+        class Server(Handler):
+            def post(self, name: str, server: str) -> None:
+                self.who(name)
+                body = json.loads(self.request.body or b"{}")
+                found = hub.servers[name].get(server)
+                if found and found["ready"]:
+                    self.set_status(400)
+                    self.finish({"status": 400, "message": f"{name}:{server} is already running"})
+                    return
+                options = body.get("user_options", (found or {}).get("user_options", {}))
+                hub.started.append((name, server, options))
+                hub.put(name, server, ready=False, pending="spawn", options=options)
+                self.set_status(202)
+
+            def delete(self, name: str, server: str) -> None:
+                self.who(name)
+                hub.stopped.append((name, server))
+                hub.put(name, server, ready=False, options=hub.servers[name][server]["user_options"])
+                self.set_status(204)
+
+        class Progress(Handler):
+            async def get(self, name: str, server: str) -> None:
+                self.who(name)
+                if server not in hub.servers[name]:
+                    raise HTTPError(404)
+                if (name, server) not in hub.progress:
+                    raise HTTPError(400, reason="is not starting")
+                self.set_header("Content-Type", "text/event-stream")
+                self.gone = asyncio.Event()
+                hub.watchers += 1
+                try:
+                    for event in hub.progress[name, server]:
+                        self.write(f"data: {json.dumps(event)}\n\n")
+                        await self.flush()
+                    last = (hub.progress[name, server] or [{}])[-1]
+                    if not (last.get("ready") or last.get("failed")):
+                        await self.gone.wait()
+                finally:
+                    hub.watchers -= 1
+
+            def on_connection_close(self) -> None:
+                self.gone.set()
+
+        return Application(
+            [
+                (r"/hub/api/?", Root),
+                (r"/hub/api/user", Me),
+                (r"/hub/api/users/([^/]+)", User),
+                (r"/hub/api/users/([^/]+)/servers/([^/]+)", Server),
+                (r"/hub/api/users/([^/]+)/servers/([^/]+)/progress", Progress),
+            ]
+        )
+
+
+# -- all of it ----------------------------------------------------------------------------------------
+
+
+class House:
+    """The running service and everything behind it."""
+
+    def __init__(self, settings: Settings, environment: HubEnvironment, hub: StandInHub) -> None:
+        self.settings = settings
+        self.environment = environment
+        self.hub = hub
+        self.engine = StandInEngine()
+        self.resolver = StandInResolver()
+        self.queue = StandInQueue()
+        self.inventory = StandInInventory()
+        self.sweep = StandInSweep(self.inventory)
+        self.projects = StandInProjects()
+        self.preparations = StandInPreparations()
+        self.url = environment.url.rstrip("/") + PREFIX
+
+    def context(self, hub_api: HubApi) -> Context:
+        given: Any = self
+        lookups = Lookups(self.settings, given.resolver, given.queue, given.projects)
+        return Context(
+            settings=self.settings,
+            environment=self.environment,
+            engine_health=EngineHealth(given.engine),
+            inventory=given.inventory,
+            sweep=given.sweep,
+            queue=given.queue,
+            projects=given.projects,
+            lookups=lookups,
+            launches=Launches(self.environment, hub_api, lookups, given.queue),
+            preparations=given.preparations,
+            offers=Offers(self.settings, given.inventory, given.queue, lookups),
+        )
+
+    def client(self, person: str) -> ServiceClient:
+        """The typed client, over HTTP with the person's token."""
+        return ServiceClient(url=self.url, token=f"{person}-token")
+
+    def own_client(self, person: str, **more: Any) -> ServiceClient:
+        """The typed client, over our own socket."""
+        return ServiceClient(socket=self.settings.service_socket, person=Person(name=person, **more))
+
+    def browser(self, person: str = "", **headers: str) -> Browser:
+        """Somebody's browser, signed in unless `person` is empty."""
+        return Browser(self, person, headers)
+
+
+class Browser(httpx.AsyncClient):
+    """Sends what a browser sends, and knows the XSRF token of the page it saw last."""
+
+    def __init__(self, house: House, person: str, headers: dict[str, str]) -> None:
+        cookies: dict[str, str] = {}
+        if person:
+            signed = create_signed_value(cookie_secret(house.settings), "service-binder", f"{person}-token")
+            cookies["service-binder"] = signed.decode()
+        super().__init__(
+            base_url=house.url,
+            cookies=cookies,
+            headers={
+                "User-Agent": "Browser",
+                "Sec-Fetch-Mode": "navigate",
+                "Sec-Fetch-Site": "none",
+                **headers,
+            },
+        )
+        self.xsrf = ""
+
+    async def visit(self, path: str, **more: Any) -> httpx.Response:
+        """Open a page."""
+        answer = await self.get(path, **more)
+        found = re.search(r'name="binder-xsrf" content="([^"]+)"', answer.text)
+        self.xsrf = found[1] if found else ""
+        return answer
+
+    async def submit(self, path: str, **fields: str) -> httpx.Response:
+        """Send a form of the page that was opened last."""
+        return await self.post(path, data={"_xsrf": self.xsrf, **fields})
+
+    async def ask(self, path: str, **headers: str) -> httpx.Response:
+        """What a script of the page fetches."""
+        return await self.get(
+            path, headers={"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", **headers}
+        )
+
+
+@asynccontextmanager
+async def open_house(folder: Path, *, hub_host: str = "", **section: Any) -> AsyncIterator[House]:
+    """Everything up, on free ports."""
+    hub = StandInHub()
+    sockets = bind_sockets(0, "127.0.0.1")
+    hub.port = sockets[0].getsockname()[1]
+    hub_server = HTTPServer(hub.application())
+    hub_server.add_sockets(sockets)
+    free = bind_sockets(0, "127.0.0.1")
+    port = free[0].getsockname()[1]
+    for each in free:
+        each.close()
+    settings = binder_settings.from_mapping(section, platform="desktop", state_dir=folder, owner="root")
+    ensure_state(settings)
+    environment = from_environment(
+        {
+            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}",
+            "JUPYTERHUB_SERVICE_PREFIX": PREFIX,
+            "JUPYTERHUB_API_TOKEN": SERVICE_TOKEN,
+            "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.port}/hub/api",
+            "JUPYTERHUB_HOST": hub_host,
+        }
+    )
+    house = House(settings, environment, hub)
+    async with HubApi(environment.api_url, SERVICE_TOKEN) as hub_api, listening(house.context(hub_api)):
+        yield house
+    hub_server.stop()
+    await hub_server.close_all_connections()
+
+
+__all__ = [
+    "COMMIT",
+    "IMAGE",
+    "OLDER",
+    "ErrorView",
+    "House",
+    "build_view",
+    "image_view",
+    "line",
+    "may",
+    "open_house",
+]
