@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckoutFailed, RepositoryTooLarge
-from ..settings import Settings
+from ..settings import MIB, Settings
 
 _WATCH_S = 0.1
+# The kernel's limit is the second one: whoever watches a transfer ends it with a better message.
+_SPARE_BYTES = 256 * MIB
 _STDERR_BYTES = 64 * 1024
 # Settings for every git that we start and for those that they start. Passed as the person's settings, which,
 # unlike a repository's own, git takes as protected: no repository can set hooks or programs.
@@ -205,7 +207,7 @@ class Git:
         if access.protocol:
             options += ["-c", f"protocol.{access.protocol}.allow=always"]
         command = [
-            *_limits(self._settings.source.max_fetch_bytes, seconds),
+            *_limits(self._settings.source.max_fetch_bytes + _SPARE_BYTES, seconds),
             "git",
             *options,
             *(("--git-dir=.",) if (cwd / "objects").is_dir() else ()),
