@@ -87,6 +87,18 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         await store.close()
 
 
+@asynccontextmanager
+async def visited(settings: Settings) -> AsyncIterator[Parts]:
+    """As `opened`; the images are removed at the end, whatever happens."""
+    async with opened(settings) as parts:
+        try:
+            yield parts
+        finally:
+            for view in await parts.queue.list(states=["queued", "running"]):
+                await parts.queue.cancel(view.id, ROOT)
+            await parts.remove_images()
+
+
 async def serve(state: Path, sections: dict[str, Any], spec: str) -> None:
     """Ask for one build, print its log line by line, and go on until killed."""
     async with opened(settings_for(state, sections)) as parts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -45,6 +46,8 @@ from .run import WORKER, Watch, WorkerResult, run_worker, to_its_end
 
 # How much of the whole each phase is: where it begins, in percent.
 _FETCHING, _BUILDING, _CHECKING, _RECORDING = 1, 5, 90, 98
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}([0-9a-fA-F]{24})?")
+_BY_THE_OWNERS = ("refs/heads/", "refs/tags/")
 _DOCKER_WAIT_S = 60.0
 _DOCKER_POLL_S = 2.0
 
@@ -326,6 +329,19 @@ def dockerfile_allowed(settings: Settings, url: str) -> bool:
 
 
 def cache_namespace(instance: str, row: BuildRow) -> str:
-    """Which builds share the package caches that a repository's own code can write to."""
-    whose = row.requested_by if row.visibility == "private" else ""
-    return hashlib.sha256(f"{instance}\n{row.url}\n{whose}".encode()).hexdigest()[:32]
+    """Which builds share the package caches that a repository's own code can write to.
+
+    Those of one repository's branches and tags. A pull request or a bare commit may be anybody's (a host
+    shows the commits of forks under the repository's name), so each of these is for itself.
+    """
+    ref = row.asked_ref
+    anybodys = _COMMIT.fullmatch(ref) or (
+        ref.startswith(("refs/", "pull/", "merge-requests/")) and not ref.startswith(_BY_THE_OWNERS)
+    )
+    parts = [
+        instance,
+        row.url,
+        row.commit if anybodys else "",
+        row.requested_by if row.visibility == "private" else "",
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -12,7 +12,6 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import cast
 
 from ..access import is_admin, may
 from ..cache.inventory import Inventory
@@ -32,9 +31,10 @@ from ..source.resolve import PinnedRepo, Resolver
 from ..store import BuildRow, ImageRow, Store, utc_now
 from ..wire import BuildState, BuildView, ErrorView, LogLine, Person, Phase
 from .identity import ImageIdentity, platform_of
-from .log import FINAL_PHASES, BuildLog
+from .log import BuildLog
 from .pipeline import Pipeline
 from .processes import end_orphan
+from .views import build_view, error_view, final_line, hit_view
 
 _log = logging.getLogger("littlest_binder.queue")
 
@@ -138,7 +138,7 @@ class Queue:
             "Look into the service's log whether the build was the cause, then start it again.",
             code="build-interrupted",
         )
-        await self._store.finish_unbuilt(row.id, "failed", _error_view(error))
+        await self._store.finish_unbuilt(row.id, "failed", error_view(error))
         await self._end(await self._row(row.id), log)
 
     # -- asking ---------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class Queue:
         row = await self._row(build_id)
         if not log.complete and not row.active:
             # The log could not be written to its end, or is gone; the store still knows how it ended.
-            yield _final_line(row, last + 1)
+            yield final_line(row, last + 1)
 
     async def cancel(self, build_id: str, person: Person) -> BuildView:
         """Cancel for `person`; when it is over for all, wait until nothing of it is left.
@@ -328,7 +328,7 @@ class Queue:
             await entry.log.close()
             return
         if row.active:
-            await self._store.finish_unbuilt(row.id, "failed", _error_view(_cause(row, work)))
+            await self._store.finish_unbuilt(row.id, "failed", error_view(_cause(row, work)))
             row = await self._row(row.id)
         await self._store.audit(row.requested_by, "build.end", row.spec, f"{row.id} {row.state}")
         await self._end(row, entry.log)
@@ -341,7 +341,7 @@ class Queue:
         except BinderError as error:
             tidy = False
             _log.warning("What build %s may have left in Docker was not removed yet: %s", row.id, error)
-        final = _final_line(row, 0)
+        final = final_line(row, 0)
         log.append(
             final.phase, final.text, progress=final.progress, error=final.error, image_id=final.image_id
         )
@@ -370,46 +370,15 @@ class Queue:
         )
 
     async def _hit(self, image: ImageRow) -> BuildView:
-        row = await self._store.build(image.build_id) if image.build_id else None
-        return BuildView(
-            id=image.build_id,
-            state="built",
-            phase="built",
-            progress=100,
-            spec=image.spec,
-            repository=image.url,
-            commit=image.commit,
-            requested_by=image.built_by,
-            hit=True,
-            image_id=image.image_id,
-            image_name=image.name,
-            created=row.created if row else image.created,
-            started=row.started if row else "",
-            finished=row.finished if row else image.created,
-        )
+        return hit_view(image, await self._store.build(image.build_id) if image.build_id else None)
 
     def _view(self, row: BuildRow, *, joined: bool = False) -> BuildView:
         entry = self._entries.get(row.id)
-        live = entry is not None and row.state == "running"
-        waiting = [each.row.id for each in self._entries.values() if each.phase == "queued"]
-        return BuildView(
-            id=row.id,
-            state=row.state,
-            phase=entry.phase if live and entry is not None else row.phase,
-            progress=entry.progress if live and entry is not None else row.progress,
-            spec=row.spec,
-            repository=row.url,
-            commit=row.commit,
-            requested_by=row.requested_by,
-            joined=joined,
-            position=waiting.index(row.id) + 1 if row.state == "queued" and row.id in waiting else 0,
-            image_id=row.image_id,
-            image_name=row.image_name,
-            error=_stored_error(row),
-            created=row.created,
-            started=row.started,
-            finished=row.finished,
-        )
+        if entry is not None and row.state == "running":
+            return build_view(row, phase=entry.phase, progress=entry.progress, joined=joined)
+        waiting = [each.row.id for each in self._entries.values() if not each.turn.is_set()]
+        position = waiting.index(row.id) + 1 if row.state == "queued" and row.id in waiting else 0
+        return build_view(row, phase=row.phase, progress=row.progress, position=position, joined=joined)
 
 
 class _Report:
@@ -453,30 +422,4 @@ def _cause(row: BuildRow, work: asyncio.Task[None]) -> BinderError:
     return UnexpectedFailure(
         f"The build failed by a mistake of The Littlest Binder ({number}).",
         "Tell an administrator this number: the service's log says more under it.",
-    )
-
-
-def _error_view(error: BinderError) -> ErrorView:
-    return ErrorView(code=error.code, message=error.message, next=error.next_step)
-
-
-def _stored_error(row: BuildRow) -> ErrorView | None:
-    if not row.error_code:
-        return None
-    return ErrorView(code=row.error_code, message=row.error_message, next=row.error_next)
-
-
-def _final_line(row: BuildRow, number: int) -> LogLine:
-    """How a build ended, as the last line of its log."""
-    if row.state not in FINAL_PHASES:
-        raise ValueError(f"build {row.id} has not ended: {row.state}")
-    built = row.state == "built"
-    return LogLine(
-        n=number,
-        time=row.finished,
-        phase=cast(Phase, row.state),
-        text=f"Built {row.image_name}." if built else f"{row.error_message} {row.error_next}".strip(),
-        progress=100 if built else None,
-        error=None if built else _stored_error(row),
-        image_id=row.image_id if built else "",
     )

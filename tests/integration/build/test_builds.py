@@ -16,7 +16,7 @@ import docker
 import installation_parts
 import pytest
 from git_server import GitServer, git
-from installation_parts import ANN, BOB, ROOT, Parts, opened, settings_for
+from installation_parts import ANN, BOB, ROOT, Parts, opened, settings_for, visited
 from waiting import until
 
 from tljh_plugin.build.base import ensure_base, recipe_digest
@@ -37,12 +37,11 @@ def sections(git_server: GitServer, base_image: str) -> dict[str, object]:
 
 @pytest.fixture
 async def parts(tmp_path: Path, sections: dict[str, object]) -> AsyncIterator[Parts]:
-    async with opened(settings_for(tmp_path / "state", sections)) as ours:
+    async with visited(settings_for(tmp_path / "state", sections)) as ours:
         yield ours
         for view in await ours.queue.list(states=["queued", "running"]):
             await ours.queue.cancel(view.id, ROOT)
         await nothing_is_left(ours)
-        await ours.remove_images()
 
 
 async def nothing_is_left(parts: Parts) -> None:
@@ -222,10 +221,9 @@ async def test_a_stop_of_the_service_ends_the_worker_and_the_next_one_builds(
         view = await first.request(spec)
         await first.said(view.id, "slow-step")
     assert marked_processes(settings.state_dir) == []
-    async with opened(settings) as second:
+    async with visited(settings) as second:
         assert (await second.queue.finished(view.id)).state == "built"
         await nothing_is_left(second)
-        await second.remove_images()
 
 
 async def test_a_service_killed_during_a_build_leaves_one_image_and_a_whole_log(
@@ -246,7 +244,7 @@ async def test_a_service_killed_during_a_build_leaves_one_image_and_a_whole_log(
     service.send_signal(signal.SIGKILL)
     await service.wait()
     await until(lambda: not marked_processes(settings.state_dir))  # the life-line
-    async with opened(settings) as parts:
+    async with visited(settings) as parts:
         [view] = await parts.queue.list()
         assert view.id == seen[0]["build"]
         ended = await parts.queue.finished(view.id)
@@ -259,7 +257,6 @@ async def test_a_service_killed_during_a_build_leaves_one_image_and_a_whole_log(
         assert [image.id for image in parts.inventory.images()] == [ended.image_id]
         assert len(await parts.store.images()) == 1
         await nothing_is_left(parts)
-        await parts.remove_images()
 
 
 async def test_a_name_that_a_strangers_image_has_stays_theirs(
@@ -307,7 +304,7 @@ async def test_too_long_is_too_long(
 ) -> None:
     nap = f"300.{secrets.randbelow(10**9)}"
     settings = settings_for(tmp_path / "state", {**sections, "build": {"silence_s": 4}})
-    async with opened(settings) as parts:
+    async with visited(settings) as parts:
         ended = await parts.build(small(git_server, f"RUN sleep {nap}"))
         assert ended.error
         assert ended.error.code == "build-timed-out"
@@ -332,7 +329,7 @@ async def test_docker_that_goes_away_during_a_build_is_the_explanation(
             assert ended.error.code == "engine-unavailable"
             assert len(await parts.store.unsettled_builds()) == 1
         monkeypatch.delenv("DOCKER_HOST")
-        async with opened(settings) as parts:
+        async with visited(settings) as parts:
             await nothing_is_left(parts)
     await until(lambda: not processes_with(f"sleep {nap}"))
 
