@@ -105,8 +105,10 @@ class Engine:
         return figures.f_bavail * figures.f_frsize
 
     async def events(self, types: Iterable[str] = ("image", "container")) -> AsyncIterator[EngineEvent]:
-        """What happens in Docker from now on, until the iteration is ended; raises when the connection
-        breaks.
+        """What happens in Docker from now on, until nobody iterates any more.
+
+        Ends when Docker ends the connection, and raises an `EngineError` if there is none: begin again then,
+        and look at what was missed.
         """
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[EngineEvent | None] = asyncio.Queue()

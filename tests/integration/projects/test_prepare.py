@@ -153,6 +153,8 @@ async def test_a_new_project_holds_the_images_files(
 async def test_all_above_the_home_is_closed_to_the_servers_user(
     projects: Projects, plain: ImageFacts, base_image: str, settings: Settings
 ) -> None:
+    """Also where somebody opened it."""
+    (settings.storage_root / person_slug("ann")).mkdir(parents=True, mode=0o755)
     _, path = await projects.prepare(ANN, request(plain), plain, base_image)
     for folder in (path.parent, path.parent.parent):
         facts = folder.stat()

@@ -138,6 +138,15 @@ def test_holes_stay_holes(tmp_path: Path, pipe: Path, into: Path) -> None:
         assert arrived.read(8) == b"\0middle\0"
 
 
+def test_written_zeros_take_no_room(tmp_path: Path, pipe: Path, into: Path) -> None:
+    """As a sparse file is after a registry carried it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "zeros").write_bytes(bytes(5 * 1024 * 1024) + b"end")
+    assert copy(home, pipe, into, max_bytes=100_000)["ok"]
+    assert listing(into) == listing(home)
+
+
 def test_one_file_of_two_names_stays_one(tmp_path: Path, pipe: Path, into: Path) -> None:
     home = tmp_path / "home"
     (home / "sub").mkdir(parents=True)

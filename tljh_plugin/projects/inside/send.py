@@ -92,6 +92,8 @@ def send_content(descriptor: int, size: int, pipe: BinaryIO) -> None:
             if error.errno == errno.ENXIO:  # nothing but a hole up to the end
                 return
             start, end = position, size  # a file system that knows no holes
+        if end <= start:
+            end = size
         position = start
         while position < end:
             data = os.pread(descriptor, min(CHUNK, end - position), position)
