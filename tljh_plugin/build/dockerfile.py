@@ -41,6 +41,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class LocalImages:
+    """The names of the images on this machine; `only_here` those of images that no registry gave."""
+
+    names: frozenset[str] = frozenset()
+    only_here: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class _Line:
     """One instruction, its lines joined; `number` is that of its first line."""
 
@@ -61,13 +69,13 @@ class _Reading:
     images: list[tuple[int, str]] = field(default_factory=list)
 
 
-def check_dockerfile(text: str, arguments: Mapping[str, str], *, local_names: frozenset[str]) -> Plan:
+def check_dockerfile(text: str, arguments: Mapping[str, str], local: LocalImages) -> Plan:
     """Raises `DockerfileRefused` naming the line, what is wrong with it and what to write instead.
 
-    `local_names` are names and ids of all images here. Allowed are our own base images and Debian's, stages
-    of the same file, `scratch`, and images that a registry gives. If none is ours, BuildKit is told to ask
-    the registry for all of them, so it does not matter what is here under the same name; if some are, it
-    prefers what is here, so a name that is here is refused.
+    Allowed are our own base images and Debian's, stages of the same file, `scratch`, and images that a
+    registry gives. If none is ours, BuildKit is told to ask the registry for all of them, so that what is
+    here under the same name is not used. If some are, it prefers what is here: then a name that is here is
+    refused.
     """
     text = text.removeprefix("\ufeff")
     escape = _directives(text)
@@ -78,13 +86,13 @@ def check_dockerfile(text: str, arguments: Mapping[str, str], *, local_names: fr
             _check(line, reading)
         images += reading.images
     ours = [name for _, name in images if _OURS.fullmatch(name)]
-    here = {normalised for name in local_names if (normalised := _normalised(name))}
+    refused = {_normalised(name) for name in (local.names if ours else local.only_here)}
     for number, name in images:
-        if ours and not _OURS.fullmatch(name) and name in here:
+        if name in refused and not _OURS.fullmatch(name):
             raise _refused(
                 number,
                 f"`{_familiar(name)}` is an image of this machine, perhaps somebody else's",
-                "Build on our base image alone, or on images of a registry alone.",
+                "Build on `littlest-binder/base`, or on an image that comes from a registry.",
             )
     return Plan(pull=bool(images) and not ours)
 

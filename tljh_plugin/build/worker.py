@@ -30,7 +30,7 @@ from ..errors import BinderError, BuildFailed, DockerfileRefused, EngineError
 from ..wire import ErrorView
 from .base import PYTHON_VARIABLE, ensure_python
 from .builder import Builder, StepFailed
-from .dockerfile import check_dockerfile
+from .dockerfile import LocalImages, check_dockerfile
 from .explain import explain
 from .job import LogEvent, PhaseEvent, ResultEvent, WorkerJob
 from .machine import Machine, read_machine
@@ -156,17 +156,21 @@ class CheckedDockerfile(DockerBuildPack):  # type: ignore[misc]
                 "describe the environment in requirements.txt instead.",
             )
         text = Path(path).read_text(encoding="utf-8", errors="replace")
-        names = asyncio.run(_local_names())
-        self._builder.pull = check_dockerfile(text, self._job.build_args, local_names=names).pull
+        plan = check_dockerfile(text, self._job.build_args, asyncio.run(_local_images()))
+        self._builder.pull = plan.pull
         return True
 
 
-async def _local_names() -> frozenset[str]:
+async def _local_images() -> LocalImages:
     engine = Engine(_ENGINE)
     try:
-        return frozenset(name for row in await engine.images() for name in (*row.tags, row.id))
+        rows = await engine.images()
     finally:
         await engine.close()
+    return LocalImages(
+        names=frozenset(name for row in rows for name in (*row.tags, *row.digests)),
+        only_here=frozenset(name for row in rows if not row.digests for name in row.tags),
+    )
 
 
 async def _base_python(name: str) -> str:

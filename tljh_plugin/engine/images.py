@@ -17,6 +17,7 @@ def row(said: Mapping[str, Any]) -> ImageRow:
         labels=said.get("Labels") or {},
         size=said.get("Size") or 0,
         created=datetime.fromtimestamp(said.get("Created") or 0, timezone.utc).isoformat(),
+        digests=tuple(each for each in said.get("RepoDigests") or () if "<none>" not in each),
     )
 
 

@@ -33,13 +33,17 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """An image in the list. `size` in bytes counts shared layers; `created` is UTC, ISO 8601."""
+    """An image in the list. `size` in bytes counts shared layers; `created` is UTC, ISO 8601.
+
+    `digests` are the names under which a registry has it; newer engines give some to every image.
+    """
 
     id: str
     tags: tuple[str, ...]
     labels: Mapping[str, str]
     size: int
     created: str
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
