@@ -148,7 +148,8 @@ async def test_processes_that_lost_their_parent_are_reaped(engine: Engine, limit
     """A server that reaps only its own children would run into the process limit."""
     limits = replace(limits, pids=30)
     orphans = "for (1..200) { system('(true &); exit 0') == 0 or die 'no more' } print 'all ended'"
-    ended = await engine.run(shell(limits, "", command=("perl", "-e", orphans)), 60)
+    spec = replace(shell(limits, ""), command=("perl", "-e", orphans))
+    ended = await engine.run(spec, 60)
     assert ended.output == "all ended"
 
 
