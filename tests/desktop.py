@@ -6,6 +6,7 @@ Everything it needs that is not the project (Docker, the Debian root filesystem,
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import signal
@@ -48,6 +49,23 @@ class Desktop:
     @property
     def hub_url(self) -> str:
         return f"http://binder.localhost:{self.port}"
+
+    @property
+    def owner(self) -> str:
+        return getpass.getuser()
+
+    def processes(self) -> list[str]:
+        """Command lines of living processes that know of this installation's folder."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                told = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if str(self.home).encode() in told and state not in "ZX" and int(entry.name) != os.getpid():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
 
     @property
     def text(self) -> str:

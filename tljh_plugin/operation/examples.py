@@ -1,4 +1,4 @@
-"""The bundled repositories, laid out as git repositories in the state folder.
+"""The bundled repositories, laid out as bare git repositories in the state folder.
 
 Names, times and messages of their commits are fixed, so equal files give equal commits, and an image that was
 built once is found again. A new version of the product adds a commit; nothing is rewritten.
@@ -6,7 +6,6 @@ built once is found again. A new version of the product adds a commit; nothing i
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from importlib.resources import as_file, files
@@ -14,10 +13,11 @@ from pathlib import Path
 
 from ..errors import CheckoutFailed
 from ..settings import Settings
-from ..source.git import Git
+from ..source.git import Git, GitFailed
 
 NAMES = ("example", "plain")
 
+_BRANCH = "refs/heads/main"
 _COMMITTER = {
     "GIT_AUTHOR_NAME": "The Littlest Binder",
     "GIT_AUTHOR_EMAIL": "examples@littlest-binder.invalid",
@@ -26,7 +26,6 @@ _COMMITTER = {
     "GIT_AUTHOR_DATE": "1700000000 +0000",
     "GIT_COMMITTER_DATE": "1700000000 +0000",
 }
-_STAMP = ".git/littlest-binder-files"
 
 
 async def ensure_examples(settings: Settings) -> tuple[str, ...]:
@@ -37,10 +36,9 @@ async def ensure_examples(settings: Settings) -> tuple[str, ...]:
     git = Git(settings)
     changed = []
     try:
-        settings.examples_dir.mkdir(exist_ok=True)
         for name in NAMES:
             with as_file(files("tljh_plugin") / "examples" / name) as bundled:
-                if await _lay_out(git, bundled, settings.examples_dir / name):
+                if await _ensure(git, bundled, settings.examples_dir / name):
                     changed.append(name)
     except OSError as error:
         raise CheckoutFailed(
@@ -50,54 +48,51 @@ async def ensure_examples(settings: Settings) -> tuple[str, ...]:
     return tuple(changed)
 
 
-async def _lay_out(git: Git, bundled: Path, place: Path) -> bool:
-    wanted = _digest(bundled)
-    stamp = place / _STAMP
-    if _said(stamp) == wanted:
+async def _ensure(git: Git, bundled: Path, repository: Path) -> bool:
+    # By git's plumbing: `git init`, `git update-ref` and work trees look up the whole path, which the
+    # unprivileged account that runs git cannot do below a home of mode 0700.
+    _create(repository, git)
+
+    async def ask(*arguments: str, stdin: bytes = b"") -> str:
+        output = await git.run(*arguments, cwd=repository, stdin=stdin, environment=_COMMITTER)
+        return output.decode().strip()
+
+    entries = []
+    for name, content in _contents(bundled):
+        blob = await ask("hash-object", "-w", "--stdin", stdin=content)
+        entries.append(f"100644 blob {blob}\t{name}\n")
+    tree = await ask("mktree", stdin="".join(entries).encode())
+    try:
+        parent = await ask("rev-parse", "--verify", "--quiet", f"{_BRANCH}^{{commit}}")
+    except GitFailed:
+        parent = ""
+    if parent and await ask("rev-parse", f"{parent}^{{tree}}") == tree:
         return False
-    _copy(bundled, place)
-    _give(place, git)
-    if not (place / ".git" / "HEAD").exists():
-        await git.run("init", "--quiet", "--initial-branch=main", "--template=", cwd=place)
-    await git.run("add", "--all", cwd=place)
-    await git.run(
-        "commit", "--quiet", "--allow-empty", "--message", place.name, cwd=place, environment=_COMMITTER
-    )
-    stamp.write_text(wanted)
+    message = f"Bundled with The Littlest Binder: {repository.name}".encode()
+    commit = await ask("commit-tree", tree, *(("-p", parent) if parent else ()), stdin=message)
+    _point(repository / _BRANCH, commit)
     return True
 
 
-def _said(stamp: Path) -> str:
-    try:
-        return stamp.read_text()
-    except OSError:
-        return ""
+def _contents(bundled: Path) -> list[tuple[str, bytes]]:
+    return [(path.name, path.read_bytes()) for path in sorted(bundled.iterdir())]
 
 
-def _copy(bundled: Path, place: Path) -> None:
-    place.mkdir(mode=0o755, exist_ok=True)
-    for path in _files(bundled):
-        target = place / path.relative_to(bundled)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, target)
-        target.chmod(0o644)
+def _point(branch: Path, commit: str) -> None:
+    draft = branch.with_name("main.lock")  # git's own name for a ref that is being written
+    draft.write_text(f"{commit}\n")
+    draft.chmod(0o644)
+    draft.replace(branch)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _digest(folder: Path) -> str:
-    total = hashlib.sha256()
-    for path in _files(folder):
-        content = path.read_bytes()
-        total.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
-    return total.hexdigest()
-
-
-def _give(place: Path, git: Git) -> None:
-    """Let the account that runs git write there, where that is not ourselves."""
-    if git.account is None:
+def _create(repository: Path, git: Git) -> None:
+    if (repository / "HEAD").exists():
         return
-    for path in (place, *place.rglob("*")):
-        os.chown(path, git.account.uid, git.account.gid, follow_symlinks=False)
+    shutil.rmtree(repository, ignore_errors=True)  # of an interrupted attempt: HEAD is written last
+    for part in ("objects", "refs/heads"):
+        (repository / part).mkdir(parents=True)
+    (repository / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+    (repository / "HEAD").write_text(f"ref: {_BRANCH}\n")
+    if git.account is not None:
+        for path in (repository, *repository.rglob("*")):
+            os.chown(path, git.account.uid, git.account.gid)

@@ -1,0 +1,48 @@
+"""Chromium of the distribution, driven by Playwright, and one desktop installation for a module."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desktop import Desktop
+from git_server import GitServer
+from playwright.sync_api import Browser, sync_playwright
+from visitor import Visitor
+
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    assert path, "install Debian's chromium: tests/run does"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """One git server for all tests of this folder."""
+    with GitServer(tmp_path_factory.mktemp("served")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def desktop(tmp_path_factory: pytest.TempPathFactory, served: GitServer) -> Iterator[Desktop]:
+    policy = {key: list(value) for key, value in served.settings().items()}
+    made = Desktop(tmp_path_factory.mktemp("home"), {"policy": policy})
+    yield made
+    if made.process is not None:
+        made.stop()
+
+
+@pytest.fixture
+def visitor(chromium: Browser, tmp_path: Path) -> Iterator[Visitor]:
+    context = chromium.new_context(viewport={"width": 1200, "height": 850})
+    yield Visitor(context, tmp_path / "shots")
+    context.close()

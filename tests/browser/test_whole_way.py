@@ -1,0 +1,184 @@
+"""The whole way of a person, as the README promises it: one command, a browser, a notebook that plots."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desktop import Desktop, docker_state
+from git_server import GitServer
+from playwright.sync_api import Page, expect
+from visitor import Visitor
+
+pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.browser]
+
+BUILD_MS = 300_000
+START_MS = 90_000
+LAB = re.compile(r"/user/[^/]+/[^/]+/lab")
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, set[str]]:
+    """What was on the engine before this installation ran."""
+    return docker_state()
+
+
+@pytest.fixture(scope="module")
+def link(before: dict[str, set[str]], desktop: Desktop, served: GitServer) -> str:
+    served.add("python-plot")
+    return desktop.up()
+
+
+@pytest.fixture
+def signed_in(link: str, desktop: Desktop, visitor: Visitor) -> Page:
+    visitor.page.goto(desktop.link())
+    expect(visitor.page.get_by_role("heading", name="Launch a repository")).to_be_visible()
+    return visitor.page
+
+
+def builds(desktop: Desktop) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(desktop.command("builds", "--json").stdout)
+    return listed
+
+
+def servers(page: Page) -> list[str]:
+    """The names on the front page."""
+    return page.locator("section[aria-labelledby=servers] tbody td strong").all_inner_texts()
+
+
+def row(page: Page, server: str) -> Any:
+    return page.locator("section[aria-labelledby=servers] tbody tr", has=page.get_by_text(server, exact=True))
+
+
+def kept(desktop: Desktop, part: str) -> Path:
+    """The folder on this machine in which the person's files of a repository are."""
+    [found] = [path for path in (desktop.state / "projects").glob("*/*/home") if part in path.parent.name]
+    return found
+
+
+def wait_until(page: Page, condition: Callable[[], bool], timeout_ms: float = 30_000) -> None:
+    """Poll from the browser's clock, so that its events go on meanwhile."""
+    for _ in range(int(timeout_ms / 100)):
+        if condition():
+            return
+        page.evaluate("() => new Promise(done => setTimeout(done, 100))")
+    raise AssertionError(f"not within {timeout_ms} ms")
+
+
+def run_the_notebook(page: Page) -> None:
+    """Run all cells of the notebook that Lab shows, and see the picture."""
+    page.wait_for_selector("#jp-main-dock-panel .jp-NotebookPanel", timeout=START_MS)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+    see_the_picture(page)
+
+
+def see_the_picture(page: Page) -> None:
+    picture = page.locator(".jp-OutputArea-output img").first
+    picture.wait_for(state="attached", timeout=START_MS)
+    width = picture.evaluate("image => image.decode().then(() => image.naturalWidth)")
+    assert width > 300  # pixels
+
+
+def test_a_sign_in_link_works_once(link: str, desktop: Desktop, visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto(link)
+    expect(page.get_by_role("heading", name="Launch a repository")).to_be_visible()
+    visitor.context.clear_cookies()
+    answer = page.goto(link)
+    assert answer is not None
+    assert answer.status == 403
+    expect(page.get_by_text("littlest-binder link")).to_be_visible()
+
+
+def test_the_example_from_a_click_to_a_plot_that_is_kept(
+    signed_in: Page, desktop: Desktop, visitor: Visitor
+) -> None:
+    page = signed_in
+    plain = page.locator("li.card", has_text="Plain Jupyter")
+    expect(plain.get_by_text("ready")).to_be_visible(timeout=BUILD_MS)
+    visitor.shoot("front")
+
+    page.locator("li.card", has_text="Example").get_by_role("link", name="Launch").click()
+    expect(page.get_by_role("heading", name="Launch Example?")).to_be_visible()
+    page.get_by_label("Name of the server").fill("first")
+    visitor.shoot("confirmation")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.get_by_text("matplotlib").first).to_be_visible(timeout=BUILD_MS)  # the live log
+    visitor.shoot("launch")
+    page.wait_for_url(LAB, timeout=BUILD_MS)
+    run_the_notebook(page)
+    visitor.shoot("lab")
+    page.keyboard.press("Control+s")
+    notebook = kept(desktop, "example") / "index.ipynb"
+    wait_until(page, lambda: "image/png" in notebook.read_text())
+    count = len(builds(desktop))
+
+    page.goto(desktop.hub_url)
+    page.get_by_role("button", name="Stop first").click()
+    start = row(page, "first").get_by_role("button", name="Start")
+    page.wait_for_function("() => document.body.innerText.includes('first')")
+    wait_until(page, lambda: bool(page.reload()) and start.is_visible())
+    start.click()
+    page.wait_for_url(LAB, timeout=START_MS)
+    see_the_picture(page)
+    assert len(builds(desktop)) == count, "a stop and a start built something"
+
+
+def test_a_link_starts_nothing_and_a_second_server_builds_nothing(
+    signed_in: Page, desktop: Desktop, served: GitServer
+) -> None:
+    page = signed_in
+    address = f"{desktop.hub_url}/v2/{served.spec('python-plot')}?labpath=index.ipynb"
+    page.goto(address)
+    expect(page.get_by_role("heading", name=re.compile("Launch .*python-plot"))).to_be_visible()
+    assert "second" not in servers(page)
+    for name in ("second", "third"):
+        page.goto(address)
+        page.get_by_label("Name of the server").fill(name)
+        page.get_by_role("button", name="Launch").click()
+        page.wait_for_url(LAB, timeout=BUILD_MS)
+        assert f"/{name}/lab/tree/index.ipynb" in page.url
+    run_the_notebook(page)
+    made = [build for build in builds(desktop) if "python-plot" in build["repository"]]
+    assert len(made) == 1
+
+
+def test_the_hubs_own_form_offers_the_same_choice(
+    signed_in: Page, desktop: Desktop, visitor: Visitor
+) -> None:
+    page = signed_in
+    page.goto(f"{desktop.hub_url}/hub/spawn/{desktop.owner}/from-hub")
+    visitor.shoot("spawn-form")
+    expect(page.get_by_label("Repository")).to_be_visible()
+    page.get_by_label(re.compile("image", re.IGNORECASE)).first.wait_for()
+    option = page.locator("select option", has_text="Plain Jupyter").first
+    page.locator("select").select_option(value=option.get_attribute("value"))
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url(LAB, timeout=START_MS)
+
+
+def test_the_terminal_opens_a_link_of_another_binder(
+    signed_in: Page, desktop: Desktop, served: GitServer
+) -> None:
+    foreign = f"https://mybinder.org/v2/{served.spec('python-plot')}?labpath=index.ipynb"
+    opened = desktop.command("open", "--json", "--no-browser", foreign)
+    assert opened.returncode == 0, opened.stderr
+    answer = json.loads(opened.stdout)
+    assert answer["server"] in ("second", "third")  # used again, as it is the same commit
+    page = signed_in
+    page.context.clear_cookies()
+    page.goto(answer["sign_in_url"])
+    page.wait_for_url(LAB, timeout=START_MS)
+
+
+def test_ctrl_c_leaves_the_machine_as_it_was(
+    before: dict[str, set[str]], link: str, desktop: Desktop
+) -> None:
+    assert desktop.stop() == 0, desktop.text
+    assert docker_state() == before
+    assert desktop.processes() == []
