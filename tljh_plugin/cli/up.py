@@ -70,7 +70,7 @@ async def _run(settings: Settings, *, no_browser: bool) -> None:
             await preparing
         if not ended.is_set():
             await _serve(settings, ended, no_browser=no_browser)
-    click.echo("Stopped.")
+    _say("Stopped.")
 
 
 async def _prepare(settings: Settings) -> None:
@@ -78,9 +78,9 @@ async def _prepare(settings: Settings) -> None:
     try:
         at_home.check_port(settings)
         info = await _step("Docker", engine.info())
-        click.echo(f"          version {info.version}, {info.storage_driver}, {info.root_dir}")
+        _say(f"          version {info.version}, {info.storage_driver}, {info.root_dir}")
         for what in await _step("Clearing up", at_home.clear_up(settings, engine)):
-            click.echo(f"          removed {what}")
+            _say(f"          removed {what}")
     finally:
         await engine.close()
     await _step("Base image", ensure_base(settings, _detail))
@@ -89,16 +89,14 @@ async def _prepare(settings: Settings) -> None:
 
 async def _serve(settings: Settings, ended: asyncio.Event, *, no_browser: bool) -> None:
     starting = time.monotonic()
-    async with at_home.hub(settings, ended, click.echo) as process:
+    async with at_home.hub(settings, ended, _say) as process:
         if ended.is_set():
             return
         _report("Hub and service", starting)
         address = new_link(settings)
         page = f"http://{HOST}:{settings.desktop.port}/"
-        click.echo(f"\nThe Littlest Binder is ready at {page}. Sign in once with:\n\n    {address}\n")
-        click.echo(
-            "`littlest-binder link` prints another one. Ctrl-C stops everything; files and images stay."
-        )
+        _say(f"\nThe Littlest Binder is ready at {page}. Sign in once with:\n\n    {address}\n")
+        _say("`littlest-binder link` prints another one. Ctrl-C stops everything; files and images stay.")
         if not no_browser and has_display():
             webbrowser.open(address)
         await _first([asyncio.ensure_future(process.wait()), asyncio.ensure_future(ended.wait())])
@@ -137,8 +135,14 @@ async def _step(name: str, work: Awaitable[T]) -> T:
 
 
 def _report(name: str, begun: float) -> None:
-    click.echo(f"[{time.monotonic() - begun:5.1f} s] {name}")
+    _say(f"[{time.monotonic() - begun:5.1f} s] {name}")
 
 
 def _detail(line: str) -> None:
-    click.echo(f"          {line}")
+    _say(f"          {line}")
+
+
+def _say(text: str) -> None:
+    """Print; that nobody can see it (a terminal that was closed) must not keep us from stopping in order."""
+    with contextlib.suppress(OSError):
+        click.echo(text)
