@@ -23,6 +23,8 @@ from steps.site import DEFAULT_MIRROR, Site, has_service_manager
 
 DEFAULT_PORT = 8888
 _SETTINGS = "tljh_plugin.operation.settings_file"
+# The first start makes the base image, which takes minutes.
+_LINK_S = 900.0
 _LOG_BYTES = 5 * 1024**2
 # Programs or files that the product needs, and the packages they come in.
 _DEBIAN = {
@@ -92,15 +94,23 @@ class Desktop:
             self._console.say(f"Another run of this command is {held['phase']}{number}.")
             self._console.say("Wait for it; this command then prints a new sign-in link.")
             return 1
-        code, text = running.new_link(self._site)
-        if code == 0:
-            self._console.say("The Littlest Binder is running. A new sign-in link:")
-            self._console.say(text)
-            return 0
-        self._console.say(f"The Littlest Binder is running{number} and gives no link yet:")
-        self._console.say(text)
-        self._console.say("Wait until it says that it is ready, or end it with Ctrl-C where it runs.")
-        return 1
+        self._console.say(f"The Littlest Binder is running{number}.")
+        step = Step(self._console, "Sign-in link", "")
+        while True:
+            code, text = running.new_link(self._site)
+            if code == 0:
+                self._console.say("A new sign-in link:")
+                self._console.say(text)
+                return 0
+            if running.holder(self._site.state, self._person) != held:
+                self._console.say("It has ended meanwhile. The same command starts it again.")
+                return 1
+            if step.seconds > _LINK_S:
+                self._console.say(f"It gave no link for {_LINK_S:.0f} s. What it said last: {text}")
+                self._console.say("End it with Ctrl-C where it runs, then run the same command again.")
+                return 1
+            step.say("waiting until it is ready")
+            time.sleep(1.0)
 
     def _refusal(self) -> int | None:
         found: list[machine.Problem] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -134,21 +135,20 @@ class Console:
             return
         width = shutil.get_terminal_size().columns - 1
         printable = "".join(c if c.isprintable() else " " for c in text)
-        self._stream.write("\r" + printable[:width] + "\x1b[K")
-        self._stream.flush()
+        self._write("\r" + printable[:width] + "\x1b[K")
         self._drawn = True
 
-    def clear(self) -> None:
-        if self._drawn:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._drawn = False
-
     def _print(self, text: str) -> None:
-        self.clear()
+        before = "\r\x1b[K" if self._drawn else ""
+        self._drawn = False
+        self._write(f"{before}{text}\n")
+
+    def _write(self, text: str) -> None:
+        """A terminal that was closed meanwhile must not keep us from putting things in order."""
         encoding = self._stream.encoding or "ascii"
-        self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.write(text.encode(encoding, "replace").decode(encoding))
+            self._stream.flush()
 
     def do(self, name: str, ensure: Callable[[Step], str]) -> None:
         """Carry out one step and show what it came to; its errors go on to the caller."""

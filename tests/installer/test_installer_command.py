@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -171,6 +172,17 @@ def test_what_the_system_refuses_is_explained_like_any_other_failure(console: Co
 
     with pytest.raises(StepFailed, match="No space left on device: /var/lib/x"):
         console.do("Write", full)
+
+
+def test_a_terminal_that_was_closed_stops_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done: list[str] = []
+        Console(total=1, stream=closed).do("Look", lambda step: done.append("it") or "done")
+        assert done == ["it"]
+        with contextlib.suppress(OSError):
+            closed.close()
 
 
 def test_letters_that_the_terminal_does_not_know_stop_nothing() -> None:
