@@ -305,7 +305,7 @@ def _take_image(line: _Line, written: str, reference: str, reading: _Reading) ->
             "Write the name out, or give its `ARG` a default before the first `FROM`.",
         )
     name = _normalised(reference)
-    if not name or re.fullmatch(r"[0-9a-f]{12,64}", reference):
+    if not name or re.fullmatch(r"(sha256:)?[0-9a-f]{12,64}", reference):
         raise _refused(line.number, f"`{reference:.80}` is not the name of an image", "Use a name and a tag.")
     reading.images.append((line.number, name))
 

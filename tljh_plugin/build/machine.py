@@ -46,9 +46,9 @@ class IndexSettings:
     def pip_conf(self) -> str:
         lines = ["[global]"]
         if self.url:
-            lines.append(f"index-url = {_ini(self.url)}")
+            lines.append(f"index-url = {self.url}")
         if self.extra_urls:
-            lines += ["extra-index-url =", *(f"    {_ini(url)}" for url in self.extra_urls)]
+            lines += ["extra-index-url =", *(f"    {url}" for url in self.extra_urls)]
         if self.trusted_hosts:
             lines += ["trusted-host =", *(f"    {host}" for host in self.trusted_hosts)]
         return "\n".join(lines) + "\n"
@@ -215,10 +215,6 @@ def _web_addresses(text: str) -> list[str]:
 def _bare(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _ini(text: str) -> str:
-    return text.replace("%", "%%")
 
 
 def _toml(text: str) -> str:

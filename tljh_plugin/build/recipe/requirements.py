@@ -28,6 +28,8 @@ _COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
 _SCHEME = re.compile(r"^(?:(git|hg|svn|bzr)\+)?([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
+_ARCHIVE = re.compile(r"\.(whl|zip|tgz|tbz|txz|tar(\.\w+)?)$", re.IGNORECASE)
+
 _TAKES_FILE = {"-r": "r", "--requirement": "r", "-c": "c", "--constraint": "c"}
 _INDEX = {"-i", "--index-url", "--pypi-url", "--extra-index-url", "--no-index", "--trusted-host"}
 _FIND = {"-f", "--find-links"}
@@ -125,7 +127,7 @@ def _logical_lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
         comment = line.lstrip().startswith("#")
         if line.endswith("\\") and not comment:
-            joined += line.rstrip("\\") + " "
+            joined += line.rstrip("\\")
             continue
         bare = _COMMENT.sub("", f"{joined} {line}" if comment and joined else joined + line).strip()
         joined = ""
@@ -137,7 +139,8 @@ def _logical_lines(text: str) -> Iterator[str]:
 
 
 def _look_at_line(line: str, path: str, found: _Findings) -> None:
-    if _VARIABLE.search(line):
+    line, variables = _VARIABLE.subn("0", line)  # their values are known where it is installed
+    if variables:
         found.plain = False
     if line.startswith("-"):
         _look_at_options(line, path, found)
@@ -224,6 +227,8 @@ def _look_at_requirement(text: str, found: _Findings, *, editable: bool = False)
         return
     if requirement.url:
         _look_at_place(requirement.url, found, certain=True)
+    elif _ARCHIVE.search(text):
+        _look_at_place(text, found, certain=True)  # pip looks for such a file first
     elif editable:
         found.local = True  # `-e name` is the folder `name`
 
@@ -234,7 +239,7 @@ def _look_at_place(place: str, found: _Findings, *, certain: bool) -> None:
     match = _SCHEME.match(place)
     if match is None:
         found.local = True
-        if not certain and not re.match(r"^[./~]|.*(/|\.whl|\.zip|\.tar\.\w+)", place):
+        if not certain and not re.match(r"^[./~]|.*/", place) and not _ARCHIVE.search(place):
             found.only_pip = f"only pip may understand `{place:.60}`"
         return
     system, scheme = (match.group(1) or "").lower(), match.group(2).lower()

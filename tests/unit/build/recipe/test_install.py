@@ -1,0 +1,166 @@
+"""How packages get into an image: the order of the ways, who may open what, which bytecode."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from importlib.util import cache_from_source
+from pathlib import Path
+
+import pytest
+
+from tljh_plugin.build.recipe import install
+
+
+def arguments(**given: object) -> argparse.Namespace:
+    values = {
+        "user": "1000:1000",
+        "python": "/srv/venv/bin/python",
+        "wheels": False,
+        "only_pip": False,
+        "require_hashes": False,
+        "what": ["-r", "requirements.txt"],
+    }
+    return argparse.Namespace(**{**values, **given})
+
+
+def programs(args: argparse.Namespace) -> list[tuple[str, bool]]:
+    return [(Path(way.command[0]).name, way.trusted) for way in install.ways(args)]
+
+
+def test_wheels_first_then_building_then_pip() -> None:
+    assert programs(arguments(wheels=True)) == [("uv", True), ("uv", False), ("python", False)]
+    assert programs(arguments()) == [("uv", False), ("python", False)]
+    assert programs(arguments(only_pip=True, wheels=True)) == [("python", False)]
+
+
+def test_only_the_trusted_way_knows_the_shared_cache_and_the_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "RUN", tmp_path)
+    for name in ("uv.toml", "uv-trusted.toml", "pip.conf"):
+        (tmp_path / name).touch()
+    trusted, own, pip = install.ways(arguments(wheels=True))
+    assert trusted.environment["UV_CACHE_DIR"] == str(install.SHARED)
+    assert trusted.environment["UV_CONFIG_FILE"] == str(tmp_path / "uv-trusted.toml")
+    assert own.environment["UV_CACHE_DIR"] == str(install.OWN)
+    assert own.environment["UV_CONFIG_FILE"] == str(tmp_path / "uv.toml")
+    assert pip.environment == {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    assert f"--groups={install.GROUP}" in install.as_user("1:2", [], trusted=True)
+    for way in (own, pip):
+        command = install.as_user("1:2", way.command, trusted=way.trusted)
+        assert "--clear-groups" in command
+        assert str(install.GROUP) not in " ".join(command)
+
+
+def test_without_settings_uv_reads_none() -> None:
+    assert install.ways(arguments())[0].environment["UV_NO_CONFIG"] == "1"
+
+
+def test_the_sealed_cache_belongs_to_root_and_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid: owned.append((Path(path).name, uid, gid)))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    install.seal(cache)
+    assert owned == [("builds-v0", 0, 0), ("cache", 0, install.GROUP)]
+    assert (cache / "builds-v0").stat().st_mode & 0o777 == 0o555
+    assert cache.stat().st_mode & 0o777 == 0o770
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which programs were tried; each fails with the next of the errors in `install.errors`."""
+    programs: list[str] = []
+    monkeypatch.setattr(install, "seal", lambda cache: None)
+
+    def run(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+        words = command[command.index("--") + 1 :]
+        programs.append(
+            Path(words[0]).name
+            + (" shared" if environment.get("UV_CACHE_DIR") == str(install.SHARED) else "")
+        )
+        return run.errors.pop(0)  # type: ignore[attr-defined, no-any-return]
+
+    monkeypatch.setattr(install, "run", run)
+    return programs
+
+
+def fail_with(*errors: str) -> None:
+    install.run.errors = [(1 if error else 0, [error] if error else []) for error in errors]  # type: ignore[attr-defined]
+
+
+def test_a_package_that_must_be_built_leads_to_the_second_way(
+    tried: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with('error: Permission denied at path "/run/littlest-binder/shared/builds-v0/.tmp1"', "")
+    assert install.install(arguments(wheels=True, optional=False)) == 0
+    assert tried == ["uv shared", "uv"]
+    assert capsys.readouterr().out == "Not all of this comes as wheels, so it is built from source.\n"
+
+
+def test_what_building_does_not_help_goes_on_to_pip(
+    tried: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with("error: requirements are unsatisfiable", "")
+    assert install.install(arguments(wheels=True, optional=False)) == 0
+    assert tried == ["uv shared", "python"]
+    assert "unsatisfiable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "error: x was not found in the package registry",
+        "error: there is no version of numpy==99",
+        "error: No space left on device",
+        "error: dns error",
+    ],
+)
+def test_what_pip_could_not_do_either_ends_at_once(
+    tried: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(error)
+    assert install.install(arguments(wheels=True, optional=False)) == 1
+    assert tried == ["uv shared"]
+    assert error in capsys.readouterr().out
+
+
+def test_the_failure_of_the_last_way_counts_unless_it_is_optional(tried: list[str]) -> None:
+    fail_with("error: a", "error: b")
+    assert install.install(arguments(optional=False)) == 1
+    fail_with("error: a", "error: b")
+    assert install.install(arguments(optional=True)) == 0
+
+
+def test_lines_are_said_until_the_first_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, errors = install.run(["sh", "-c", "echo one; echo error: two; echo three >&2; exit 3"], {})
+    assert (code, errors) == (3, ["error: two", "three"])
+    assert capsys.readouterr().out == "one\n"
+
+
+def test_bytecode_is_compiled_for_what_is_new_and_not_for_tests(tmp_path: Path) -> None:
+    def module(name: str, text: str = "x = 1\n") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    old = module("old/a.py")
+    os.utime(old, (0, 0))
+    since = time.time()
+    while module("probe.py").stat().st_ctime < since:
+        pass  # until the clock of the file system has passed it
+    new, broken, test = module("new/b.py"), module("new/c.py", "x = = 1\n"), module("new/tests/d.py")
+    many = [module(f"many/m{number}.py") for number in range(120)]
+    install.compile_since(str(tmp_path), since)
+    made = cache_from_source(str(new))
+
+    assert [path.name for path in (tmp_path / "new/__pycache__").iterdir()] == [Path(made).name]
+    assert len(list((tmp_path / "many/__pycache__").iterdir())) == len(many)
+    assert not (test.parent / "__pycache__").exists()
+    assert broken.exists()
+    assert not (old.parent / "__pycache__").exists()
