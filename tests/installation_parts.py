@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
 from tljh_plugin.cache.sweep import Sweep
 from tljh_plugin.engine import Engine
+from tljh_plugin.errors import ImageNotFound
 from tljh_plugin.installation import ensure_state, instance_id
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.source.checkout import Checkouts
@@ -59,7 +60,8 @@ class Parts:
     async def remove_images(self) -> None:
         """All that this installation recorded and nobody uses."""
         for image in await self.store.images():
-            await self.engine.remove_image(image.image_id)
+            with suppress(ImageNotFound):
+                await self.engine.remove_image(image.image_id)
 
 
 def settings_for(state: Path, sections: dict[str, Any]) -> Settings:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,24 +45,24 @@ def process_facts(pid: int) -> ProcessFacts | None:
 
 def members(leader: int) -> list[int]:
     """The living processes of the leader's session or group; zombies are dead."""
-    return [
-        facts.pid
-        for facts in _all_processes()
-        if leader in (facts.group, facts.session) and facts.state not in "ZX"
-    ]
+    return [facts.pid for facts in _all_processes() if _belongs(facts, leader)]
 
 
 async def end_group(leader: int, *, grace_s: float = TERM_GRACE_S) -> bool:
     """SIGTERM to all, after `grace_s` SIGKILL; whether none is left when this returns."""
-    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_WAIT_S)):
-        left = await asyncio.to_thread(_signal_all, leader, number)
-        deadline = asyncio.get_running_loop().time() + wait_s
-        while left and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_POLL_S)
-            left = await asyncio.to_thread(members, leader)
-        if not left:
-            return True
-    return False
+    now = asyncio.get_running_loop().time
+    left = await asyncio.to_thread(_signal_all, leader, signal.SIGTERM)
+    deadline = now() + grace_s
+    while left and now() < deadline:
+        await asyncio.sleep(_POLL_S)
+        left = await asyncio.to_thread(members, leader)
+    # Also when nobody was seen any more: a look takes time, and a child may be born behind its back.
+    left = await asyncio.to_thread(_signal_all, leader, signal.SIGKILL)
+    deadline = now() + _KILL_WAIT_S
+    while left and now() < deadline:
+        await asyncio.sleep(_POLL_S)
+        left = await asyncio.to_thread(_signal_all, leader, signal.SIGKILL)
+    return not left
 
 
 async def end_orphan(leader: int, start: int, mark: str) -> bool:
@@ -81,13 +82,16 @@ async def end_orphan(leader: int, start: int, mark: str) -> bool:
 
 
 def _signal_all(leader: int, number: signal.Signals) -> list[int]:
-    found = members(leader)
-    for pid in found:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-    return found
+    """Group by group, since the kernel lets nobody slip out of a signal to a group; who was there."""
+    found = [facts for facts in _all_processes() if _belongs(facts, leader)]
+    for group in {leader, *(facts.group for facts in found)}:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+    return [facts.pid for facts in found]
+
+
+def _belongs(facts: ProcessFacts, leader: int) -> bool:
+    return leader in (facts.group, facts.session) and facts.state not in "ZX"
 
 
 def _carries(pid: int, mark: str) -> bool:

@@ -7,6 +7,7 @@ the worker reads the end of it and ends its own group.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,8 @@ from ..errors import BuildTimedOut
 from ..wire import ErrorView
 from .job import LogEvent, PhaseEvent, ResultEvent, WorkerJob, parse_event
 from .processes import MARK, end_group, process_facts
+
+_log = logging.getLogger("littlest_binder.run")
 
 WORKER = (sys.executable, "-m", "tljh_plugin.build.worker")
 MAX_LINE_BYTES = 256 * 1024
@@ -221,10 +224,12 @@ class _Run:
 
     async def end(self) -> None:
         """End the whole group, whatever is left of it."""
-        await end_group(self.process.pid)
+        if not await end_group(self.process.pid):
+            _log.error("Processes of the worker %s could not be ended.", self.process.pid)
         _pipe(self.process.stdin).close()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.process.wait(), _DRAIN_S)
+            ends = (_to_end(self.process.stdout), _to_end(self.process.stderr), self.process.wait())
+            await asyncio.wait_for(asyncio.gather(*ends), _DRAIN_S)
 
     def outcome(self) -> WorkerResult:
         exit_code = self.process.returncode or 0
@@ -300,6 +305,11 @@ class _Run:
                     "Let the long step print something, or ask an administrator to raise `build.silence_s`.",
                 )
             await watch.guard()
+
+
+async def _to_end(stream: asyncio.StreamReader | None) -> None:
+    while await _pipe(stream).read(_READ_BYTES):
+        pass
 
 
 async def _gone(pid: int) -> None:

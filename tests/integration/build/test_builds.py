@@ -22,6 +22,7 @@ from waiting import until
 from tljh_plugin.build.base import ensure_base, recipe_digest
 from tljh_plugin.build.identity import ImageIdentity, building_name, image_names, verify
 from tljh_plugin.build.processes import members
+from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.errors import ImageInUse
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id, secret
 
@@ -168,6 +169,19 @@ async def test_an_image_removed_behind_our_back_is_a_miss(
     assert (await parts.queue.finished(again.id)).state == "built"
 
 
+async def test_pages_notice_what_happens_to_an_image(
+    parts: Parts, git_server: GitServer, client: docker.APIClient
+) -> None:
+    view = await parts.build(small(git_server, "RUN echo watched"))
+    labels = {INSTANCE_LABEL: parts.engine.instance, PERSON_LABEL: "bob", SERVER_LABEL: "two"}
+    made = await asyncio.to_thread(client.create_container, view.image_id, ["true"], labels=labels)
+    await until(lambda: parts.inventory.images()[0].users == ("bob/two",))
+    await asyncio.to_thread(client.remove_container, made["Id"])
+    await until(lambda: parts.inventory.images()[0].users == ())
+    await asyncio.to_thread(client.remove_image, view.image_name)
+    await until(lambda: parts.inventory.images() == [])
+
+
 async def test_a_label_of_ours_in_a_dockerfile_fails_the_build(parts: Parts, git_server: GitServer) -> None:
     spec = small(git_server, "LABEL org.littlest-binder.pinned=yes org.littlest-binder.commit=0")
     view = await parts.build(spec)
@@ -226,8 +240,9 @@ async def test_a_stop_of_the_service_ends_the_worker_and_the_next_one_builds(
         await nothing_is_left(second)
 
 
+@pytest.mark.parametrize("moment", ["Fetching", "slow-step", "Starting the image once"])
 async def test_a_service_killed_during_a_build_leaves_one_image_and_a_whole_log(
-    tmp_path: Path, sections: dict[str, object], git_server: GitServer
+    tmp_path: Path, sections: dict[str, object], git_server: GitServer, moment: str
 ) -> None:
     spec = small(git_server, "RUN echo slow-step && sleep 5")
     settings = settings_for(tmp_path / "state", sections)
@@ -239,7 +254,7 @@ async def test_a_service_killed_during_a_build_leaves_one_image_and_a_whole_log(
     seen = []
     async for raw in service.stdout:
         seen.append(json.loads(raw))
-        if "slow-step" in seen[-1]["text"] and "echo" not in seen[-1]["text"]:
+        if moment in seen[-1]["text"] and "echo" not in seen[-1]["text"]:
             break
     service.send_signal(signal.SIGKILL)
     await service.wait()

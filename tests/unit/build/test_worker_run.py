@@ -221,6 +221,27 @@ async def test_cancelling_ends_the_whole_family_however_stubborn(tmp_path: Path)
         assert facts is None or facts.state == "Z"
 
 
+async def test_children_that_are_born_meanwhile_end_as_well(tmp_path: Path) -> None:
+    run = Run(
+        tmp_path,
+        """
+        import os, signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("ready")
+        while True:  # one after the other, each the child of the one before
+            if os.fork():
+                time.sleep(0.02)
+                os._exit(0)
+        """,
+    )
+    task = asyncio.create_task(run())
+    await run.heard.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert members(run.pid) == []
+
+
 async def test_a_second_cancel_does_not_interrupt_the_clean_up(tmp_path: Path) -> None:
     run = Run(tmp_path, STUBBORN)
     task = asyncio.create_task(run())
@@ -344,6 +365,7 @@ class TestOrphans:
         assert len(members(process.pid)) == 1
         assert await end_orphan(process.pid, 0, "b-9")
         assert members(process.pid) == []
+        await process.wait()
 
     async def test_nothing_there_is_nothing_to_do(self) -> None:
         process = await self.spawn()

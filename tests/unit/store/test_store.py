@@ -132,6 +132,31 @@ class TestTheFile:
         store = await Store.open(path)  # the kernel gave the lock of the killed process back
         await store.close()
 
+    async def test_what_was_confirmed_survives_a_kill_at_any_moment(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.sqlite"
+        script = (
+            "import asyncio, itertools, sys, pathlib; from tljh_plugin.store import Store\n"
+            "async def write():\n"
+            "    store = await Store.open(pathlib.Path(sys.argv[1]))\n"
+            "    for number in itertools.count():\n"
+            "        await store.audit('ann', 'what', str(number), '')\n"
+            "        print(number, flush=True)\n"
+            "asyncio.run(write())"
+        )
+        for _ in range(3):
+            writer = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", script, str(path)), stdout=PIPE
+            )
+            assert writer.stdout is not None
+            for _ in range(200):
+                confirmed = int(await writer.stdout.readline())
+            writer.kill()
+            await writer.wait()
+            store = await Store.open(path)
+            newest = [int(entry.thing) for entry in await store.audit_entries(limit=1000)]
+            await store.close()
+            assert confirmed in newest[: newest.index(0) + 1]
+
     async def test_a_damaged_file_is_refused_and_left_as_it_is(self, tmp_path: Path) -> None:
         path = tmp_path / "store.sqlite"
         path.write_bytes(b"not a database, but long enough to look like one " * 100)
