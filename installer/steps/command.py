@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +23,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How long a program that we end may take to put things in order (dpkg in the middle of a package).
 _END_S = 30.0
 _PR_SET_PDEATHSIG = 1
+# What a terminal, its closing, or a service manager sends to end us.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def which(program: str) -> str | None:
@@ -42,6 +44,15 @@ def end_with_parent(by: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
         libc.prctl(_PR_SET_PDEATHSIG, by)
 
     return set_signal
+
+
+def _in_child(mask: Iterable[int], bound: Callable[[], None] | None) -> Callable[[], None]:
+    def prepare() -> None:
+        if bound is not None:
+            bound()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    return prepare
 
 
 def run(
@@ -76,6 +87,8 @@ def run(
 
     # A file and not a pipe: who writes into a pipe is killed when its reader is.
     with tempfile.TemporaryFile() as output:
+        # A request to end that came while the program is being started would leave it to itself.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             process = subprocess.Popen(
                 list(command),
@@ -85,12 +98,16 @@ def run(
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=None if outlives_us else end_with_parent(end_by),
+                preexec_fn=_in_child(mask, None if outlives_us else end_with_parent(end_by)),
                 **(person.as_child() if person is not None else {}),
             )
-        except OSError as error:
+        except BaseException as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if not isinstance(error, OSError):
+                raise
             raise failed(f"{command[0]} could not be started: {error.strerror}.") from error
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for line in _lines(output.fileno(), process, step, time.monotonic() + timeout_s):
                 lines.append(line)
                 tail.append(line)
@@ -108,15 +125,17 @@ def run(
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:
-    """End a program that we started, with its group: first politely, then for certain."""
-    for signum, seconds in ((by, _END_S), (signal.SIGKILL, 5.0)):
-        if process.poll() is not None:
-            return
-        try:
-            os.killpg(process.pid, signum)
-            process.wait(timeout=seconds)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+    """End a program that we started, with its group: politely, then for certain; nothing interrupts that."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        for signum, seconds in ((by, _END_S), (signal.SIGKILL, 5.0)):
+            if process.poll() is not None:
+                return
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, signum)
+                process.wait(timeout=seconds)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _lines(output: int, process: subprocess.Popen[bytes], step: Step, deadline: float) -> Iterator[str]:

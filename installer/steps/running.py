@@ -13,13 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TextIO
 
+from .command import ENDING
 from .console import StepFailed
 from .person import Person
 from .site import Site
 
 _LOCK = "install.lock"
 _HUB_LOCK = "run/up.lock"
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Stopped(BaseException):
@@ -37,7 +37,7 @@ def stoppable() -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
-    before = {s: signal.signal(s, stop) for s in _ENDING}
+    before = {s: signal.signal(s, stop) for s in ENDING}
     try:
         yield
     finally:
@@ -48,7 +48,7 @@ def stoppable() -> Iterator[None]:
 @contextlib.contextmanager
 def unstoppable() -> Iterator[None]:
     """Nothing interrupts what puts things in order."""
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in _ENDING}
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in ENDING}
     try:
         yield
     finally:
@@ -153,7 +153,7 @@ def foreground(site: Site, options: Sequence[str], lifeline: Sequence[int]) -> i
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
 
-    before = {signum: signal.signal(signum, pass_on) for signum in _ENDING}
+    before = {signum: signal.signal(signum, pass_on) for signum in ENDING}
     try:
         process = subprocess.Popen(
             [command(site), "up", *options],
