@@ -45,7 +45,9 @@ _NO_CONTENT = 204
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
 _PREPARE_S = 3600.0  # filling a project copies up to `storage.max_fill_bytes`
-_SILENCE_S = 45.0  # three missed keep-alive comments: the connection is dead
+_SILENCE_S = 35.0  # two keep-alive comments are missing: the connection is dead
+# JupyterHub looks every 30 s whether a service that it manages still runs.
+_PATIENCE_S = 180.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
@@ -168,7 +170,7 @@ class ServiceClient:
         return await self._send("POST", "launches", LaunchView, body)
 
     async def events(
-        self, build_id: str, after: int = 0, *, patience_s: float = 60.0
+        self, build_id: str, after: int = 0, *, patience_s: float = _PATIENCE_S
     ) -> AsyncIterator[LogLine]:
         """The log of a build, replayed after line `after` and then live, until the build ends.
 
@@ -182,7 +184,9 @@ class ServiceClient:
             if line.phase in ("built", "failed", "cancelled"):
                 return
 
-    async def launch_events(self, server: str, *, patience_s: float = 60.0) -> AsyncIterator[LaunchEvent]:
+    async def launch_events(
+        self, server: str, *, patience_s: float = _PATIENCE_S
+    ) -> AsyncIterator[LaunchEvent]:
         """Build and start of a server as one stream, until it is ready or has failed."""
         path = f"launches/{_segment(server)}/events"
         async for event in self._follow(path, LaunchEvent, _launch_position, "", patience_s):

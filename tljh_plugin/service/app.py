@@ -90,6 +90,7 @@ _SLOW_BODY_S = 30.0
 
 async def serve(settings: Settings) -> None:
     """Run the service until SIGTERM or SIGINT. Raises `SettingsError` if it cannot start."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request to the hub
     environment = from_environment()
     ensure_state(settings)
     stop = asyncio.Event()

@@ -291,8 +291,12 @@ class Launches:
                 named = named or bool(event.get("build"))
                 yield event
         except InvalidRequest:
-            error = ServerStopped(f"The server {server.shown!r} is not running.", "Start it.")
-            yield {"error": error.to_dict()}
+            build = await self.last_build(person, server)
+            if build is not None and build.state == "failed" and build.error is not None:
+                yield {"build": build.id, "error": build.error.model_dump()}
+            else:
+                error = ServerStopped(f"The server {server.shown!r} is not running.", "Start it.")
+                yield {"error": error.to_dict()}
             yield {"failed": True}
 
     async def _pinned(self, options: LaunchOptions) -> LaunchOptions:

@@ -101,8 +101,7 @@ class Offers:
                     about,
                     LaunchLink(spec, path).to_url("").lstrip("/"),
                     _state(image, build),
-                    image.commit if image else "",
-                    build,
+                    build=build,
                 )
             )
         for image in images:

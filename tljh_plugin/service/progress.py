@@ -70,6 +70,8 @@ class Merger:
 
     def of_log(self, line: LogLine) -> LaunchEvent:
         """A line of the build's log."""
+        if line.progress is not None:
+            self._progress = max(self._progress, line.progress * BUILT // 100)
         if self._progress < BUILT and line.phase not in ("failed", "cancelled"):
             self._step = _STEP_OF[line.phase]
         if line.error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from ...errors import ServerStopped
 from ...source.spec import LaunchLink
 from ...wire import LaunchEvent
 from ..api.launches import server_name
@@ -55,6 +56,9 @@ class LaunchPage(Page):
             percent=percent,
             message="" if failed else _("Waiting for the hub …"),
             error=failed.error if failed else None,
+            stopped=failed is not None
+            and failed.error is not None
+            and failed.error.code == ServerStopped.code,
             build_page=f"{self.prefix}builds/{build.id}" if build and (active or failed) else "",
             again=again,
         )

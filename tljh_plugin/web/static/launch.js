@@ -21,18 +21,22 @@ function showStep(name, state) {
     const is = index < now || state === "done" ? "done" : index === now ? state : "";
     if ((step.dataset.state ?? "") === is) return;
     step.dataset.state = is;
+    step.lastElementChild.textContent = { done: texts.done, now: texts.now, failed: texts.broken }[is] ?? "";
     step.removeAttribute("aria-current");
-    if (is === "now") step.setAttribute("aria-current", "step");
+    if (is !== "now") return;
+    step.setAttribute("aria-current", "step");
+    part("said").textContent = step.textContent; // a reader hears the steps, not every line
   });
 }
 
 function showFailure(error) {
+  part("bar").className = "bad";
+  if (texts.over === "1") return; // the page came with it
   part("title").textContent = texts.failed;
   for (const name of ["message", "next", "code"]) {
     setText(part("failure").querySelector(`[data-part="${name}"]`), error?.[name] ?? "");
   }
   say("");
-  part("bar").className = "bad";
   part("failure").hidden = false;
   part("running").hidden = true;
 }

@@ -3,7 +3,7 @@
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 8000;
-const SILENCE_MS = 45000; // three keep-alive comments
+const SILENCE_MS = 35000; // two keep-alive comments and some
 
 /**
  * Call `onEvent(type, data, id)` for every event until it returns true ("that was the last").
