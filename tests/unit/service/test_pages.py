@@ -342,9 +342,12 @@ async def test_a_forged_form_is_refused(house: House, fields: dict[str, str], sa
 async def test_a_running_server_is_gone_to_at_once(house: House) -> None:
     house.hub.put("ada", "x", options={**MAIN, "path": "lab/tree/a.ipynb"})
     async with house.browser("ada") as browser:
-        assert (await browser.visit("launch/x")).headers["location"] == "/user/ada/x/lab/tree/a.ipynb"
-        other = await browser.visit("launch/x?path=lab/tree/b.ipynb")
-        assert other.headers["location"] == "/user/ada/x/lab/tree/b.ipynb"
+        for path, opened in (("", "a.ipynb"), ("?path=lab/tree/b.ipynb", "b.ipynb")):
+            answer = await browser.visit(f"launch/x{path}")
+            # No redirect: with subdomains the server is on another host, and `form-action` forbids that to
+            # the form whose answer led here.
+            assert answer.status_code == 200
+            assert f'content="0;url=/user/ada/x/lab/tree/{opened}"' in answer.text
         assert (await browser.visit("launch/x?path=https://evil.example/")).status_code == 400
 
 

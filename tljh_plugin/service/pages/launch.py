@@ -29,7 +29,10 @@ class LaunchPage(Page):
         server = await self.context.launches.server(self.person, self.door.token(self), server_name(segment))
         path = opened(self.get_query_argument("path", ""))
         if server.ready:
-            self.redirect(address(server.url, path or (server.options.path if server.options else "")))
+            # Not a redirect: the form that led here may only lead to our own host (`form-action`), and with
+            # subdomains the server is on another.
+            opened_path = path or (server.options.path if server.options else "")
+            self.show("onward.html", address=address(server.url, opened_path))
             return
         failed = None
         if not server.active:
