@@ -65,6 +65,8 @@ FOR_PEOPLE = (
 _NAMED_SERVERS = 20
 # How long the hub's API lets a caller wait for a start before it answers "pending"; a refusal comes sooner.
 _SLOW_SPAWN_S = 0.5
+# A hub whose own service is not there by then gives up, and a slow disk needs its time.
+_SERVICE_START_S = 120
 # Variables that are the hub's own business and must not reach its services.
 _HUBS_OWN = ("JUPYTERHUB_", "CONFIGPROXY_", "JPY_")
 
@@ -138,6 +140,8 @@ def _service(
         entry["url"] = f"http://127.0.0.1:{free_port()}"
         entry["command"] = [sys.executable, "-m", "tljh_plugin.cli", "serve"]
         entry["environment"] = service_environment(os.environ, settings)
+        if jupyterhub.version_info[0] >= 6:
+            entry["timeout"] = _SERVICE_START_S
         c.JupyterHub.services.append(entry)
         return {}
     before = known.environment.get("JUPYTERHUB_SERVICE_URL") if known else None

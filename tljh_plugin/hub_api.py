@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .errors import (
     BinderError,
@@ -25,9 +25,13 @@ from .errors import (
     LaunchError,
     NotFound,
     ServerExists,
+    from_dict,
 )
 
+ERROR_HEADER = "Littlest-Binder-Error"
+
 _CONNECT_S = 5.0
+_LONGEST_HEADER = 3000
 _ANSWER_S = 30.0
 # The hub sends a line every 8 s while a server starts.
 _SILENCE_S = 30.0
@@ -51,10 +55,15 @@ class HubServer(HubModel):
     pending: str | None = None
     stopped: bool = False
     url: str = ""
-    display_name: str = ""
+    display_name: str | None = None
     started: datetime | None = None
     last_activity: datetime | None = None
     user_options: dict[str, Any] = {}
+
+    @field_validator("user_options", mode="before")
+    @classmethod
+    def _none_given(cls, value: Any) -> Any:
+        return value or {}
 
     @property
     def active(self) -> bool:
@@ -153,8 +162,8 @@ class HubApi:
     ) -> StartState:
         """Start a server; without `options` with those that it was last started with.
 
-        Answers while it still starts: follow `progress`. Raises `ServerExists` if it runs, `LaunchError` if
-        it failed at once.
+        Answers while it still starts: follow `progress`. Raises `ServerExists` if it runs, and whatever our
+        spawner raised if it failed at once.
         """
         body: dict[str, Any] = {}
         if options is not None:
@@ -162,7 +171,7 @@ class HubApi:
         if display_name and await self._major_version() >= 6:
             body["display_name"] = display_name
         answer = await self._request(
-            "POST", self._server_path(person, name), json=body or None, starting=True
+            "POST", self._server_path(person, name), body=body or None, starting=True
         )
         return "ready" if answer.status_code == 201 else "starting"
 
@@ -175,7 +184,7 @@ class HubApi:
             answer = await self._request(
                 "DELETE",
                 self._server_path(person, name),
-                json={"remove": True} if remove and name else None,
+                body={"remove": True} if remove and name else None,
             )
         except NotFound:
             return True
@@ -207,7 +216,7 @@ class HubApi:
         answer = await self._request(
             "POST",
             f"/users/{_part(person)}/tokens",
-            json={"scopes": scopes, "expires_in": seconds, "note": note},
+            body={"scopes": scopes, "expires_in": seconds, "note": note},
         )
         return str(answer.json()["token"])
 
@@ -222,13 +231,15 @@ class HubApi:
         return self._major
 
     async def _request(
-        self, method: str, path: str, *, json: Any = None, starting: bool = False
+        self, method: str, path: str, *, body: Any = None, starting: bool = False
     ) -> httpx.Response:
         with self._failures():
             answer = await self._http.request(
-                method, self.api_url + path, json=json, headers=self._headers, timeout=self._timeout
+                method, self.api_url + path, json=body, headers=self._headers, timeout=self._timeout
             )
         if answer.is_error:
+            if ERROR_HEADER in answer.headers:
+                raise from_dict(json.loads(answer.headers[ERROR_HEADER]))
             raise _error(answer.status_code, answer.content, path, starting=starting)
         return answer
 
@@ -254,11 +265,23 @@ class HubApi:
         try:
             return model.model_validate(value)
         except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
             raise HubUnavailable(
                 f"JupyterHub at {self.api_url} gave an answer that this version does not understand "
-                f"({error.error_count()} differences).",
+                f"({where} is {first['input']!r:.60}).",
                 "Use JupyterHub 5.5 or 6.1.",
             ) from None
+
+
+def error_headers(error: BinderError) -> dict[str, str]:
+    """Headers that carry our spawner's error to `HubApi.start` as a value: JSON in ASCII, cut if long."""
+    value = error.to_dict()
+    for cut in (len(value["message"]), 1000, 300):
+        text = json.dumps({**value, "message": value["message"][:cut], "next": value["next"][:cut]})
+        if len(text) <= _LONGEST_HEADER:
+            return {ERROR_HEADER: text}
+    return {}
 
 
 def _part(value: str) -> str:

@@ -7,24 +7,31 @@ from typing import Any
 from tornado.web import HTTPError
 
 from ..errors import BinderError
+from ..hub_api import error_headers
 
 try:
     from jupyterhub.spawner import SpawnException
 except ImportError:  # JupyterHub 5
     SpawnException = None
 
+# With these the hub itself says that it knows no such server, or that somebody may not start it.
+_HUBS_OWN = (403, 404)
+
 
 def spawn_error(error: BinderError) -> Exception:
-    """What `Spawner.start` and its hooks raise: text only, with what happened and the next step.
+    """What `Spawner.start` raises: text only, with what happened and the next step.
 
-    JupyterHub 6 counts it as a refusal with `error.code` as its reason, not as a failure of the hub.
+    JupyterHub 6 counts it as a refusal with `error.code` as its reason, not as a failure of the hub. Programs
+    find the error as a value in a header of the answer, if the start fails before the hub answers.
     """
     text = str(error)
+    status = 400 if error.http_status in _HUBS_OWN else error.http_status
     raised: Any
     if SpawnException is not None:
-        raised = SpawnException(text, reason=error.code, status_code=error.http_status)
+        raised = SpawnException(text, reason=error.code, status_code=status)
     else:
-        raised = HTTPError(error.http_status, text.replace("%", "%%"))
+        raised = HTTPError(status, text.replace("%", "%%"))
     # Pages and API of both majors show this attribute, if there is one.
     raised.jupyterhub_message = text
+    raised.headers = error_headers(error)
     return raised  # type: ignore[no-any-return]

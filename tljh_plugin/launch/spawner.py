@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from dockerspawner import DockerSpawner
 from jupyterhub.scopes import get_scopes_for
+from sqlalchemy.orm import object_session
 from traitlets import default
 
 from ..client import ServiceClient
@@ -68,6 +69,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         self._accepted: dict[str, Any] = {}
         self._source: Source | None = None
         self._wanted: LaunchOptions | None = None
+        self._refused: BinderError | None = None
         self._shown: Callable[[], tuple[form.Choice, str]] | None = None
         self._ended_as = ""
         super().__init__(**kwargs)
@@ -89,8 +91,10 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def validate_options(self, options: Mapping[str, Any]) -> None:
         """Where options are applied, whichever door they came through; none given means those of before.
 
-        JupyterHub has stored them already: refused ones are replaced by the last accepted ones again.
+        JupyterHub has stored them already: refused ones are replaced by the last accepted ones again. `start`
+        then raises the reason at once (raised from here it would be a traceback in the hub's log).
         """
+        self._wanted, self._refused = None, None
         try:
             if normalise(options):
                 self._wanted = parse(options)
@@ -102,10 +106,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                     "Choose one on the front page, or send the option `repository` or `image`.",
                 )
             self._wanted = parse(self._accepted)
-            self._restore_options()
         except BinderError as error:
-            self._restore_options()
-            raise spawn_error(error) from None
+            self._refused = error
+        self._restore_options()
 
     def _restore_options(self) -> None:
         self._store_options(dict(self._accepted))
@@ -113,7 +116,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def _store_options(self, options: dict[str, Any]) -> None:
         self.user_options = options
         self.orm_spawner.user_options = options
-        self.db.commit()
+        session = object_session(self.orm_spawner)
+        if session is not None:
+            session.commit()
 
     def _accept(self, options: LaunchOptions, source: Source) -> None:
         """From now on a start without options means these, at this commit: the same files, no network."""
@@ -191,6 +196,8 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         try:
             return await self._start()
         except BinderError as error:
+            if self._accepted:
+                self._restore_options()  # a repository that does not exist replaces nothing either
             self._progress.fail(error)
             raise spawn_error(error) from error
         except Exception as error:
@@ -203,6 +210,8 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             await asyncio.sleep(0)  # readers of the progress get their last event before the start is over
 
     async def _start(self) -> str:
+        if self._refused is not None:
+            raise self._refused
         options = self._wanted
         if options is None:
             raise InvalidOptions("The server has no launch options.", "Start it from the front page.")
