@@ -1,0 +1,61 @@
+"""What The Littlest JupyterHub calls; see its `tljh/hooks.py`. Thin: each hook translates and calls.
+
+TLJH runs them as root in its hub environment. An exception would end its installer, or keep its hub from
+starting, so only a mistake in the administrator's own settings raises one.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+# The marker works by its name alone: this module loads where TLJH is not installed.
+hookimpl = pluggy.HookimplMarker("tljh")
+
+
+@hookimpl
+def tljh_extra_apt_packages() -> list[str]:
+    """The distribution's Docker with buildx, and git; an engine that is there already stays as it is."""
+    wanted = ["git"]
+    if shutil.which("docker") is None:
+        wanted.append("docker.io")
+        if _has_buildx(_os_release()):
+            wanted.append("docker-buildx")
+    return wanted
+
+
+@hookimpl
+def tljh_custom_jupyterhub_config(c: Any) -> None:
+    """Our servers and our service in TLJH's hub; Docker need not be there yet.
+
+    Raises `SettingsError` for a mistake in the `binder` section of `config.yaml`.
+    """
+    from tljh.config import CONFIG_FILE, STATE_DIR
+    from tljh.configurer import load_config
+
+    from .hub import configure
+    from .settings import from_mapping
+
+    section = copy.deepcopy(load_config().get("binder") or {})
+    settings = from_mapping(
+        section, platform="tljh", state_dir=Path(STATE_DIR) / "binder", source=str(CONFIG_FILE)
+    )
+    configure(c, settings)
+
+
+def _has_buildx(release: Mapping[str, str]) -> bool:
+    """Whether the distribution has the package: Debian 12 does not, and apt would refuse the whole list."""
+    return not (release.get("ID") == "debian" and release.get("VERSION_ID") == "12")
+
+
+def _os_release() -> Mapping[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
