@@ -1,0 +1,272 @@
+"""Starting servers on a real hub and a real Docker, with a service that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from running_hub import Localhost, RunningHub
+from stand_in_facts import COMMIT
+from waiting import until
+
+from tljh_plugin.errors import (
+    BuildFailed,
+    EngineUnavailable,
+    ImageNotFound,
+    InvalidOptions,
+    RepositoryNotFound,
+    ServiceDown,
+)
+from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+
+pytestmark = [pytest.mark.docker, pytest.mark.hub]
+
+HIT = {"repository": "gh/test/hit/main"}
+
+
+@pytest.fixture
+async def hub(tmp_path: Path, base_image: str) -> AsyncIterator[RunningHub]:
+    async with RunningHub(tmp_path, settings={"servers": {"start_timeout_s": 40}}) as running:
+        yield running
+        assert "Traceback" not in running.log
+
+
+async def events(hub: RunningHub, server: str = "one") -> list[dict[str, Any]]:
+    """What the progress API says of a start, to its end."""
+    return [event async for event in hub.api().progress(hub.owner, server)]
+
+
+async def start(
+    hub: RunningHub, options: dict[str, Any] | None = None, server: str = "one"
+) -> list[dict[str, Any]]:
+    await hub.api().start(hub.owner, server, options)
+    return await events(hub, server)
+
+
+def containers(hub: RunningHub, client: docker.APIClient) -> list[dict[str, Any]]:
+    label = f"{INSTANCE_LABEL}={instance_id(hub.settings)}"
+    return list(client.containers(all=True, filters={"label": label}))
+
+
+def asked(hub: RunningHub, path: str) -> list[dict[str, Any]]:
+    lines = (hub.state / "asked.jsonl").read_text().splitlines()
+    return [said for said in map(json.loads, lines) if said["path"] == f"/api/v1/{path}"]
+
+
+async def options_of(hub: RunningHub, server: str = "one") -> dict[str, Any]:
+    found = await hub.api().server(hub.owner, server)
+    assert found is not None
+    return found.user_options
+
+
+async def test_a_server_starts_isolated_answers_and_leaves_nothing(
+    hub: RunningHub, client: docker.APIClient
+) -> None:
+    last = (await start(hub, {**HIT, "path": "lab/tree/a%20{b}.ipynb"}))[-1]
+    assert last["ready"], hub.log
+    (row,) = containers(hub, client)
+    found = client.inspect_container(row["Id"])
+    host, config = found["HostConfig"], found["Config"]
+    assert config["User"] == f"{hub.settings.server_uid}:{hub.settings.server_gid}"
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["Memory"] == host["MemorySwap"] == hub.settings.servers.memory_bytes
+    assert config["Labels"]["org.littlest-binder.person"] == hub.owner
+    assert config["Labels"]["org.littlest-binder.server"] == "one"
+    assert [(m["Destination"], m["RW"]) for m in found["Mounts"]] == [("/home/jovyan", True)]
+    environment = dict(each.partition("=")[::2] for each in config["Env"])
+    assert environment["BINDER_REPO_URL"] == "https://github.com/test/hit"
+    assert environment["HOME"] == "/home/jovyan"
+    assert environment["MEM_LIMIT"] == str(hub.settings.servers.memory_bytes)
+    assert environment["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/a%20{b}.ipynb"
+    async with httpx.AsyncClient(transport=Localhost()) as http:
+        answer = await http.get(f"{last['url']}api")
+    assert answer.status_code == 200
+    assert "version" in answer.json()
+    assert await until(lambda: asked(hub, "release"))
+    assert asked(hub, "release")[0]["body"] == {"lease": "lease-0", "ok": True}
+    assert await hub.api().stop(hub.owner, "one")
+    assert containers(hub, client) == []
+
+
+async def test_what_was_started_before_starts_again_at_its_commit_without_options(hub: RunningHub) -> None:
+    assert (await start(hub, {**HIT, "project": "new"}))[-1].get("ready"), hub.log
+    await hub.api().stop(hub.owner, "one")
+    kept = await options_of(hub)
+    assert (kept["commit"], kept["project"]) == (COMMIT, "new-1")
+    assert (await start(hub))[-1].get("ready")
+    assert asked(hub, "builds")[-1]["body"]["commit"] == COMMIT
+    assert asked(hub, "prepare")[-1]["body"]["project"] == "new-1"
+
+
+async def test_refused_options_do_not_replace_the_last_good_ones(hub: RunningHub) -> None:
+    assert (await start(hub, HIT))[-1].get("ready")
+    await hub.api().stop(hub.owner, "one")
+    good = await options_of(hub)
+    for bad, word in (
+        ({"repository": "gh/test/hit/main", "volumes": "/etc"}, "volumes"),
+        ({"image": "debian:bookworm"}, "debian:bookworm"),
+        ({"repository": "gh/test/hit/main", "path": "//evil.example"}, "//evil.example"),
+        ({"repository": "gh/test/hit/main", "project": "/etc"}, "/etc"),
+    ):
+        with pytest.raises(InvalidOptions, match=re.escape(word)):
+            await hub.api().start(hub.owner, "one", bad)
+        assert await options_of(hub) == good
+    with pytest.raises(RepositoryNotFound, match="There is no repository gh/test/unknown/main"):
+        await hub.api().start(hub.owner, "one", {"repository": "gh/test/unknown/main"})
+    assert await options_of(hub) == good
+    assert (await start(hub))[-1].get("ready")
+
+
+async def test_a_server_that_was_never_started_says_what_is_missing(hub: RunningHub) -> None:
+    with pytest.raises(InvalidOptions, match="never started"):
+        await hub.api().start(hub.owner, "one")
+
+
+async def test_the_progress_of_a_build_comes_first_and_names_the_build(hub: RunningHub) -> None:
+    await hub.api().start(hub.owner, "one", {"repository": "gh/test/slow/main"})
+    seen: list[dict[str, Any]] = []
+    async for event in hub.api().progress(hub.owner, "one"):
+        seen.append(event)
+        if event["message"] == "Building the image":
+            (hub.state / "go").touch()
+    assert seen[-1]["ready"], hub.log
+    percents = [event["progress"] for event in seen]
+    assert percents == sorted(percents)
+    named = [event for event in seen if event.get("build") == "b1"]
+    assert named[0]["progress"] < 70 < named[-1]["progress"] < 100
+    assert all("html_message" not in event for event in seen[:-1])
+
+
+async def test_a_failed_build_tells_its_cause_and_leaves_nothing(
+    hub: RunningHub, client: docker.APIClient
+) -> None:
+    with suppress(BuildFailed):  # it may fail before the hub has answered, or afterwards
+        await hub.api().start(hub.owner, "one", {"repository": "gh/test/bad/main"})
+    said = await events(hub)
+    assert said[-1]["failed"]
+    assert "No package is called nonsense. Correct line 1." in said[-1]["message"]
+    assert containers(hub, client) == []
+    # Correcting the repository and starting again is the next step: the options stay.
+    assert (await options_of(hub))["repository"] == "gh/test/bad/main"
+
+
+async def test_a_failure_after_a_while_carries_its_error_as_a_value(hub: RunningHub) -> None:
+    said = await start(hub, {"repository": "gh/test/dies/main"})
+    (error,) = [event["error"] for event in said if "error" in event]
+    assert error["code"] == "server-not-ready"
+    assert "I cannot do that" in error["message"]
+    assert "exit code 3" in error["message"]
+    assert said[-1]["failed"]
+
+
+async def test_a_server_that_dies_leaves_its_log_but_no_container(
+    hub: RunningHub, client: docker.APIClient
+) -> None:
+    await start(hub, {"repository": "gh/test/dies/main"})
+    (log,) = (hub.settings.log_dir / "servers").iterdir()
+    assert log.read_text() == "I cannot do that\n"
+    assert containers(hub, client) == []
+    assert await until(lambda: asked(hub, "release"))
+    assert asked(hub, "release")[0]["body"]["ok"] is False
+
+
+async def test_a_start_can_be_cancelled_while_its_image_is_built(
+    hub: RunningHub, client: docker.APIClient
+) -> None:
+    await hub.api().start(hub.owner, "one", {"repository": "gh/test/slow/main"})
+    await hub.api().stop(hub.owner, "one")
+    found = await hub.api().server(hub.owner, "one")
+    assert found is not None
+    assert not found.active
+    assert containers(hub, client) == []
+    assert not [said for said in asked(hub, "builds/b1") if said["method"] == "DELETE"], "the build goes on"
+    (hub.state / "go").touch()
+    assert (await start(hub))[-1].get("ready")
+
+
+async def test_a_start_can_be_cancelled_while_the_server_does_not_answer(
+    hub: RunningHub, client: docker.APIClient
+) -> None:
+    await hub.api().start(hub.owner, "one", {"repository": "gh/test/silent/main"})
+    async for event in hub.api().progress(hub.owner, "one"):
+        if event["progress"] == 85:
+            break
+    assert len(containers(hub, client)) == 1
+    await hub.api().stop(hub.owner, "one")
+    await until(lambda: containers(hub, client) == [])
+
+
+async def test_a_silent_server_is_given_up_with_its_last_lines(
+    tmp_path: Path, base_image: str, client: docker.APIClient
+) -> None:
+    async with RunningHub(tmp_path, settings={"servers": {"start_timeout_s": 2}}) as hub:
+        said = await start(hub, {"repository": "gh/test/silent/main"})
+        assert said[-1]["failed"]
+        assert "did not answer within 2 s" in said[-1]["message"]
+        assert "I say nothing" in said[-1]["message"]
+        assert containers(hub, client) == []
+
+
+async def test_an_image_evicted_at_the_last_moment_is_built_once_more(hub: RunningHub) -> None:
+    assert (await start(hub, {"repository": "gh/test/evicted/main"}))[-1].get("ready"), hub.log
+    assert len([said for said in asked(hub, "builds") if said["method"] == "POST"]) == 2
+
+
+async def test_an_image_chosen_by_id_comes_back_after_its_eviction(hub: RunningHub, base_image: str) -> None:
+    assert (await start(hub, {"image": base_image}))[-1].get("ready"), hub.log
+    await hub.api().stop(hub.owner, "one")
+    (hub.state / "image-gone").touch()
+    assert (await start(hub))[-1].get("ready"), hub.log
+    assert asked(hub, "builds")[-1]["body"]["spec"] == "gh/test/hit/main"
+    with pytest.raises(ImageNotFound, match="not on this machine any more"):
+        await hub.api().start(hub.owner, "two", {"image": base_image})
+
+
+async def test_without_the_service_a_start_fails_at_once(tmp_path: Path) -> None:
+    async with RunningHub(tmp_path, service="none") as hub:
+        with pytest.raises(ServiceDown, match="is not running"):
+            await hub.api().start(hub.owner, "one", HIT)
+        page = (await (await hub.signed_in()).get("/hub/spawn")).text
+        assert "images cannot be listed" in page
+
+
+async def test_without_docker_people_sign_in_and_a_start_says_what_is_wrong(
+    tmp_path: Path, base_image: str
+) -> None:
+    nowhere = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "HOME": str(tmp_path)}
+    async with RunningHub(tmp_path, environment=nowhere) as hub:
+        assert (await (await hub.signed_in()).get("/hub/home")).status_code == 200
+        with pytest.raises(EngineUnavailable, match="Docker cannot be reached"):
+            await hub.api().start(hub.owner, "one", HIT)
+
+
+async def test_a_running_server_that_dies_leaves_its_log_and_can_be_started_again(
+    hub: RunningHub, client: docker.APIClient
+) -> None:
+    assert (await start(hub, HIT))[-1].get("ready")
+    (row,) = containers(hub, client)
+    client.kill(row["Id"])
+    client.wait(row["Id"])
+    assert (await start(hub))[-1].get("ready"), hub.log
+    (second,) = containers(hub, client)
+    assert second["Id"] != row["Id"]
+    (log,) = (hub.settings.log_dir / "servers").iterdir()
+    assert "Jupyter" in log.read_text()
+
+
+async def test_a_hub_that_is_told_to_end_takes_its_servers_with_it(
+    tmp_path: Path, base_image: str, client: docker.APIClient
+) -> None:
+    async with RunningHub(tmp_path) as hub:
+        await asyncio.gather(*(start(hub, HIT, name) for name in ("one", "two")))
+        assert len(containers(hub, client)) == 2
+    assert containers(hub, client) == []

@@ -1,0 +1,168 @@
+"""A real JupyterHub for tests: our configuration, a state folder of its own, a service that tests steer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from desktop import free_port
+from ruamel.yaml import YAML
+from waiting import until
+
+from tljh_plugin.desktop import HOST, new_link
+from tljh_plugin.engine import Engine
+from tljh_plugin.hub_api import HubApi
+from tljh_plugin.installation import instance_id
+from tljh_plugin.settings import Settings, load_desktop
+
+CONFIG = Path(__file__).with_name("hub_config.py")
+
+
+class Localhost(httpx.AsyncHTTPTransport):
+    """Resolves `*.localhost` as browsers do; the system's resolver need not."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        host = request.url.netloc
+        request.headers["Host"] = host.decode()
+        request.url = request.url.copy_with(host="127.0.0.1")
+        return await super().handle_async_request(request)
+
+
+def browser(origin: str = "") -> httpx.AsyncClient:
+    """A client with cookies that names itself as browsers do."""
+    return httpx.AsyncClient(
+        transport=Localhost(),
+        base_url=origin,
+        timeout=60,
+        headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"},
+    )
+
+
+class RunningHub:
+    """A hub of `home`; use it as an async context manager.
+
+    `service` is `stand-in` (steered by specs, see `stand_in.py`), `real` or `none`. `python` is the
+    interpreter, so that another major of JupyterHub can be used.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        service: str = "stand-in",
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+    ) -> None:
+        self.state = home / "littlest-binder"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.token = secrets.token_hex(16)
+        self.python = python
+        section = {**(settings or {}), "desktop": {"port": self.port}}
+        with (self.state / "config.yaml").open("w") as file:
+            YAML(typ="safe").dump({"binder": section}, file)
+        self.environment = {
+            **os.environ,
+            "XDG_DATA_HOME": str(home),
+            "LITTLEST_BINDER_STATE": str(self.state),
+            "TEST_TOKEN": self.token,
+            "TEST_SERVICE": service,
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+        }
+        self.log_path = home / "hub.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return load_desktop(self.state)
+
+    @property
+    def owner(self) -> str:
+        return self.settings.owner
+
+    @property
+    def origin(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def service_origin(self) -> str:
+        return f"http://binder--service.{HOST}:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def api(self, token: str = "") -> HubApi:
+        """The hub's API, with all rights that a test needs."""
+        return HubApi(f"http://127.0.0.1:{self.port}/hub/api", token or self.token)
+
+    async def person(self, name: str) -> str:
+        """A token of a person who is made if need be."""
+        async with httpx.AsyncClient(headers={"Authorization": f"token {self.token}"}) as http:
+            url = f"http://127.0.0.1:{self.port}/hub/api/users/{name}"
+            await http.post(url)
+            answer = await http.post(f"{url}/tokens", json={"note": "test"})
+            answer.raise_for_status()
+            return str(answer.json()["token"])
+
+    async def signed_in(self) -> httpx.AsyncClient:
+        """The owner's browser, signed in at the hub."""
+        client = browser(self.origin)
+        answer = await client.get(new_link(self.settings, "/hub/home"))
+        assert answer.status_code == 302, answer.text
+        return client
+
+    def _start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.python, "-m", "jupyterhub", "--config", str(CONFIG)],
+                cwd=self.state,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def __aenter__(self) -> RunningHub:
+        self._start()
+        try:
+            await until(self._is_up, 90)
+        except BaseException:
+            await self.stop()
+            print(self.log)
+            raise
+        return self
+
+    async def _is_up(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the hub ended:\n{self.log}"
+        return "JupyterHub is now running" in self.log
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        engine = Engine(instance_id(self.settings))
+        try:
+            left = [each.name for each in await engine.containers() if engine.is_ours(each.labels)]
+            for name in left:
+                await engine.remove(name)
+            await engine.remove_network()
+        finally:
+            await engine.close()
+        assert not left, f"containers left behind by the hub: {left}"
+
+    async def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(by)
+        await asyncio.to_thread(self.process.wait, 60)

@@ -1,0 +1,3 @@
+"""What the stand-in service always says."""
+
+COMMIT = "c0ffee" + "0" * 34
