@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, TextIO
@@ -31,29 +31,33 @@ class Stopped(BaseException):
 
 
 @contextlib.contextmanager
+def answering(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
+    """`handler` for every signal that would end us; those that nohup(1) made us ignore stay ignored."""
+    heard = [signum for signum in ENDING if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handler) for signum in heard}
+    try:
+        yield
+    finally:
+        for signum, old in before.items():
+            signal.signal(signum, old)
+
+
+@contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """SIGTERM, SIGHUP and SIGQUIT end what is going on like Ctrl-C does: in good order."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
-    before = {s: signal.signal(s, stop) for s in ENDING}
-    try:
+    with answering(stop):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @contextlib.contextmanager
 def unstoppable() -> Iterator[None]:
     """Nothing interrupts what puts things in order."""
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in ENDING}
-    try:
+    with answering(signal.SIG_IGN):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 class Lock:
@@ -145,16 +149,16 @@ def foreground(site: Site, options: Sequence[str], lifeline: Sequence[int]) -> i
     It gets a session of its own, so that Ctrl-C in the terminal reaches it exactly once: from us. It inherits
     the engine's lifeline: should we be killed, the engine goes on until it has ended, too.
     """
-    received: list[int] = []
+    early: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if process is not None and process.poll() is None:
+        if process is None:
+            early.append(signum)
+        elif process.poll() is None:
             process.send_signal(signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
 
-    before = {signum: signal.signal(signum, pass_on) for signum in ENDING}
-    try:
+    with answering(pass_on):
         process = subprocess.Popen(
             [command(site), "up", *options],
             stdin=subprocess.DEVNULL,
@@ -164,13 +168,10 @@ def foreground(site: Site, options: Sequence[str], lifeline: Sequence[int]) -> i
             start_new_session=True,
             **site.person.as_child(),
         )
-        if received:
+        for signum in early[:1]:
             # It came while the process was being made, and reached nobody.
-            process.send_signal(signal.SIGINT if received[0] == signal.SIGINT else signal.SIGTERM)
+            pass_on(signum, None)
         code = process.wait()
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
     return code if code >= 0 else 128 - code
 
 

@@ -6,10 +6,8 @@ import contextlib
 import errno
 import io
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -71,15 +69,9 @@ def test_a_program_that_takes_too_long_is_ended_with_its_children(step: Step, tm
 
 def test_a_request_to_end_reaches_the_program_and_its_children(step: Step, tmp_path: Path) -> None:
     note = tmp_path / "pid"
-
-    def ask() -> None:
-        while not note.exists() or not note.read_text():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=ask).start()
+    script = f"sleep 600 & echo $! >{note}; kill -TERM $PPID; wait"
     with pytest.raises(Stopped), stoppable():
-        run(step, ["sh", "-c", f"sleep 600 & echo $! >{note}; wait"], env=ENV, next_step="")
+        run(step, ["sh", "-c", script], env=ENV, next_step="")
     wait_until_gone(int(note.read_text()))
 
 

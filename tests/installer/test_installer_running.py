@@ -116,6 +116,15 @@ def test_a_terminal_that_closes_ends_the_hub_in_order(state: Path) -> None:
     assert (state / "signals").read_text() == "SIGTERM"
 
 
+def test_a_signal_that_nohup_made_us_ignore_stays_ignored(state: Path) -> None:
+    installer = subprocess.Popen(["nohup", *call(state)], env=environment(), start_new_session=True)
+    until((state / "ready").exists)
+    installer.send_signal(signal.SIGHUP)
+    installer.send_signal(signal.SIGTERM)
+    assert installer.wait(timeout=20) == 5
+    assert (state / "signals").read_text() == "SIGTERM"
+
+
 def test_the_hub_outlives_a_killed_installer_and_holds_the_engines_lifeline(state: Path) -> None:
     installer = subprocess.Popen(call(state), env=environment(), start_new_session=True)
     until(lambda: (state / "ready").exists() and (state / "ready").read_text())
