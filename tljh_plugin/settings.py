@@ -98,7 +98,7 @@ class BuildSettings(Section):
     mirror: str = Field("http://deb.debian.org/debian", description="Debian mirror of the base image.")
     appendix: str = Field("", description="Dockerfile lines added to the end of every image.")
     check_timeout_s: float = Field(
-        60.0, gt=0, description="Seconds that the start check of an image may take."
+        180.0, gt=0, description="Seconds that the start check of an image may take."
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import docker
+import docker.utils
 import pytest
 
 from tljh_plugin.build.base import ensure_base
@@ -61,7 +62,7 @@ def base_image(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def client() -> Iterator[docker.APIClient]:
     """Docker itself, for what belongs to somebody else."""
-    low_level = docker.APIClient(version="auto")
+    low_level = docker.APIClient(**docker.utils.kwargs_from_env(), version="auto")
     yield low_level
     low_level.close()
 

@@ -481,11 +481,15 @@ class Engine:
     # -- what must be finished even when nobody waits -------------------------------------------------
 
     async def _behind(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await `work` to its end; a cancellation of the caller does not stop it."""
+        """Await `work` to its end, also when cancelled; cancelled twice, it goes on by itself."""
         task = asyncio.ensure_future(work)
         self._cleanups.add(task)
         task.add_done_callback(self._cleanups.discard)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            raise
 
     async def _remove_when_done(self, task: asyncio.Future[str], name: str) -> None:
         with suppress(EngineError):

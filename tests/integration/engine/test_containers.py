@@ -202,6 +202,17 @@ async def test_a_run_that_is_cancelled_leaves_nothing(engine: Engine, limits: Li
     assert await ours(engine) == []
 
 
+async def test_a_removal_that_is_cancelled_is_done_when_it_returns(engine: Engine, limits: Limits) -> None:
+    container = await engine.start(shell(limits, "sleep 300"))
+    removing = asyncio.ensure_future(engine.remove(container))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    removing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await removing
+    assert await ours(engine) == []
+
+
 async def test_even_a_run_that_is_cancelled_twice_leaves_nothing(engine: Engine, limits: Limits) -> None:
     running = asyncio.ensure_future(engine.run(shell(limits, "sleep 300"), 60))
     while not await ours(engine):  # noqa: ASYNC110  # Docker tells by no event that we could await here
