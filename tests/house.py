@@ -301,6 +301,7 @@ class StandInHub:
         self.servers: dict[str, dict[str, dict[str, Any]]] = {}
         self.progress: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.watchers = 0
+        self.not_starting = 400  # or 404: JupyterHub answers either to who asks about a stopped server
         self.started: list[tuple[str, str, dict[str, Any]]] = []
         self.stopped: list[tuple[str, str]] = []
         self.port = 0
@@ -392,7 +393,7 @@ class StandInHub:
                 if server not in hub.servers[name]:
                     raise HTTPError(404)
                 if (name, server) not in hub.progress:
-                    raise HTTPError(400, reason="is not starting")
+                    raise HTTPError(hub.not_starting, reason="is not starting")
                 self.set_header("Content-Type", "text/event-stream")
                 self.gone = asyncio.Event()
                 hub.watchers += 1

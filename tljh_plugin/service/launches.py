@@ -290,7 +290,8 @@ class Launches:
                         yield {"build": build.id}
                 named = named or bool(event.get("build"))
                 yield event
-        except InvalidRequest:
+        except (InvalidRequest, NotFound):
+            # It was found a moment ago, but it is not starting: 400, or 404 once the hub has put it away.
             build = await self.last_build(person, server)
             if build is not None and build.state == "failed" and build.error is not None:
                 yield {"build": build.id, "error": build.error.model_dump()}

@@ -208,7 +208,9 @@ async def test_a_failure_is_told_again_with_its_log_to_who_comes_back_later(hous
     assert [each.type for each in later if each.type != "progress"] == ["failed"]
 
 
-async def test_a_server_that_neither_runs_nor_starts_is_said_to_be_stopped(house: House) -> None:
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_server_that_neither_runs_nor_starts_is_said_to_be_stopped(house: House, status: int) -> None:
+    house.hub.not_starting = status
     house.hub.put("ada", "x", ready=False, options=MAIN)
     [event] = [each for each in await collect(house, "x") if each.type == "failed"]
     assert event.error is not None
