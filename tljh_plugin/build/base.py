@@ -65,7 +65,7 @@ PACKAGES = (
 
 _RECIPE = files(__package__) / "recipe"
 _SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py")
-_STEP = re.compile(r"^#\d+ (\d+\.\d+ )?")
+_STEP = re.compile(r"^(#\d+ )?(\d+\.\d+ +)?")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -159,6 +159,23 @@ def recipe_digest(settings: Settings, base: BaseImage) -> str:
         if each.is_file()
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+async def current_recipe(settings: Settings) -> str:
+    """The recipe that builds use now, without making anything; empty while Debian's image is not there.
+
+    Raises `EngineError`.
+    """
+    machine = await asyncio.to_thread(read_machine)
+    engine = Engine(instance_id(settings))
+    try:
+        debian = await engine.image(f"{DEBIAN}:{settings.build.release}")
+    finally:
+        await engine.close()
+    if debian is None:
+        return ""
+    digest = _context(settings, machine, debian.id).digest
+    return recipe_digest(settings, BaseImage(name="", id="", digest=digest))
 
 
 async def ensure_base(

@@ -11,7 +11,7 @@ _STAGE = re.compile(r"^\[(?:(?P<stage>[^\]]*?) +)?(?P<number>\d+)/(?P<of>\d+)\] 
 _TIMED = re.compile(r"^\d+\.\d+ ?(?P<text>.*)$")
 _DONE = re.compile(r"^DONE (?P<seconds>\d+\.\d+)s$")
 _MOUNTS = re.compile(r"--mount=\S+\s+")
-_INSTALL = re.compile(r"^RUN /usr/bin/python3 -I -S \S+/install\.py .*? -- (?:-r )?(?P<what>.+)$")
+_INSTALL = re.compile(r"^RUN /usr/bin/python3 -I -S \S+/install\.py .*? -- (?:-r )?\"?(?P<what>[^\"]+)\"?$")
 _NOISE = re.compile(
     r"^(\[internal\]|(building with|transferring|resolve|extracting|exporting|naming to|writing) |sha256:)"
 )

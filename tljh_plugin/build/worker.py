@@ -63,6 +63,14 @@ _READ_BY_REPO2DOCKER = (
     "setup.py",
     "start",
 )
+_FILES_BY_ERROR = {
+    "InvalidSpecifier": "pyproject.toml",
+    "InvalidVersion": "runtime.txt",
+    "JSONDecodeError": "Pipfile.lock",
+    "TOMLDecodeError": "pyproject.toml",
+    "TomlDecodeError": "Pipfile",
+    "YAMLError": "environment.yml",
+}
 _SAID_BETTER = re.compile(r"Picked Finished content provider|Using \w+ builder$")
 _TAIL_LINES = 400
 _ENGINE = "worker"  # builds need no network or container of ours, so no installation's id either
@@ -328,11 +336,13 @@ def _failed(error: BinderError) -> ResultEvent:
 
 
 def _not_understood(error: BaseException, tail: deque[str]) -> BinderError:
-    """repo2docker raises plain exceptions for files that it cannot read."""
+    """repo2docker raises plain exceptions for files that it cannot read, and seldom says for which."""
     text = str(error) if not isinstance(error, SystemExit) else (tail[-1] if tail else "")
+    named = _FILES_BY_ERROR.get(type(error).__name__)
+    where = f" ({named})" if named else ""
     return BuildFailed(
-        f"The repository's description of its environment is not understood: {text.strip()[:300]}",
-        "Correct the file that is named; the formats are those of repo2docker.",
+        f"The repository's description of its environment{where} is not understood: {text.strip()[:300]}",
+        "Correct the file; the formats are those of repo2docker.",
         code="build-not-understood",
     )
 

@@ -33,11 +33,13 @@ RUN = Path("/run/littlest-binder")
 SHARED = RUN / "shared"
 OWN = RUN / "own"
 
-# Failures of uv that would be pip's as well: trying again would only take time.
+# Failures of uv that would be pip's as well: trying again would only take time. Looking for a solution pip
+# may build one old version after the other, for hours; but it takes pre-releases where uv does not.
 _FINAL = re.compile(
-    r"was not found in the package registry|[Tt]here is no version of|"
+    r"No solution found(?!.*[Pp]re-?releases)|Hash mismatch for|"
     r"[Bb]uild backend (?:failed|returned an error)|No space left on device|"
-    r"dns error|Connection refused|Network is unreachable|operation timed out"
+    r"dns error|Connection refused|Network is unreachable|operation timed out",
+    re.DOTALL,
 )
 _TESTS = re.compile(r"/tests?/")
 

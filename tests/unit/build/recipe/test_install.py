@@ -114,8 +114,9 @@ def test_what_building_does_not_help_goes_on_to_pip(
 @pytest.mark.parametrize(
     "error",
     [
-        "error: x was not found in the package registry",
-        "error: there is no version of numpy==99",
+        "error: No solution found when resolving dependencies\n  cause: Because x was not found",
+        "error: Failed to build `x`\n  cause: The build backend returned an error",
+        "error: Hash mismatch for `x`",
         "error: No space left on device",
         "error: dns error",
     ],
@@ -127,6 +128,12 @@ def test_what_pip_could_not_do_either_ends_at_once(
     assert install.install(arguments(wheels=True, optional=False)) == 1
     assert tried == ["uv shared"]
     assert error in capsys.readouterr().out
+
+
+def test_pip_is_asked_where_only_prereleases_are_left(tried: list[str]) -> None:
+    fail_with("error: No solution found\n\nhint: Pre-releases are available for `x`", "")
+    assert install.install(arguments(wheels=True, optional=False)) == 0
+    assert tried == ["uv shared", "python"]
 
 
 def test_the_failure_of_the_last_way_counts_unless_it_is_optional(tried: list[str]) -> None:
