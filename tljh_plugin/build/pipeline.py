@@ -23,6 +23,7 @@ from ..errors import (
     BuildCancelled,
     BuildFailed,
     DiskLow,
+    EngineError,
     EngineUnavailable,
     ImageNotFound,
     ImageNotLaunchable,
@@ -36,7 +37,7 @@ from ..source.resolve import PinnedRepo, Resolver
 from ..source.spec import parse_link
 from ..store import BuildRow, ImageRow, Store, utc_now
 from ..wire import Phase
-from .base import BaseImage, ensure_base, recipe_digest
+from .base import BaseImage, current_recipe, ensure_base, recipe_digest
 from .check import check_image
 from .explain import explain
 from .identity import ImageIdentity, building_name, foreign_labels, image_names, labels_for
@@ -97,6 +98,12 @@ class Pipeline:
                 f"Docker's disk has {free // MIB} MiB free; below {reserve // MIB} MiB nothing is built.",
                 "Delete images that nobody needs, or ask an administrator.",
             )
+
+    async def know_recipe(self) -> None:
+        """Tell the inventory which recipe is the present one; what cannot be known now is told by the next
+        build."""
+        with suppress(EngineError):
+            self._inventory.recipe = await current_recipe(self._settings)
 
     async def build(self, row: BuildRow, report: Report) -> ImageRow:
         """Raises a `BinderError` that says why there is no image; then, and when cancelled, nothing of it

@@ -97,6 +97,7 @@ class Queue:
                     "The worker %s of build %s was still running; it was ended.", row.worker_pid, row.id
                 )
         await self._remove_strays()
+        await self._pipeline.know_recipe()
         for row in left:
             await self._take_up(row)
 

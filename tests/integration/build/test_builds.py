@@ -182,6 +182,23 @@ async def test_pages_notice_what_happens_to_an_image(
     await until(lambda: parts.inventory.images() == [])
 
 
+async def test_an_image_of_an_older_recipe_is_marked_so_and_still_a_hit(
+    tmp_path: Path, sections: dict[str, object], git_server: GitServer
+) -> None:
+    spec = small(git_server, "RUN echo old")
+    async with opened(settings_for(tmp_path / "state", sections)) as parts:
+        view = await parts.build(spec)
+    changed = settings_for(tmp_path / "state", {**sections, "build": {"appendix": "ENV NEWER=1"}})
+    async with visited(changed) as parts:
+        [image] = parts.inventory.images()
+        assert image.older_recipe
+        assert (await parts.request(spec)).image_id == view.image_id
+        rebuilt = await parts.build(spec, rebuild=True)
+        assert rebuilt.image_name.split("-")[:-1] == view.image_name.split("-")[:-1]
+        assert rebuilt.image_name != view.image_name
+        assert (await parts.request(spec)).image_id == rebuilt.image_id
+
+
 async def test_a_label_of_ours_in_a_dockerfile_fails_the_build(parts: Parts, git_server: GitServer) -> None:
     spec = small(git_server, "LABEL org.littlest-binder.pinned=yes org.littlest-binder.commit=0")
     view = await parts.build(spec)

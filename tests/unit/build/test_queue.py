@@ -99,6 +99,9 @@ class Gate:
         self.docker.add(image.image_id, image.name)
         return image
 
+    async def know_recipe(self) -> None:
+        return
+
     async def tidy(self, row: BuildRow) -> None:
         if self.tidy_error is not None:
             raise self.tidy_error

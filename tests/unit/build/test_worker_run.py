@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import os
 import signal
@@ -222,15 +223,21 @@ async def test_cancelling_ends_the_whole_family_however_stubborn(tmp_path: Path)
 
 
 async def test_children_that_are_born_meanwhile_end_as_well(tmp_path: Path) -> None:
+    """One process after the other, each the child of the one before: a look through /proc misses them, the
+    lock that all of them hold does not."""
+    lock = tmp_path / "lock"
     run = Run(
         tmp_path,
-        """
-        import os, signal, time
+        f"""
+        import fcntl, os, signal, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        held = open({str(lock)!r}, "w")
+        fcntl.flock(held, fcntl.LOCK_EX)
         print("ready")
-        while True:  # one after the other, each the child of the one before
+        over = time.monotonic() + 20  # should it escape, it ends by itself
+        while time.monotonic() < over:
+            time.sleep(0.005)
             if os.fork():
-                time.sleep(0.02)
                 os._exit(0)
         """,
     )
@@ -239,7 +246,8 @@ async def test_children_that_are_born_meanwhile_end_as_well(tmp_path: Path) -> N
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert members(run.pid) == []
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 async def test_a_second_cancel_does_not_interrupt_the_clean_up(tmp_path: Path) -> None:
