@@ -88,8 +88,8 @@ def checks(arguments: list[str], env: dict[str, str]) -> int:
     """ruff, mypy and pytest, all of them, pytest last; the first exit code that is not 0."""
     worst = 0
     for title, command in (
-        ("ruff check", ["ruff", "check", "--quiet", "."]),
-        ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
+        ("ruff check", ["ruff", "check", "--quiet", "--extend-exclude", str(STATE), "."]),
+        ("ruff format", ["ruff", "format", "--check", "--quiet", "--extend-exclude", str(STATE), "."]),
         ("mypy", ["mypy", "--no-error-summary"]),
         ("mypy installer", ["mypy", "--no-error-summary", "installer", "tests/suite.py"]),
         ("pytest", ["pytest", *arguments]),
@@ -138,8 +138,11 @@ def run_to_the_end(command: list[str], env: dict[str, str]) -> int:
     # Ctrl-C in a terminal reaches pytest by itself; pytest then ends its tests in order.
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda signum, frame: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda signum, frame: process.terminate()),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda signum, frame: process.terminate()),
+        # On SIGTERM pytest would end at once and leave what its fixtures started.
+        signal.SIGTERM: signal.signal(
+            signal.SIGTERM, lambda signum, frame: process.send_signal(signal.SIGINT)
+        ),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda signum, frame: process.send_signal(signal.SIGINT)),
     }
     try:
         while True:
@@ -153,16 +156,27 @@ def run_to_the_end(command: list[str], env: dict[str, str]) -> int:
 
 
 def left_processes(known: set[int]) -> list[str]:
-    """Processes that the tests started and that still run after some seconds; those of `known` are ours."""
+    """End the processes that the tests started and that still run after some seconds; their command lines.
+
+    Those of `known` are ours and go on.
+    """
+    found: list[str] = []
     deadline = time.monotonic() + _GRACE_S
-    while True:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0] != 0:
-                pass
-        left = [number for number in _children(os.getpid()) if number not in known]
-        if not left or time.monotonic() > deadline:
-            return [f"left behind: process {number} {_command_line(number)}" for number in left]
+    while left := _living_children(known):
+        if time.monotonic() > deadline:
+            for number in left:
+                found.append(f"left behind, and ended now: process {number} {_command_line(number)}")
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
         time.sleep(0.1)
+    return list(dict.fromkeys(found))
+
+
+def _living_children(known: set[int]) -> list[int]:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
+    return [number for number in _children(os.getpid()) if number not in known]
 
 
 def _command_line(number: int) -> str:
