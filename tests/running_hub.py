@@ -30,10 +30,15 @@ class Localhost(httpx.AsyncHTTPTransport):
     """Resolves `*.localhost` as browsers do; the system's resolver need not."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host = request.url.netloc
-        request.headers["Host"] = host.decode()
-        request.url = request.url.copy_with(host="127.0.0.1")
-        return await super().handle_async_request(request)
+        # A copy: cookies belong to the host of the request as it was.
+        there = httpx.Request(
+            request.method,
+            request.url.copy_with(host="127.0.0.1"),
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        return await super().handle_async_request(there)
 
 
 def browser(origin: str = "") -> httpx.AsyncClient:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from jupyterhub.auth import Authenticator
 from jupyterhub.handlers import BaseHandler
@@ -75,14 +76,17 @@ class SignIn(BaseHandler):  # type: ignore[misc]
 
 
 def is_own_address(address: str, own_origin: str) -> bool:
-    """Whether a browser at `own_origin` that is sent to `address` stays with us: the origin itself or a
-    subdomain of it with the same scheme and port.
+    """Whether a browser at `own_origin` that is sent to `address` stays with us: a path on the origin, or an
+    address of it or of a subdomain, with the same scheme and port.
     """
-    # Browsers take a backslash for a slash and drop control characters (WHATWG URL standard).
+    # Browsers take a backslash for a slash, any number of slashes for two, and drop control characters (WHATWG
+    # URL standard): whatever is not written plainly is refused.
     if "\\" in address or any(ord(letter) < 0x21 for letter in address):
         return False
+    if re.match(r"/(?!/)", address):
+        return True
     try:
-        own, there = urlsplit(own_origin), urlsplit(urljoin(own_origin + "/", address))
+        own, there = urlsplit(own_origin), urlsplit(address)
         ports = own.port, there.port
     except ValueError:
         return False

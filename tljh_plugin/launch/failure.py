@@ -30,7 +30,7 @@ def spawn_error(error: BinderError) -> Exception:
     if SpawnException is not None:
         raised = SpawnException(text, reason=error.code, status_code=status)
     else:
-        raised = HTTPError(status, text.replace("%", "%%"))
+        raised = HTTPError(status, text)
     # Pages and API of both majors show this attribute, if there is one.
     raised.jupyterhub_message = text
     raised.headers = error_headers(error)

@@ -90,16 +90,17 @@ def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     ref = _first(data, "ref")
     spec = link.spec.with_ref(ref) if ref else link.spec
     pinned = _first(data, "commit_of") == spec.path and not _first(data, "newest")
-    if not pinned and storage not in _STORAGES:
-        storage = "project"  # a project's id belongs to the commit that it was made at
-    return parse(
+    wanted = parse(
         {
             **_storage(storage),
             "repository": spec.path,
             "commit": _first(data, "commit") if pinned else "",
             "path": path or link.open_path,
         }
-    ).model_dump()
+    )
+    if not pinned and storage not in _STORAGES:
+        wanted = wanted.model_copy(update={"project": ""})  # its id belongs to the commit that it was made at
+    return wanted.model_dump()
 
 
 def render(choice: Choice, images: Sequence[ImageView], *, notice: str = "", problem: str = "") -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -136,21 +136,20 @@ class Forward(RequestHandler):
         headers = {
             name: self.request.headers[name] for name in _REQUEST_HEADERS if name in self.request.headers
         }
-        answer = await self._client.fetch(
-            HTTPRequest(
-                self._hub + (self.request.uri or ""),
-                method=method,
-                headers=headers,
-                body=self.request.body or (b"" if method in ("POST", "PUT", "PATCH") else None),
-                allow_nonstandard_methods=True,
-                follow_redirects=False,
-                request_timeout=_ANSWER_S,
-            ),
-            raise_error=False,
+        request = HTTPRequest(
+            self._hub + (self.request.uri or ""),
+            method=method,
+            headers=headers,
+            body=self.request.body or (b"" if method in ("POST", "PUT", "PATCH") else None),
+            allow_nonstandard_methods=True,
+            follow_redirects=False,
+            request_timeout=_ANSWER_S,
         )
-        if answer.code == 599 or answer.headers is None:
+        try:
+            answer = await self._client.fetch(request, raise_error=False)
+        except (OSError, HTTPError) as error:  # refused, timed out, too large
             self.set_status(502)
-            self.finish({"status": 502, "message": f"The hub did not answer: {answer.error}"})
+            self.finish({"status": 502, "message": f"The hub did not answer: {error}"})
             return
         self.set_status(answer.code, answer.reason)
         for name in _ANSWER_HEADERS:

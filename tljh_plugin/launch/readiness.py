@@ -35,7 +35,11 @@ async def wait_until_ready(
     while not await _answers(host, port, path):
         now = clock()
         if now - begun > timeout_s:
-            raise await not_ready(f"The server did not answer within {timeout_s:.0f} s.", log)
+            raise await not_ready(
+                f"The server did not answer within {timeout_s:.0f} s.",
+                log,
+                "Start it again when the machine is less busy, or raise `binder.servers.start_timeout_s`.",
+            )
         if now - looked > _LOOK_S:
             looked = now
             how = await ended()
@@ -44,11 +48,15 @@ async def wait_until_ready(
         await asyncio.sleep(POLL_S)
 
 
-async def not_ready(what: str, log: Callable[[], Awaitable[str]]) -> ServerNotReady:
+async def not_ready(
+    what: str,
+    log: Callable[[], Awaitable[str]],
+    next_step: str = "Correct what they say in the repository, or build the image again.",
+) -> ServerNotReady:
     """The error that says so, with the last lines of the log."""
     lines = (await log()).strip().splitlines()[-_LAST_LINES:]
-    said = " Its last lines: " + "\n".join(lines) if lines else " It printed nothing."
-    return ServerNotReady(what + said, "Correct what they say in the repository, or build the image again.")
+    said = " Its last lines:\n" + "\n".join(lines) + "\n" if lines else " It printed nothing."
+    return ServerNotReady(what + said, next_step)
 
 
 async def _answers(host: str, port: int, path: str) -> bool:

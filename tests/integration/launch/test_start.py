@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,7 @@ from running_hub import Localhost, RunningHub
 from stand_in_facts import COMMIT
 from waiting import until
 
-from tljh_plugin.errors import (
-    BuildFailed,
-    EngineUnavailable,
-    ImageNotFound,
-    InvalidOptions,
-    RepositoryNotFound,
-    ServiceDown,
-)
+from tljh_plugin.errors import BinderError, LaunchError
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]
@@ -34,7 +25,7 @@ HIT = {"repository": "gh/test/hit/main"}
 
 @pytest.fixture
 async def hub(tmp_path: Path, base_image: str) -> AsyncIterator[RunningHub]:
-    async with RunningHub(tmp_path, settings={"servers": {"start_timeout_s": 40}}) as running:
+    async with RunningHub(tmp_path) as running:
         yield running
         assert "Traceback" not in running.log
 
@@ -49,6 +40,19 @@ async def start(
 ) -> list[dict[str, Any]]:
     await hub.api().start(hub.owner, server, options)
     return await events(hub, server)
+
+
+async def refusal(hub: RunningHub, options: dict[str, Any] | None, server: str = "one") -> str:
+    """Why a start did not succeed, whether it failed before the hub had answered or afterwards."""
+    try:
+        await hub.api().start(hub.owner, server, options)
+    except LaunchError as error:
+        return str(error) if type(error) is not LaunchError else "it did not come as a value"
+    except BinderError as error:
+        return str(error)
+    last = (await events(hub, server))[-1]
+    assert last.get("failed"), hub.log
+    return str(last["message"])
 
 
 def containers(hub: RunningHub, client: docker.APIClient) -> list[dict[str, Any]]:
@@ -116,19 +120,15 @@ async def test_refused_options_do_not_replace_the_last_good_ones(hub: RunningHub
         ({"image": "debian:bookworm"}, "debian:bookworm"),
         ({"repository": "gh/test/hit/main", "path": "//evil.example"}, "//evil.example"),
         ({"repository": "gh/test/hit/main", "project": "/etc"}, "/etc"),
+        ({"repository": "gh/test/unknown/main"}, "There is no repository gh/test/unknown/main"),
     ):
-        with pytest.raises(InvalidOptions, match=re.escape(word)):
-            await hub.api().start(hub.owner, "one", bad)
+        assert word in await refusal(hub, bad)
         assert await options_of(hub) == good
-    with pytest.raises(RepositoryNotFound, match="There is no repository gh/test/unknown/main"):
-        await hub.api().start(hub.owner, "one", {"repository": "gh/test/unknown/main"})
-    assert await options_of(hub) == good
     assert (await start(hub))[-1].get("ready")
 
 
 async def test_a_server_that_was_never_started_says_what_is_missing(hub: RunningHub) -> None:
-    with pytest.raises(InvalidOptions, match="never started"):
-        await hub.api().start(hub.owner, "one")
+    assert "never started" in await refusal(hub, None)
 
 
 async def test_the_progress_of_a_build_comes_first_and_names_the_build(hub: RunningHub) -> None:
@@ -149,11 +149,9 @@ async def test_the_progress_of_a_build_comes_first_and_names_the_build(hub: Runn
 async def test_a_failed_build_tells_its_cause_and_leaves_nothing(
     hub: RunningHub, client: docker.APIClient
 ) -> None:
-    with suppress(BuildFailed):  # it may fail before the hub has answered, or afterwards
-        await hub.api().start(hub.owner, "one", {"repository": "gh/test/bad/main"})
-    said = await events(hub)
-    assert said[-1]["failed"]
-    assert "No package is called nonsense. Correct line 1." in said[-1]["message"]
+    assert "No package is called nonsense. Correct line 1." in await refusal(
+        hub, {"repository": "gh/test/bad/main"}
+    )
     assert containers(hub, client) == []
     # Correcting the repository and starting again is the next step: the options stay.
     assert (await options_of(hub))["repository"] == "gh/test/bad/main"
@@ -227,14 +225,12 @@ async def test_an_image_chosen_by_id_comes_back_after_its_eviction(hub: RunningH
     (hub.state / "image-gone").touch()
     assert (await start(hub))[-1].get("ready"), hub.log
     assert asked(hub, "builds")[-1]["body"]["spec"] == "gh/test/hit/main"
-    with pytest.raises(ImageNotFound, match="not on this machine any more"):
-        await hub.api().start(hub.owner, "two", {"image": base_image})
+    assert "not on this machine any more" in await refusal(hub, {"image": base_image}, "two")
 
 
 async def test_without_the_service_a_start_fails_at_once(tmp_path: Path) -> None:
     async with RunningHub(tmp_path, service="none") as hub:
-        with pytest.raises(ServiceDown, match="is not running"):
-            await hub.api().start(hub.owner, "one", HIT)
+        assert "is not running" in await refusal(hub, HIT)
         page = (await (await hub.signed_in()).get("/hub/spawn")).text
         assert "images cannot be listed" in page
 
@@ -245,8 +241,7 @@ async def test_without_docker_people_sign_in_and_a_start_says_what_is_wrong(
     nowhere = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "HOME": str(tmp_path)}
     async with RunningHub(tmp_path, environment=nowhere) as hub:
         assert (await (await hub.signed_in()).get("/hub/home")).status_code == 200
-        with pytest.raises(EngineUnavailable, match="Docker cannot be reached"):
-            await hub.api().start(hub.owner, "one", HIT)
+        assert "Docker cannot be reached" in await refusal(hub, HIT)
 
 
 async def test_a_running_server_that_dies_leaves_its_log_and_can_be_started_again(

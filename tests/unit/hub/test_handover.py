@@ -1,0 +1,57 @@
+"""What the hub hands over to the service and to commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tljh_plugin import handover
+from tljh_plugin.errors import HubUnavailable, SettingsError
+from tljh_plugin.installation import ensure_state
+from tljh_plugin.settings import from_mapping
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> handover.Handover:
+    settings = from_mapping({"servers": {"cpus": 3}}, platform="desktop", state_dir=tmp_path, owner="ada")
+    ensure_state(settings)
+    value = handover.Handover(
+        platform="desktop", state_dir=tmp_path, owner="ada", section=settings.model_dump(mode="json")
+    )
+    handover.write(value)
+    return value
+
+
+def test_the_service_works_with_the_settings_of_the_hub(written: handover.Handover) -> None:
+    found = handover.read(written.state_dir)
+    assert found == written
+    assert found.settings().servers.cpus == 3
+    assert found.settings().owner == "ada"
+
+
+def test_only_the_owner_can_read_it_and_nothing_else_lies_around(written: handover.Handover) -> None:
+    place = handover.path(written.state_dir)
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in place.parent.iterdir()] == [place.name]
+
+
+def test_where_no_hub_was_started_the_next_step_is_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(HubUnavailable, match="littlest-binder up"):
+        handover.read(tmp_path)
+
+
+def test_a_damaged_file_says_who_writes_it(written: handover.Handover) -> None:
+    handover.path(written.state_dir).write_text('{"platform": "desktop"}')
+    with pytest.raises(SettingsError, match="Restart the hub"):
+        handover.read(written.state_dir)
+
+
+def test_the_state_folder_is_named_or_the_persons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(handover.STATE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert handover.find_state_dir() == tmp_path / "littlest-binder"
+    monkeypatch.setenv(handover.STATE_VARIABLE, "/srv/binder")
+    assert handover.find_state_dir() == Path("/srv/binder")
