@@ -150,6 +150,10 @@ def judge_docker(found: DockerFound) -> Problem | None:
             return Problem(
                 "Rootless Docker is not supported: it cannot limit or isolate servers", value, again
             )
+        if found.facts.root_dir.startswith("/var/snap/"):
+            return Problem(
+                "Docker from a snap is not supported: it may not read hidden folders", value, again
+            )
         if "podman" in found.facts.product.lower():
             return Problem("Podman's imitation of Docker is not supported", value, again)
     path = found.endpoint.removeprefix("unix://")

@@ -168,6 +168,14 @@ def test_a_damaged_docker_configuration_counts_as_none(tmp_path: Path, damage: s
             DockerFound(f"unix://{SOCKET}", "", dataclasses.replace(ENGINE, product="Podman Engine")),
             "Podman",
         ),
+        (
+            DockerFound(
+                f"unix://{SOCKET}",
+                "",
+                dataclasses.replace(ENGINE, root_dir="/var/snap/docker/common/var-lib-docker"),
+            ),
+            "snap",
+        ),
         (DockerFound("ssh://ada@far", "the variable DOCKER_HOST", None), "another machine"),
         (DockerFound("unix:///srv/docker.sock", "the variable DOCKER_HOST", ENGINE), "not the usual one"),
     ],
