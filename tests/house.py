@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -457,6 +457,24 @@ class House:
             offers=Offers(self.settings, given.inventory, given.queue, lookups),
         )
 
+    def come(self, hub_api: HubApi) -> None:
+        """What it listens with."""
+        self._context = self.context(hub_api)
+        self._listeners = AsyncExitStack()
+
+    async def listening(self) -> None:
+        await self._listeners.enter_async_context(listening(self._context))
+
+    async def go(self) -> None:
+        await self._listeners.aclose()
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """The service does not run for a while."""
+        await self.go()
+        yield
+        await self.listening()
+
     def client(self, person: str) -> ServiceClient:
         """The typed client, over HTTP with the person's token."""
         return ServiceClient(url=self.url, token=f"{person}-token")
@@ -532,8 +550,11 @@ async def open_house(folder: Path, *, hub_host: str = "", **section: Any) -> Asy
         }
     )
     house = House(settings, environment, hub)
-    async with HubApi(environment.api_url, SERVICE_TOKEN) as hub_api, listening(house.context(hub_api)):
+    async with HubApi(environment.api_url, SERVICE_TOKEN) as hub_api:
+        house.come(hub_api)
+        await house.listening()
         yield house
+        await house.go()
     hub_server.stop()
     await hub_server.close_all_connections()
 

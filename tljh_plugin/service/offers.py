@@ -110,7 +110,7 @@ class Offers:
             known.add(_key(image))
             spec = parse_link(image.spec)
             link = LaunchLink(spec).to_url("").lstrip("/")
-            offers.append(Offer(image.title or spec.display, spec.display, link, "ready", image.commit))
+            offers.append(Offer(self.title(spec), "", link, "ready", image.commit))
         return offers
 
     async def _ensure_plain(self) -> None:

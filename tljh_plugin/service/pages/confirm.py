@@ -10,7 +10,7 @@ from ...errors import BinderError, InvalidOptions, NotFound
 from ...launch.options import LaunchOptions, parse
 from ...source.spec import LaunchLink, RepoSpec
 from ...wire import ProjectView
-from ..launches import OptionsDiffer, Server
+from ..launches import Difference, OptionsDiffer, Server
 from ..links import share
 from ..names import random_name
 from ..texts import _
@@ -168,12 +168,31 @@ class Confirm(Page):
             status=409,
             server=server.shown,
             running=server.active,
-            differences=error.differences,
+            loses_files=server.ephemeral,
+            differences=[_in_words(each) for each in error.differences],
             fields=fields,
             action=self.request.uri,
             open_url=server.url if server.ready else (server.page if server.active else self.prefix),
             back=self.request.uri,
         )
+
+
+def _in_words(difference: Difference) -> Difference:
+    """An option that would change, in the words of the form."""
+    names = {
+        "repository": _("Repository"),
+        "image": _("Image"),
+        "commit": _("Commit"),
+        "storage": _("Your files"),
+        "project": _("Project"),
+    }
+    values = {"project": _("kept"), "ephemeral": _("nothing is kept"), NEW: _("a new one"), "": "–"}
+    now, wanted = difference.now, difference.wanted
+    if difference.what == "commit":
+        now, wanted = now[:12], wanted[:12]
+    if difference.what in ("storage", "project"):
+        now, wanted = values.get(now, now), values.get(wanted, wanted)
+    return Difference(names.get(difference.what, difference.what), now or "–", wanted or "–")
 
 
 def _same(one: RepoSpec, other: RepoSpec) -> bool:
