@@ -79,8 +79,8 @@ def is_own_address(address: str, own_origin: str) -> bool:
     """Whether a browser at `own_origin` that is sent to `address` stays with us: a path on the origin, or an
     address of it or of a subdomain, with the same scheme and port.
     """
-    # Browsers take a backslash for a slash, any number of slashes for two, and drop control characters (WHATWG
-    # URL standard): whatever is not written plainly is refused.
+    # Browsers take a backslash for a slash, any number of slashes for two, and drop control characters
+    # (WHATWG URL standard): whatever is not written plainly is refused.
     if "\\" in address or any(ord(letter) < 0x21 for letter in address):
         return False
     if re.match(r"/(?!/)", address):
