@@ -134,10 +134,8 @@ class Checkouts:
     ) -> tuple[int, list[Submodule]]:
         commit, what = pinned.commit, pinned.spec.display
         await mirror.obtain(pinned, run.say)
-        facts, entries = await together(
-            history.facts(mirror, commit, what),
-            files.listing(mirror, commit, what, self._settings.source, run.budget),
-        )
+        facts = await history.facts(mirror, commit, what)
+        entries = await files.listing(mirror, commit, what, self._settings.source, run.budget)
         inner, warnings = await submodules(mirror, commit, entries, pinned.spec)
         known = {submodule.name: submodule.address for submodule in inner}
         most = self._settings.source.max_checkout_bytes

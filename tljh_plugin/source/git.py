@@ -20,6 +20,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckoutFailed, RepositoryTooLarge
 from ..settings import MIB, Settings
@@ -173,15 +174,16 @@ class Git:
             process = await self._start(
                 arguments, cwd, access, environment or {}, seconds, stdout, keep_open, closing
             )
-        work = asyncio.gather(
-            _feed(process, stdin), _read(process, arguments[0], max_output), _read_errors(process)
-        )
+        feeding = asyncio.ensure_future(_feed(process, stdin))
+        reading = asyncio.ensure_future(_read(process, arguments[0], max_output))
+        listening = asyncio.ensure_future(_read_errors(process))
         try:
-            output, errors = await _watched(work, watch, seconds, arguments[0])
+            await _watched(asyncio.gather(feeding, reading, listening), watch, seconds, arguments[0])
             exit_code = await process.wait()
         except BaseException:
-            await _end(process, work)
+            await _end(process, (feeding, reading, listening))
             raise
+        output, errors = reading.result(), listening.result()
         if exit_code != 0:
             raise GitFailed(arguments[0], exit_code, errors.decode(errors="replace"))
         return output
@@ -336,7 +338,7 @@ async def _watched(
     watch: Callable[[], None] | None,
     seconds: float,
     command: str,
-) -> tuple[bytes, bytes]:
+) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not work.done():
@@ -346,15 +348,27 @@ async def _watched(
         await asyncio.wait({work}, timeout=min(left, _WATCH_S) if watch is not None else left)
         if watch is not None:
             watch()
-    _, output, errors = work.result()
-    return output, errors
+    work.result()
 
 
-async def _end(process: asyncio.subprocess.Process, work: asyncio.Future[tuple[None, bytes, bytes]]) -> None:
+async def _end(process: asyncio.subprocess.Process, work: Sequence[asyncio.Future[Any]]) -> None:
     """End the command with its whole process group, and wait until it is gone."""
     # Once the command was waited for, its group is surely there only while somebody holds its pipes.
-    if process.returncode is None or not work.done():
+    if process.returncode is None or not all(part.done() for part in work):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    work.cancel()
-    await asyncio.shield(asyncio.gather(work, process.wait(), return_exceptions=True))
+    for part in work:
+        part.cancel()
+    await asyncio.shield(_gone(process, work))
+
+
+async def _gone(process: asyncio.subprocess.Process, work: Sequence[asyncio.Future[Any]]) -> None:
+    await asyncio.gather(*work, return_exceptions=True)
+    # asyncio takes a process for ended when its pipes have, and never sees the end of a pipe that is full.
+    pipes = [_drain(pipe) for pipe in (process.stdout, process.stderr) if pipe is not None]
+    await asyncio.gather(process.wait(), *pipes)
+
+
+async def _drain(pipe: asyncio.StreamReader) -> None:
+    while await pipe.read(1024 * 1024):
+        pass

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckoutFailed
+from .git import GitFailed
 from .mirror import Mirror
 from .providers import shown
 from .tasks import together
@@ -42,13 +43,19 @@ class Facts:
 
 
 async def facts(mirror: Mirror, commit: str, what: str) -> Facts:
-    """Read the commit; raises `CheckoutFailed` if the object is something else."""
+    """Read the commit.
+
+    Raises `GitFailed` if it is missing, which only a damaged mirror does, and `CheckoutFailed` if the object
+    is something else.
+    """
     output = await mirror.read("cat-file", "--batch", stdin=f"{commit}\n".encode())
     header, _, content = output.partition(b"\n")
-    if header.split()[1:2] != [b"commit"]:
-        kind = header.split()[1:2]
+    kind = header.split()[1].decode()
+    if kind == "missing":
+        raise GitFailed("cat-file", 0, f"{commit} is missing")
+    if kind != "commit":
         raise CheckoutFailed(
-            f"`{shown(what)}`: {commit} is not a commit{f' but a {kind[0].decode()}' if kind else ''}.",
+            f"`{shown(what)}`: {commit} is not a commit but a {kind}.",
             "Give a commit, a branch, or a tag of a commit.",
         )
     tree = re.match(rb"tree ([0-9a-f]+)\n", content)
