@@ -1,14 +1,18 @@
-"""Containers: what Docker is asked for, and what it says, as our values. All pure."""
+"""Containers: what Docker is asked for, what it says as our values; then starting and removing them."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+import docker.errors
+
+from ..errors import ContainerNotStarted, ImageNotFound, NotOurs
 from ..installation import INSTANCE_LABEL
 from .isolation import host_config
-from .values import KIND_LABEL, ContainerRow, ContainerSpec, Kind
+from .values import KIND_LABEL, ContainerRow, ContainerSpec, Kind, is_ours
 
 
 def make_name(kind: Kind) -> str:
@@ -57,4 +61,60 @@ def configuration(client: Any, spec: ContainerSpec, instance: str) -> Any:
             mounts=mounts,
             read_only=spec.read_only,
         ),
+    )
+
+
+def start(client: Any, spec: ContainerSpec, name: str, instance: str) -> str:
+    """Create and start; what was created and does not start is removed. See `Engine.start`."""
+    try:
+        made = client.create_container_from_config(configuration(client, spec, instance), name=name)
+    except docker.errors.APIError as error:
+        if error.status_code == 404 and "no such image" in str(error.explanation).lower():
+            raise ImageNotFound(
+                f"The image {spec.image} is not on this machine.", "Build it again from its repository."
+            ) from None
+        raise _not_started(spec.image, error) from error
+    identifier: str = made["Id"]
+    try:
+        client.start(identifier)
+    except BaseException as error:
+        with suppress(docker.errors.APIError):
+            client.remove_container(identifier, force=True, v=True)
+        if isinstance(error, docker.errors.APIError):
+            raise _not_started(spec.image, error) from error
+        raise
+    return identifier
+
+
+def stop(client: Any, container: str, instance: str, timeout_s: int) -> None:
+    """See `Engine.stop`."""
+    with suppress(docker.errors.NotFound):
+        client.stop(_our_id(client, container, instance), timeout=timeout_s)
+
+
+def remove(client: Any, container: str, instance: str) -> None:
+    """See `Engine.remove`."""
+    try:
+        client.remove_container(_our_id(client, container, instance), force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as error:
+        if error.status_code != 409:  # its removal is already in progress
+            raise
+        with suppress(docker.errors.NotFound):
+            client.wait(container, condition="removed")
+
+
+def _our_id(client: Any, container: str, instance: str) -> str:
+    found = client.inspect_container(container)
+    if not is_ours(found["Config"].get("Labels"), instance):
+        raise NotOurs(f"The container {container} is not ours.", f"It lacks the label {INSTANCE_LABEL}.")
+    identifier: str = found["Id"]
+    return identifier
+
+
+def _not_started(image: str, error: docker.errors.APIError) -> ContainerNotStarted:
+    return ContainerNotStarted(
+        f"A container of the image {image} did not start: {error.explanation}",
+        "Check the image's entry point and working folder, the free disk, and Docker's own log.",
     )

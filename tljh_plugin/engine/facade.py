@@ -14,16 +14,12 @@ import docker.types
 import docker.utils
 
 from ..errors import (
-    ContainerNotStarted,
     EngineError,
     EngineTimedOut,
-    ImageInUse,
-    ImageNotFound,
-    NotOurs,
 )
-from ..installation import INSTANCE_LABEL
 from . import containers, images, network
-from .connection import Connection, in_thread, refused
+from .connection import Connection
+from .threads import in_thread
 from .values import (
     KIND_LABEL,
     ContainerRow,
@@ -35,11 +31,10 @@ from .values import (
     ImageRow,
     Kind,
     Network,
+    is_ours,
 )
 
 T = TypeVar("T")
-
-IMAGE_PREFIX = "littlest-binder/"
 
 _REMOVE_TIMEOUT_S = 60.0
 
@@ -65,7 +60,7 @@ class Engine:
 
     def is_ours(self, labels: Mapping[str, str] | None) -> bool:
         """Whether a container, network or volume with these labels belongs to this installation."""
-        return (labels or {}).get(INSTANCE_LABEL) == self.instance
+        return is_ours(labels, self.instance)
 
     async def close(self) -> None:
         """Finish removals that were begun for cancelled calls, and close idle connections."""
@@ -171,7 +166,7 @@ class Engine:
             try:
                 client.tag(image_id, repository, tag or "latest")
             except docker.errors.NotFound:
-                raise _no_image(image_id) from None
+                raise images.missing(image_id) from None
 
         await self._connection.call(f"name the image {image_id} {name}", ask)
 
@@ -184,34 +179,9 @@ class Engine:
         image that somebody else named as well loses our names and stays.
         """
         wanted = None if names is None else frozenset(names)
-
-        def ask(client: Any) -> None:
-            try:
-                facts = images.facts(client.inspect_image(image_id))
-            except docker.errors.NotFound:
-                raise _no_image(image_id) from None
-            ours = [
-                tag
-                for tag in facts.tags
-                if (tag.startswith(IMAGE_PREFIX) if wanted is None else tag in wanted)
-            ]
-            if facts.tags and not ours:
-                raise NotOurs(
-                    f"The image {image_id} has only names that are not ours: {', '.join(facts.tags)}.",
-                    "Remove it with `docker image rm` if you know that nobody needs it.",
-                )
-            users = [
-                containers.row(each) for each in client.containers(all=True) if each["ImageID"] == facts.id
-            ]
-            if users:
-                raise ImageInUse(
-                    f"The image {image_id} is used by {', '.join(each.name for each in users)}.",
-                    "Stop these servers first.",
-                )
-            for each in [*ours, *([] if facts.tags else [facts.id])]:
-                self._remove_image_name(client, each)
-
-        await self._connection.call(f"remove the image {image_id}", ask)
+        await self._connection.call(
+            f"remove the image {image_id}", lambda client: images.remove(client, image_id, wanted)
+        )
 
     async def untag(self, name: str) -> None:
         """Take one name from an image, which goes with its last one; no such name is no error.
@@ -219,28 +189,16 @@ class Engine:
         Raises `ImageInUse` if it is the last one and a container uses the image.
         """
         await self._connection.call(
-            f"take the name {name} away", lambda client: self._remove_image_name(client, name)
+            f"take the name {name} away", lambda client: images.remove_name(client, name)
         )
-
-    @staticmethod
-    def _remove_image_name(client: Any, name: str) -> None:
-        try:
-            # noprune: untagged parents are not ours to remove.
-            client.remove_image(name, force=False, noprune=True)
-        except docker.errors.NotFound:
-            return
-        except docker.errors.APIError as error:
-            if error.status_code != 409:
-                raise
-            raise ImageInUse(
-                f"The image {name} is in use: {error.explanation}.", "Stop what uses it first."
-            ) from error
 
     # -- our network ----------------------------------------------------------------------------------
 
     async def network(self) -> Network | None:
         """Our network, or `None`. Raises `NotOurs` if its name is taken by somebody else's."""
-        found = await self._connection.call("show our network", self._find_network)
+        found = await self._connection.call(
+            "show our network", lambda client: network.find(client, self.instance)
+        )
         return None if found is None else network.read(found)
 
     async def ensure_network(self, subnet: str = "") -> Network:
@@ -251,71 +209,16 @@ class Engine:
         """
         async with self._network_lock:
             found = await self._connection.call(
-                "make our network", lambda client: self._ensure_network(client, subnet)
+                "make our network", lambda client: network.ensure(client, self.instance, subnet)
             )
         return network.read(found)
 
     async def remove_network(self) -> None:
         """Remove our network if it is there; raises `EngineError` if servers are still in it."""
-
-        def ask(client: Any) -> None:
-            found = self._find_network(client)
-            if found is not None:
-                with suppress(docker.errors.NotFound):
-                    client.remove_network(found["Id"])
-
         async with self._network_lock:
-            await self._connection.call("remove our network", ask)
-
-    def _find_network(self, client: Any) -> dict[str, Any] | None:
-        name = network.network_name(self.instance)
-        for each in client.networks(names=[name]):
-            if each["Name"] != name:
-                continue  # the filter matches parts of names
-            if not self.is_ours(each.get("Labels")):
-                raise NotOurs(
-                    f"There is a Docker network {name!r} without our label {INSTANCE_LABEL}.",
-                    f"Remove it if nobody needs it: `docker network rm {name}`.",
-                )
-            with suppress(docker.errors.NotFound):
-                found: dict[str, Any] = client.inspect_network(each["Id"])
-                return found
-        return None
-
-    def _ensure_network(self, client: Any, subnet: str) -> dict[str, Any]:
-        found = self._find_network(client)
-        if found is not None:
-            wrong = network.differences(found, self.instance, subnet)
-            if not wrong:
-                return found
-            if found.get("Containers"):
-                raise EngineError(
-                    f"Our network {found['Name']} is not as it should be: {'; '.join(wrong)}.",
-                    "Stop all servers and start again: it is then made anew.",
-                )
-            client.remove_network(found["Id"])
-        pools = [docker.types.IPAMPool(subnet=subnet)] if subnet else []
-        try:
-            client.create_network(
-                network.network_name(self.instance),
-                driver="bridge",
-                options=network.options(self.instance),
-                ipam=docker.types.IPAMConfig(pool_configs=pools) if pools else None,
-                check_duplicate=True,
-                labels={INSTANCE_LABEL: self.instance},
-                enable_ipv6=False,
+            await self._connection.call(
+                "remove our network", lambda client: network.remove(client, self.instance)
             )
-        except docker.errors.APIError as error:
-            # Another process may have been faster; then name or bridge are taken, by what we want.
-            made = self._find_network(client)
-            if made is None or network.differences(made, self.instance, subnet):
-                chosen = f"subnet {subnet}" if subnet else "a subnet of its choice"
-                raise refused(f"make our network with {chosen}", error) from error
-            return made
-        made = self._find_network(client)
-        if made is None:
-            raise EngineError("Our network vanished while it was made.", "Try again.")
-        return made
 
     # -- containers -----------------------------------------------------------------------------------
 
@@ -346,7 +249,8 @@ class Engine:
         name = spec.name or containers.make_name(spec.kind)
         task = asyncio.ensure_future(
             self._connection.call(
-                f"start a container of {spec.image}", lambda client: self._start(client, spec, name)
+                f"start a container of {spec.image}",
+                lambda client: containers.start(client, spec, name, self.instance),
             )
         )
         try:
@@ -354,26 +258,6 @@ class Engine:
         except (asyncio.CancelledError, EngineTimedOut):
             await self._behind(self._remove_when_done(task, name))
             raise
-
-    def _start(self, client: Any, spec: ContainerSpec, name: str) -> str:
-        try:
-            made = client.create_container_from_config(
-                containers.configuration(client, spec, self.instance), name=name
-            )
-        except docker.errors.APIError as error:
-            if error.status_code == 404 and "no such image" in str(error.explanation).lower():
-                raise _no_image(spec.image) from None
-            raise _not_started(spec.image, error) from error
-        identifier: str = made["Id"]
-        try:
-            client.start(identifier)
-        except BaseException as error:
-            with suppress(docker.errors.APIError):
-                client.remove_container(identifier, force=True, v=True)
-            if isinstance(error, docker.errors.APIError):
-                raise _not_started(spec.image, error) from error
-            raise
-        return identifier
 
     async def wait(self, container: str, timeout_s: float) -> int:
         """Wait until a container has ended; its exit code. Raises `EngineTimedOut` after `timeout_s`
@@ -408,19 +292,11 @@ class Engine:
         One that is gone is no error. Raises `NotOurs`.
         """
 
-        def ask(client: Any) -> None:
-            try:
-                found = client.inspect_container(container)
-                if not self.is_ours(found["Config"].get("Labels")):
-                    raise NotOurs(
-                        f"The container {container} is not ours.", f"It lacks the label {INSTANCE_LABEL}."
-                    )
-                client.stop(found["Id"], timeout=timeout_s)
-            except docker.errors.NotFound:
-                return
-
         await self._connection.call(
-            f"stop the container {container}", ask, timeout_s=timeout_s + _REMOVE_TIMEOUT_S, long=True
+            f"stop the container {container}",
+            lambda client: containers.stop(client, container, self.instance, timeout_s),
+            timeout_s=timeout_s + _REMOVE_TIMEOUT_S,
+            long=True,
         )
 
     async def remove(self, container: str) -> None:
@@ -431,26 +307,10 @@ class Engine:
         await self._behind(
             self._connection.call(
                 f"remove the container {container}",
-                lambda client: self._remove(client, container),
+                lambda client: containers.remove(client, container, self.instance),
                 timeout_s=_REMOVE_TIMEOUT_S,
             )
         )
-
-    def _remove(self, client: Any, container: str) -> None:
-        try:
-            found = client.inspect_container(container)
-            if not self.is_ours(found["Config"].get("Labels")):
-                raise NotOurs(
-                    f"The container {container} is not ours.", f"It lacks the label {INSTANCE_LABEL}."
-                )
-            client.remove_container(found["Id"], force=True, v=True)
-        except docker.errors.NotFound:
-            return
-        except docker.errors.APIError as error:
-            if error.status_code != 409:  # its removal is already in progress
-                raise
-            with suppress(docker.errors.NotFound):
-                client.wait(container, condition="removed")
 
     async def run(self, spec: ContainerSpec, timeout_s: float, *, tail: int = 200) -> Finished:
         """Run a container to its end; it is removed in any case, also when cancelled.
@@ -496,14 +356,3 @@ class Engine:
             await task
         with suppress(EngineError):
             await self.remove(name)
-
-
-def _not_started(image: str, error: docker.errors.APIError) -> ContainerNotStarted:
-    return ContainerNotStarted(
-        f"A container of the image {image} did not start: {error.explanation}",
-        "Check the image's entry point and working folder, the free disk, and Docker's own log.",
-    )
-
-
-def _no_image(ref: str) -> ImageNotFound:
-    return ImageNotFound(f"The image {ref} is not on this machine.", "Build it again from its repository.")

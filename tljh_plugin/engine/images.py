@@ -1,12 +1,18 @@
-"""Images and events as Docker's API gives them, read into our values. All pure."""
+"""Images and events as Docker's API gives them, read into our values; and how an image is removed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+import docker.errors
+
+from ..errors import ImageInUse, ImageNotFound, NotOurs
+from . import containers
 from .values import EngineEvent, ImageFacts, ImageRow
+
+OUR_NAMES = "littlest-binder/"
 
 
 def row(said: Mapping[str, Any]) -> ImageRow:
@@ -56,3 +62,45 @@ def event(said: Mapping[str, Any]) -> EngineEvent:
         id=actor.get("ID") or said.get("id") or "",
         attributes=actor.get("Attributes") or {},
     )
+
+
+def missing(ref: str) -> ImageNotFound:
+    """The error for an image that is not there."""
+    return ImageNotFound(f"The image {ref} is not on this machine.", "Build it again from its repository.")
+
+
+def remove(client: Any, image_id: str, wanted: Collection[str] | None) -> None:
+    """See `Engine.remove_image`."""
+    try:
+        found = facts(client.inspect_image(image_id))
+    except docker.errors.NotFound:
+        raise missing(image_id) from None
+    ours = [tag for tag in found.tags if (tag.startswith(OUR_NAMES) if wanted is None else tag in wanted)]
+    if found.tags and not ours:
+        raise NotOurs(
+            f"The image {image_id} has only names that are not ours: {', '.join(found.tags)}.",
+            "Remove it with `docker image rm` if you know that nobody needs it.",
+        )
+    users = [containers.row(each) for each in client.containers(all=True) if each["ImageID"] == found.id]
+    if users:
+        raise ImageInUse(
+            f"The image {image_id} is used by {', '.join(each.name for each in users)}.",
+            "Stop these servers first.",
+        )
+    for each in [*ours, *([] if found.tags else [found.id])]:
+        remove_name(client, each)
+
+
+def remove_name(client: Any, name: str) -> None:
+    """Take a name, or an image without names by its id; none there is no error. Raises `ImageInUse`."""
+    try:
+        # noprune: untagged parents are not ours to remove.
+        client.remove_image(name, force=False, noprune=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as error:
+        if error.status_code != 409:
+            raise
+        raise ImageInUse(
+            f"The image {name} is in use: {error.explanation}.", "Stop what uses it first."
+        ) from error

@@ -1,13 +1,20 @@
-"""Our network: its name, what Docker is asked for, and whether an existing one is what we want. All pure."""
+"""Our network: its name, what Docker is asked for, whether an existing one will do; then the doing."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from .values import Network
+import docker.errors
+import docker.types
+
+from ..errors import EngineError, NotOurs
+from ..installation import INSTANCE_LABEL
+from .connection import refused
+from .values import Network, is_ours
 
 _BRIDGE = "com.docker.network.bridge.name"
 _ICC = "com.docker.network.bridge.enable_icc"
@@ -64,3 +71,69 @@ def differences(inspect: Mapping[str, Any], instance: str, subnet: str) -> list[
     if subnet and ipaddress.ip_network(subnet) != ipaddress.ip_network(is_subnet or "0.0.0.0/32"):
         found.append(f"its subnet is {is_subnet!r}, not {subnet!r}")
     return found
+
+
+def find(client: Any, instance: str) -> dict[str, Any] | None:
+    """Our network as Docker inspects it. Raises `NotOurs` if its name is taken by somebody else's."""
+    name = network_name(instance)
+    for each in client.networks(names=[name]):
+        if each["Name"] != name:
+            continue  # the filter matches parts of names
+        if not is_ours(each.get("Labels"), instance):
+            raise NotOurs(
+                f"There is a Docker network {name!r} without our label {INSTANCE_LABEL}.",
+                f"Remove it if nobody needs it: `docker network rm {name}`.",
+            )
+        with suppress(docker.errors.NotFound):
+            found: dict[str, Any] = client.inspect_network(each["Id"])
+            return found
+    return None
+
+
+def ensure(client: Any, instance: str, subnet: str) -> dict[str, Any]:
+    """See `Engine.ensure_network`."""
+    found = find(client, instance)
+    if found is not None:
+        wrong = differences(found, instance, subnet)
+        if not wrong:
+            return found
+        if found.get("Containers"):
+            raise EngineError(
+                f"Our network {found['Name']} is not as it should be: {'; '.join(wrong)}.",
+                "Stop all servers and start again: it is then made anew.",
+            )
+        client.remove_network(found["Id"])
+    try:
+        _create(client, instance, subnet)
+    except docker.errors.APIError as error:
+        # Another process may have been faster; then name or bridge are taken, by what we want.
+        made = find(client, instance)
+        if made is None or differences(made, instance, subnet):
+            chosen = f"subnet {subnet}" if subnet else "a subnet of its choice"
+            raise refused(f"make our network with {chosen}", error) from error
+        return made
+    made = find(client, instance)
+    if made is None:
+        raise EngineError("Our network vanished while it was made.", "Try again.")
+    return made
+
+
+def _create(client: Any, instance: str, subnet: str) -> None:
+    pools = [docker.types.IPAMPool(subnet=subnet)] if subnet else []
+    client.create_network(
+        network_name(instance),
+        driver="bridge",
+        options=options(instance),
+        ipam=docker.types.IPAMConfig(pool_configs=pools) if pools else None,
+        check_duplicate=True,
+        labels={INSTANCE_LABEL: instance},
+        enable_ipv6=False,
+    )
+
+
+def remove(client: Any, instance: str) -> None:
+    """See `Engine.remove_network`."""
+    found = find(client, instance)
+    if found is not None:
+        with suppress(docker.errors.NotFound):
+            client.remove_network(found["Id"])

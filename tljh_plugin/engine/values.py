@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..installation import LABEL_PREFIX
+from ..installation import INSTANCE_LABEL, LABEL_PREFIX
 from .isolation import Limits
 
 Kind = Literal["server", "fill", "check", "stub"]
@@ -78,6 +78,11 @@ class ImageFacts:
     def start_folder(self) -> str:
         """The folder in which a server starts: the image's working folder, else the home."""
         return self.workdir if self.workdir not in ("", "/") else self.home
+
+
+def is_ours(labels: Mapping[str, str] | None, instance: str) -> bool:
+    """Whether what carries these labels belongs to the installation of this id."""
+    return (labels or {}).get(INSTANCE_LABEL) == instance
 
 
 def is_mountable(place: str) -> bool:

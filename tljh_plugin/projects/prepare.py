@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from ..engine import Engine, ImageFacts, limits_for
-from ..engine.connection import in_thread
+from ..engine.threads import in_thread
 from ..errors import BinderError, NotFound, ProjectAtOtherCommit, ProjectError, ProjectFailed, StoreError
 from ..settings import Settings
 from ..store import ProjectRow, utc_now

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..engine import ContainerSpec, Engine, Limits, Mount
-from ..engine.connection import in_thread
+from ..engine.threads import in_thread
 from ..errors import ProjectFailed
 from ..installation import LABEL_PREFIX
 from .marker import HOME

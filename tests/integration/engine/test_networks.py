@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 from collections.abc import Iterator
 
@@ -27,6 +28,11 @@ def run(*command: str) -> str:
 
 def docker(*arguments: str) -> str:
     return run("docker", *arguments)
+
+
+def subnet() -> str:
+    """One that nobody else is likely to use, nor another run of these tests."""
+    return f"10.{random.randrange(100, 250)}.{random.randrange(256)}.0/24"
 
 
 @pytest.fixture
@@ -131,29 +137,30 @@ async def test_one_of_ours_with_other_options_is_made_anew(engine: Engine, name:
 
 
 async def test_the_subnet_can_be_chosen(engine: Engine) -> None:
-    assert (await engine.ensure_network("10.213.7.0/24")).subnet == "10.213.7.0/24"
-    assert (await engine.ensure_network("10.213.8.0/24")).gateway == "10.213.8.1"
+    first, second = subnet(), subnet()
+    assert (await engine.ensure_network(first)).subnet == first
+    assert (await engine.ensure_network(second)).gateway == second.replace(".0/24", ".1")
 
 
 async def test_a_subnet_that_is_taken_is_an_error_that_names_it(engine: Engine) -> None:
-    other = Engine(engine.instance + "-other")
+    other, taken = Engine(engine.instance + "-other"), subnet()
     try:
-        await other.ensure_network("10.213.9.0/24")
-        with pytest.raises(EngineError, match=r"10\.213\.9\.0/24"):
-            await engine.ensure_network("10.213.9.0/24")
+        await other.ensure_network(taken)
+        with pytest.raises(EngineError, match=taken):
+            await engine.ensure_network(taken)
     finally:
         await other.remove_network()
         await other.close()
 
 
 async def test_it_is_not_made_anew_under_running_servers(engine: Engine, limits: Limits, name: str) -> None:
-    before = await engine.ensure_network("10.213.10.0/24")
+    before = await engine.ensure_network(subnet())
     server = await engine.start(
         ContainerSpec(image=DEBIAN, command=("sleep", "60"), limits=limits, kind="server", network=name)
     )
     try:
         with pytest.raises(EngineError, match="subnet"):
-            await engine.ensure_network("10.213.11.0/24")
+            await engine.ensure_network(subnet())
         with pytest.raises(EngineError):
             await engine.remove_network()
         assert await engine.network() == before
