@@ -20,6 +20,7 @@ TIMEOUT_S = 900.0
 MAX_ENTRIES = 1_000_000
 
 _WAKE_EVERY_S = 0.05
+_LAST_WORDS_S = 5.0
 _PIPE = "/.littlest-binder-pipe"
 _INTO = "/into"
 # The image's own Python, by whichever name: the one thing that every image that passed its check has.
@@ -66,7 +67,7 @@ async def fill(
             received = await _when_read(receiving, staging)
         else:
             received = receiving.result()
-            sent = sending.result() if sending.done() else None
+            sent = await _last_words(sending) if _report(received).get("error") == "broken-off" else None
     finally:
         for task in (sending, receiving):
             task.cancel()
@@ -80,6 +81,12 @@ async def _when_read(receiving: asyncio.Task[Finished], staging: Staging) -> Fin
         staging.wake_reader()
         await asyncio.wait({receiving}, timeout=_WAKE_EVERY_S)
     return receiving.result()
+
+
+async def _last_words(sending: asyncio.Task[Finished]) -> Finished | None:
+    """The pipe was closed too early: how the image's side ended, which is known a moment later."""
+    await asyncio.wait({sending}, timeout=_LAST_WORDS_S)
+    return sending.result() if sending.done() and sending.exception() is None else None
 
 
 def _sender(image: ImageFacts, limits: Limits, staging: Staging) -> ContainerSpec:
@@ -113,19 +120,26 @@ def _receiver(
     )
 
 
-def _read(received: Finished, sent: Finished | None, image: ImageFacts, max_bytes: int) -> Filled:
+def _report(received: Finished) -> dict[str, Any]:
+    """What the receiver printed; empty if it was ended before it could."""
     try:
-        said: dict[str, Any] = json.loads(received.output.strip().splitlines()[-1])
-        if said["ok"]:
-            return Filled(said["entries"], said["bytes"], said["skipped"], said["skipped_names"])
-        error, detail = str(said["error"]), str(said["detail"])
-    except (ValueError, KeyError, IndexError, TypeError):
+        said = json.loads(received.output.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _read(received: Finished, sent: Finished | None, image: ImageFacts, max_bytes: int) -> Filled:
+    said = _report(received)
+    if not said:
         raise ProjectFailed(
             f"Copying the files of the image {_name(image)} ended with exit code {received.exit_code}: "
             f"{received.output.strip()[-300:] or 'it said nothing'}",
             "Try again; if it happens again, run the installer once more (it makes the base image anew).",
-        ) from None
-    raise _error(error, detail, sent, image, max_bytes)
+        )
+    if not said["ok"]:
+        raise _error(said["error"], said["detail"], sent, image, max_bytes)
+    return Filled(said["entries"], said["bytes"], said["skipped"], said["skipped_names"])
 
 
 def _error(error: str, detail: str, sent: Finished | None, image: ImageFacts, max_bytes: int) -> ProjectError:
