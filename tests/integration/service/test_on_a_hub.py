@@ -1,0 +1,132 @@
+"""The real service on a real JupyterHub: sign-in, XSRF, a launch and its end, another person's view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from git_server import GitServer
+from running_hub import RunningHub, browser
+from waiting import until
+
+from tljh_plugin.client import ServiceClient
+from tljh_plugin.errors import Forbidden, NotFound
+from tljh_plugin.wire import LaunchEvent, Person
+
+pytestmark = [pytest.mark.hub, pytest.mark.docker]
+
+PREFIX = "/services/binder/"
+
+
+@pytest_asyncio.fixture
+async def hub(tmp_path: Path, git_server: GitServer) -> AsyncIterator[RunningHub]:
+    """A hub with the real service. The repository that is served is built from an image that is not ours and
+    not there, so that a launch of it fails soon."""
+    git_server.add("foreign-from")
+    policy = {key: list(value) for key, value in git_server.settings().items()}
+    async with RunningHub(tmp_path, service="real", settings={"policy": policy}) as running:
+        async with httpx.AsyncClient() as http:
+            health = f"http://127.0.0.1:{running.port}{PREFIX}api/v1/health"
+            host = {"Host": running.service_origin.removeprefix("http://")}
+
+            async def answers() -> bool:
+                return (await http.get(health, headers=host)).status_code == 200
+
+            await until(answers, 90)
+        yield running
+
+
+async def visit(client: httpx.AsyncClient, url: str) -> httpx.Response:
+    """Open a page, following the way over the hub as a browser does."""
+    answer = await client.get(url, follow_redirects=True)
+    return answer
+
+
+def xsrf(page: httpx.Response) -> str:
+    found = re.search(r'name="binder-xsrf" content="([^"]+)"', page.text)
+    assert found, page.text[:2000]
+    return found[1]
+
+
+async def events_of(client: ServiceClient, server: str) -> list[LaunchEvent]:
+    return [event async for event in client.launch_events(server)]
+
+
+async def test_signing_in_at_the_hub_is_enough_and_signing_out_ends_it(hub: RunningHub) -> None:
+    async with browser() as stranger:
+        answer = await visit(stranger, hub.service_origin + PREFIX)
+        assert "/hub/" in answer.url.path
+    async with aclosing(await hub.signed_in()) as client:
+        page = await visit(client, hub.service_origin + PREFIX)
+        assert (page.status_code, page.url.path) == (200, PREFIX)
+        assert "Launch a repository" in page.text
+        assert xsrf(page)
+
+
+async def test_a_launch_goes_from_the_form_to_its_explained_end(
+    hub: RunningHub, git_server: GitServer
+) -> None:
+    link = f"{hub.service_origin}{PREFIX}v2/{git_server.spec('foreign-from')}"
+    async with aclosing(await hub.signed_in()) as client:
+        # The hub's own address leads to the same page, its escapes intact.
+        page = await visit(client, f"{hub.origin}/v2/{git_server.spec('foreign-from')}")
+        assert str(page.url) == link
+        commit = re.search(r'name="commit" value="([0-9a-f]{40})"', page.text)
+        assert commit
+        form = {"commit": commit[1], "files": "project", "server": "refused"}
+        for stolen in ({}, {"_xsrf": "x"}):
+            assert (await client.post(link, data={**form, **stolen})).status_code == 403
+        async with hub.api() as api:
+            assert "refused" not in await api.servers(hub.owner)
+        sent = await client.post(link, data={**form, "_xsrf": xsrf(page)})
+        assert (sent.status_code, sent.headers["location"]) == (303, f"{PREFIX}launch/refused")
+
+        token = await hub.person(hub.owner)
+        async with service(hub, token) as api_client:
+            events = await events_of(api_client, "refused")
+            again = await events_of(api_client, "refused")
+            [build] = await api_client.builds()
+        assert (build.state, build.requested_by) == ("failed", hub.owner)
+        assert build.error is not None
+        assert build.error.next
+        for told in (events, again):
+            assert (told[-1].type, told[-1].error) == ("failed", build.error)
+            assert any(event.line for event in told)
+
+        shown = await visit(client, f"{hub.service_origin}{PREFIX}launch/refused")
+        assert build.error.code in shown.text
+        assert "Try again" in shown.text
+        front = await visit(client, hub.service_origin + PREFIX)
+        assert "refused" in front.text
+        removed = await client.post(
+            f"{hub.service_origin}{PREFIX}launch/refused/remove", data={"_xsrf": xsrf(front)}
+        )
+        assert removed.status_code == 303
+        async with hub.api() as api:
+            assert "refused" not in await api.servers(hub.owner)
+
+
+async def test_another_person_sees_and_starts_nothing_of_it(hub: RunningHub) -> None:
+    bob = await hub.person("bob")
+    async with service(hub, bob) as client:
+        with pytest.raises(NotFound):
+            await events_of(client, "refused")
+        with pytest.raises(Forbidden):
+            await client.builds(everyone=True)
+    # Over the socket a person is believed; servers still need that person's own token.
+    own = ServiceClient(socket=hub.settings.service_socket, person=Person(name="bob"))
+    async with own:
+        with pytest.raises(Forbidden, match="own hub token"):
+            await own.launch({"repository": "gh/owner/repo/main"})
+
+
+def service(hub: RunningHub, token: str) -> ServiceClient:
+    """The client over the proxy, as a program elsewhere would use it."""
+    client = ServiceClient(url=f"http://127.0.0.1:{hub.port}{PREFIX}", token=token)
+    client._http.headers["Host"] = hub.service_origin.removeprefix("http://")
+    return client
