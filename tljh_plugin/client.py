@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -171,7 +172,7 @@ class ServiceClient:
 
     async def events(
         self, build_id: str, after: int = 0, *, patience_s: float = _PATIENCE_S
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """The log of a build, replayed after line `after` and then live, until the build ends.
 
         Reconnects by itself from the last line it saw; raises `ServiceDown` when the service could not be
@@ -179,20 +180,24 @@ class ServiceClient:
         """
         path = f"builds/{_segment(build_id)}/events"
         start = str(after) if after else ""
-        async for line in self._follow(path, LogLine, lambda line: str(line.n), start, patience_s):
-            yield line
-            if line.phase in ("built", "failed", "cancelled"):
-                return
+        lines = self._follow(path, LogLine, lambda line: str(line.n), start, patience_s)
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
+                if line.phase in ("built", "failed", "cancelled"):
+                    return
 
     async def launch_events(
         self, server: str, *, patience_s: float = _PATIENCE_S
-    ) -> AsyncIterator[LaunchEvent]:
+    ) -> AsyncGenerator[LaunchEvent, None]:
         """Build and start of a server as one stream, until it is ready or has failed."""
         path = f"launches/{_segment(server)}/events"
-        async for event in self._follow(path, LaunchEvent, _launch_position, "", patience_s):
-            yield event
-            if event.type in ("ready", "failed"):
-                return
+        events = self._follow(path, LaunchEvent, _launch_position, "", patience_s)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+                if event.type in ("ready", "failed"):
+                    return
 
     # -- requests -------------------------------------------------------------------------------------
 
@@ -286,16 +291,17 @@ class ServiceClient:
 
     async def _follow(
         self, path: str, view: type[_View], position: Callable[[Any], str], after: str, patience_s: float
-    ) -> AsyncIterator[_View]:
+    ) -> AsyncGenerator[_View, None]:
         """Read a stream of events for ever, coming back after the last one when the connection ends."""
         clock = asyncio.get_running_loop().time
         pause, seen = _FIRST_PAUSE_S, clock()
         while True:
             try:
-                async for event in self._stream(path, view, after):
-                    after = position(event) or after
-                    pause, seen = _FIRST_PAUSE_S, clock()
-                    yield event
+                async with aclosing(self._stream(path, view, after)) as events:
+                    async for event in events:
+                        after = position(event) or after
+                        pause, seen = _FIRST_PAUSE_S, clock()
+                        yield event
                 problem = ServiceDown(f"{self._where} ended the events of {path}.", "Try again.")
             except _NothingLeft:
                 return
@@ -306,7 +312,7 @@ class ServiceClient:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _stream(self, path: str, view: type[_View], after: str) -> AsyncIterator[_View]:
+    async def _stream(self, path: str, view: type[_View], after: str) -> AsyncGenerator[_View, None]:
         timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         with self._failures():
@@ -315,11 +321,12 @@ class ServiceClient:
                     raise self._error(answer.status_code, await answer.aread())
                 if answer.status_code == _NO_CONTENT:
                     raise _NothingLeft
-                async for data in _event_data(answer.aiter_lines()):
-                    yield view.model_validate_json(data)
+                async with aclosing(_event_data(answer.aiter_lines())) as texts:
+                    async for data in texts:
+                        yield view.model_validate_json(data)
 
 
-async def _event_data(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _event_data(lines: AsyncIterator[str]) -> AsyncGenerator[str, None]:
     """The `data` of server-sent events (HTML standard, section 9.2.6); comments are skipped."""
     data: list[str] = []
     async for line in lines:

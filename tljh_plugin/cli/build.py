@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import click
 
 from ..client import ServiceClient
@@ -46,12 +48,13 @@ async def follow(client: ServiceClient, build: BuildView) -> BuildView:
     """Show a build's log and its percent until it ends; raises the error that it ended with."""
     with progress_bar() as bar:
         task = bar.add_task("queued", total=100, completed=build.progress)
-        async for line in client.events(build.id):
-            bar.update(task, description=line.phase, completed=line.progress)
-            if line.text:
-                bar.console.print(line.text, markup=False, soft_wrap=True)
-            if line.error is not None:
-                raise raised(line.error)
+        async with aclosing(client.events(build.id)) as lines:
+            async for line in lines:
+                bar.update(task, description=line.phase, completed=line.progress)
+                if line.text:
+                    bar.console.print(line.text, markup=False, soft_wrap=True)
+                if line.error is not None:
+                    raise raised(line.error)
     ended = await client.get_build(build.id)
     if ended.state != "built":
         raise BuildCancelled(f"The build {build.id} was cancelled.", "Run the command again to build it.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import click
 
 from ._service import as_json, raised, runs_async, service
@@ -23,9 +25,10 @@ async def command(build_id: str, no_follow: bool, as_json: bool) -> None:
         else:
             lines = []
             await client.get_build(build_id)
-            async for line in client.events(build_id):
-                click.echo(line.model_dump_json() if as_json else line.text)
-                if line.error is not None:
-                    raise raised(line.error)
+            async with aclosing(client.events(build_id)) as events:
+                async for line in events:
+                    click.echo(line.model_dump_json() if as_json else line.text)
+                    if line.error is not None:
+                        raise raised(line.error)
     for line in lines:
         click.echo(line.model_dump_json() if as_json else line.text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import webbrowser
+from contextlib import aclosing
 
 import click
 
 from .. import handover
 from ..client import ServiceClient
 from ..desktop import new_link
-from ..errors import BinderError, ServiceDown
+from ..errors import BinderError, NotFound, ServiceDown
 from ..hub_api import HubApi, HubServer
 from ..launch.options import parse
 from ..settings import Settings
@@ -26,49 +27,74 @@ _SCOPES = ["servers!user", "read:users!user", "access:services!service=binder"]
 @click.argument("link")
 @click.option("--server", default="", metavar="NAME", help="Name of the server; default: the one of before.")
 @click.option("--new", is_flag=True, help="Start another server although there is one for this commit.")
+@click.option("--project", default="", metavar="ID", help="Go on in this project; `new` begins another one.")
 @click.option("--ephemeral", is_flag=True, help="Keep no files.")
+@click.option("--restart", is_flag=True, help="Restart the server NAME if it has other options.")
 @click.option("--log", "show_log", is_flag=True, help="Show the build's log.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @as_json
 @runs_async
 async def command(
-    link: str, server: str, new: bool, ephemeral: bool, show_log: bool, no_browser: bool, as_json: bool
+    link: str,
+    server: str,
+    new: bool,
+    project: str,
+    ephemeral: bool,
+    restart: bool,
+    show_log: bool,
+    no_browser: bool,
+    as_json: bool,
 ) -> None:
     """Open LINK: build its image if needed, start a server, wait for it, and open it in the browser.
 
     LINK is a git URL, the address of a repository's page, OWNER/REPO, a folder, or a launch link, also one of
-    another Binder. A server that was started for the same repository at the same commit is used again. The
-    address that is printed signs in once.
+    another Binder. A server that was started for the same repository at the same commit is used again. Where
+    the repository has moved on since your project of it began, say with --project what to do: its id goes on
+    with your files at their commit, `new` begins a second project. The address that is printed signs in once.
     """
     asked = parse_typed(link)
     async with service() as (settings, client):
-        meaning = await client.resolve(asked.spec.path)
+        meaning = _at_the_commit_of(project, await client.resolve(asked.spec.path))
         known = handover.read(settings.state_dir)
         async with HubApi(known.hub_api_url, known.cli_token) as hub:
             token = await hub.new_token(
                 settings.owner, scopes=_SCOPES, seconds=_TOKEN_S, note="littlest-binder open"
             )
             if not server and not new:
-                server = _used_before(await hub.acting_as(token).servers(settings.owner), meaning, ephemeral)
+                found = await hub.acting_as(token).servers(settings.owner)
+                server = _used_before(found, meaning, project, ephemeral)
     async with service(token) as (settings, client):
-        options = _options(asked, meaning, ephemeral)
+        options = _options(asked, meaning, project, ephemeral)
         click.echo(f"{meaning.display} at {meaning.commit[:10]}", err=True)
-        started = await client.launch(options, server=server or asked.server)
+        started = await client.launch(options, server=server or asked.server, restart=restart)
         ready = await _follow(client, started, show_log)
     _present(settings, started, ready, no_browser=no_browser, as_json=as_json)
 
 
-def _options(asked: LaunchLink, meaning: ResolveView, ephemeral: bool) -> dict[str, str]:
+def _at_the_commit_of(project: str, meaning: ResolveView) -> ResolveView:
+    """What to start in a project: its own commit, whatever the ref points to now. Raises `NotFound`."""
+    if project in ("", "new"):
+        return meaning
+    for known in meaning.projects:
+        if known.id == project:
+            return meaning.model_copy(update={"spec": known.spec, "commit": known.commit})
+    ids = ", ".join(known.id for known in meaning.projects) or "none"
+    raise NotFound(
+        f"You have no project {project!r:.80} of {meaning.display}.", f"Your projects of it: {ids}; or `new`."
+    )
+
+
+def _options(asked: LaunchLink, meaning: ResolveView, project: str, ephemeral: bool) -> dict[str, str]:
     options = {"repository": meaning.spec, "commit": meaning.commit, "path": asked.open_path}
     if ephemeral or asked.storage == "ephemeral":
         options["storage"] = "ephemeral"
-    elif asked.project:
-        options["project"] = asked.project
+    elif project or asked.project:
+        options["project"] = project or asked.project
     return {key: value for key, value in options.items() if value}
 
 
-def _used_before(servers: dict[str, HubServer], meaning: ResolveView, ephemeral: bool) -> str:
-    """The name of a server of this repository at this commit, a running one first; empty if there is none."""
+def _used_before(servers: dict[str, HubServer], meaning: ResolveView, project: str, ephemeral: bool) -> str:
+    """The name of a server of this repository, commit and project, a running one first; empty if none."""
     found = []
     for server in servers.values():
         try:
@@ -76,7 +102,8 @@ def _used_before(servers: dict[str, HubServer], meaning: ResolveView, ephemeral:
             same = parse_link(options.repository).normal_url == meaning.repository
         except BinderError:
             continue
-        if same and options.commit == meaning.commit and (options.storage == "ephemeral") is ephemeral:
+        same = same and options.commit == meaning.commit and options.project == project
+        if same and (options.storage == "ephemeral") is ephemeral:
             found.append(server)
     found.sort(key=lambda server: (not server.active, server.name))
     return found[0].name if found else ""
@@ -86,17 +113,17 @@ async def _follow(client: ServiceClient, started: LaunchView, show_log: bool) ->
     """One bar for build and start; raises the error that the start ended with."""
     with progress_bar() as bar:
         task = bar.add_task("starting", total=100)
-        async for event in client.launch_events(started.server):
-            if event.error is not None:
-                raise raised(event.error)
-            if event.type == "log":
-                if show_log and event.line is not None and event.line.text:
-                    bar.console.print(event.line.text, markup=False, soft_wrap=True)
-                continue
-            bar.update(task, description=event.message or event.step, completed=event.progress)
-            if event.type == "ready":
-                bar.update(task, completed=100)
-                return event
+        async with aclosing(client.launch_events(started.server)) as events:
+            async for event in events:
+                if event.error is not None:
+                    raise raised(event.error)
+                if event.line is not None:
+                    if show_log and event.line.text:
+                        bar.console.print(event.line.text, markup=False, soft_wrap=True)
+                    continue
+                bar.update(task, description=event.message or event.step, completed=event.progress)
+                if event.type == "ready":
+                    return event
     raise ServiceDown(
         f"The events of the server {started.server!r} ended before it was ready.",
         "Run the command again: it goes on from where the start is.",

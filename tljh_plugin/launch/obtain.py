@@ -81,7 +81,7 @@ async def _build(
 
 
 async def _follow(client: ServiceClient, view: BuildView, progress: Progress) -> BuildView:
-    async with aclosing(client.events(view.id)) as lines:  # type: ignore[type-var]
+    async with aclosing(client.events(view.id)) as lines:
         async for line in lines:
             progress.follow_build(line)
             if line.error is not None:
