@@ -17,17 +17,15 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckoutFailed, RepositoryTooLarge
-from ..settings import MIB, Settings
+from ..settings import Settings
 
 _WATCH_S = 0.1
-# The kernel's limit is the second one: whoever watches a transfer ends it with a better message.
-_SPARE_BYTES = 256 * MIB
 _STDERR_BYTES = 64 * 1024
 # Settings for every git that we start and for those that they start. Passed as the person's settings, which,
 # unlike a repository's own, git takes as protected: no repository can set hooks or programs.
@@ -155,33 +153,36 @@ class Git:
         timeout_s: float | None = None,
         stdout: int | None = None,
         max_output: int = 256 * 1024**2,
+        file_bytes: int = 0,
         keep_open: Sequence[int] = (),
         watch: Callable[[], None] | None = None,
     ) -> bytes:
         """The command's output; `arguments` begin with the command's name.
 
         `cwd` is the git directory itself, if there is one. `stdout` is a descriptor to write to instead; it
-        is closed here.
-        `watch` is called ten times a second and may raise to end the command. `keep_open` are descriptors
-        (locks) that the command holds as long as it lives. `timeout_s` is in seconds, the setting's if not
-        given. Raises `GitFailed`, `GitTimedOut`, `RepositoryTooLarge` where it says more than `max_output`
-        bytes. When this is cancelled the command and all that it started are killed.
+        is closed here. `watch` is called ten times a second and may raise to end the command. `keep_open`
+        are descriptors (locks) that the command holds as long as it lives. git is killed when a file that it
+        writes gets larger than `file_bytes`, the setting's `max_fetch_bytes` if not given. `timeout_s` is in
+        seconds, the setting's if not given. When this is cancelled the command and all that it started are
+        killed. Raises `GitFailed`, `GitTimedOut`, `RepositoryTooLarge` where it says more than `max_output`
+        bytes.
         """
         seconds = timeout_s if timeout_s is not None else self._settings.source.timeout_s
         with contextlib.ExitStack() as closing:
             if stdout is not None:
                 closing.callback(os.close, stdout)
             process = await self._start(
-                arguments, cwd, access, environment or {}, seconds, stdout, keep_open, closing
+                arguments, cwd, access, environment or {}, seconds, file_bytes, stdout, keep_open, closing
             )
         feeding = asyncio.ensure_future(_feed(process, stdin))
         reading = asyncio.ensure_future(_read(process, arguments[0], max_output))
         listening = asyncio.ensure_future(_read_errors(process))
+        work = (feeding, reading, listening)
         try:
-            await _watched(asyncio.gather(feeding, reading, listening), watch, seconds, arguments[0])
+            await _watched(work, watch, seconds, arguments[0])
             exit_code = await process.wait()
         except BaseException:
-            await _end(process, (feeding, reading, listening))
+            await _end(process, work)
             raise
         output, errors = reading.result(), listening.result()
         if exit_code != 0:
@@ -195,6 +196,7 @@ class Git:
         access: Access,
         environment: Mapping[str, str],
         seconds: float,
+        file_bytes: int,
         stdout: int | None,
         keep_open: Sequence[int],
         closing: contextlib.ExitStack,
@@ -209,7 +211,7 @@ class Git:
         if access.protocol:
             options += ["-c", f"protocol.{access.protocol}.allow=always"]
         command = [
-            *_limits(self._settings.source.max_fetch_bytes + _SPARE_BYTES, seconds),
+            *_limits(file_bytes or self._settings.source.max_fetch_bytes, seconds),
             "git",
             *options,
             *(("--git-dir=.",) if (cwd / "objects").is_dir() else ()),
@@ -218,8 +220,8 @@ class Git:
         rights = (
             {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
         )
-        try:
-            return await asyncio.create_subprocess_exec(
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
                 *command,
                 cwd=cwd,
                 env=variables,
@@ -231,6 +233,14 @@ class Git:
                 pass_fds=inherited,
                 **rights,  # type: ignore[arg-type]
             )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Cancelled half-way asyncio would end the command alone, and wait for what that has started.
+            with contextlib.suppress(OSError):
+                await _end(await starting, ())
+            raise
         except FileNotFoundError as error:
             raise CheckoutFailed(
                 f"Cannot start git: {error.strerror} ({error.filename}).", "Install git and util-linux."
@@ -334,21 +344,21 @@ async def _read_errors(process: asyncio.subprocess.Process) -> bytes:
 
 
 async def _watched(
-    work: asyncio.Future[tuple[None, bytes, bytes]],
-    watch: Callable[[], None] | None,
-    seconds: float,
-    command: str,
+    work: Sequence[asyncio.Future[Any]], watch: Callable[[], None] | None, seconds: float, command: str
 ) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while not work.done():
+    pending: Collection[asyncio.Future[Any]] = work
+    while pending:
         left = end - loop.time()
         if left <= 0:
             raise GitTimedOut(command, seconds)
-        await asyncio.wait({work}, timeout=min(left, _WATCH_S) if watch is not None else left)
+        step = min(left, _WATCH_S) if watch is not None else left
+        done, pending = await asyncio.wait(pending, timeout=step, return_when=asyncio.FIRST_EXCEPTION)
+        for part in done:
+            part.result()
         if watch is not None:
             watch()
-    work.result()
 
 
 async def _end(process: asyncio.subprocess.Process, work: Sequence[asyncio.Future[Any]]) -> None:

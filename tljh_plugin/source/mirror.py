@@ -320,8 +320,14 @@ class Mirror:
         if len(list(pack.glob("*.idx"))) > _MANY_PACKS:
             self.renew()
             return
-        for leftover in (*pack.glob("tmp_*"), *(self.path / "out").iterdir()):
+        self.remove_drafts()
+        for leftover in (self.path / "out").iterdir():
             leftover.unlink(missing_ok=True)
+
+    def remove_drafts(self) -> None:
+        """What a git that was ended had not completed."""
+        for draft in (self.path / "objects" / "pack").glob("tmp_*"):
+            draft.unlink(missing_ok=True)
 
     def became_large(self) -> None:
         """From now on trees and files are fetched for single commits only."""
@@ -462,19 +468,29 @@ class Fetch:
                 told = time.monotonic()
                 self._say(f"Received {got / MIB:.1f} MiB")
 
-        with self._remote.opened(self._settings) as (address, access):
-            await self._git.run(
-                *_FETCH,
-                *filters,
-                "--stdin",
-                "origin",
-                cwd=self._mirror.path,
-                stdin="".join(f"{want}\n" for want in wants).encode(),
-                access=replace(access, options=(*access.options, *options, ("remote.origin.url", address))),
-                keep_open=self._mirror._lock,
-                watch=watch,
-            )
-        watch()
+        try:
+            with self._remote.opened(self._settings) as (address, access):
+                await self._git.run(
+                    *_FETCH,
+                    *filters,
+                    "--stdin",
+                    "origin",
+                    cwd=self._mirror.path,
+                    stdin="".join(f"{want}\n" for want in wants).encode(),
+                    access=replace(
+                        access, options=(*access.options, *options, ("remote.origin.url", address))
+                    ),
+                    # The kernel ends it at the byte; a watcher comes too late for what is sent quickly.
+                    file_bytes=min(most, most if cap is None else cap) + 1,
+                    keep_open=self._mirror._lock,
+                    watch=watch,
+                )
+            watch()
+        except GitFailed:
+            watch()
+            raise
+        finally:
+            self._mirror.remove_drafts()
 
 
 def folder_name(url: str, hash_name: str = "sha1") -> str:
