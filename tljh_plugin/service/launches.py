@@ -24,9 +24,10 @@ from ..errors import (
 )
 from ..hub_api import HubApi, HubServer
 from ..launch.options import LaunchOptions, parse
-from ..source.spec import RepoSpec, parse_link
+from ..source.spec import LaunchLink, RepoSpec, parse_link
 from ..wire import BuildView, LaunchEvent, LaunchView, LogLine, Person, ProjectView
 from .environment import HubEnvironment
+from .links import read_spec
 from .lookups import Lookups
 from .names import check_name, random_name
 from .progress import merge
@@ -65,12 +66,7 @@ class Server:
     @property
     def spec(self) -> RepoSpec | None:
         """The repository that it was started from."""
-        if self.options is None or not self.options.repository:
-            return None
-        try:
-            return parse_link(self.options.repository)
-        except BinderError:
-            return None
+        return read_spec(self.options.repository) if self.options and self.options.repository else None
 
     @property
     def repository(self) -> str:
@@ -155,8 +151,8 @@ def decide(found: Server | None, changes: Sequence[Difference], restart: bool) -
 
 
 def opened(path: str) -> str:
-    """A path to open, as an address gives it; raises `InvalidOptions` if it could lead off the server."""
-    return parse({"repository": "-", "path": path}).path
+    """A path to open, as an address gives it; raises `InvalidSpec` if it could lead off the server."""
+    return LaunchLink(RepoSpec("gh", "any/repository"), path).open_path
 
 
 def address(server_url: str, path: str) -> str:

@@ -6,7 +6,7 @@ import html
 from dataclasses import replace
 
 from ..errors import InvalidSpec
-from ..source.spec import LaunchLink, open_file, parse_link, parse_typed
+from ..source.spec import LaunchLink, RepoSpec, open_file, parse_link, parse_typed
 from ..wire import Wire
 
 
@@ -38,6 +38,14 @@ def from_text(text: str) -> LaunchLink:
         return LaunchLink(parse_link(text))
     except InvalidSpec:
         return parse_typed(text)
+
+
+def read_spec(path: str) -> RepoSpec | None:
+    """The repository of a stored path, or None for the spelling of another version."""
+    try:
+        return parse_link(path)
+    except InvalidSpec:
+        return None
 
 
 def share(link: LaunchLink, base: str) -> LinkView:

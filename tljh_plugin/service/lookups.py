@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from ..build.queue import Queue
-from ..errors import BinderError, EngineError
+from ..errors import EngineError
 from ..projects import Projects
 from ..settings import Settings
 from ..source.policy import check_spec
 from ..source.resolve import PinnedRepo, Resolver
-from ..source.spec import RepoSpec, parse_link
+from ..source.spec import RepoSpec
 from ..wire import BuildView, Person, ProjectView, ResolveView
-from .links import from_text
+from .links import from_text, read_spec
+from .texts import _
 
 # A page that was told to ask again asks within a second or two.
 _KEPT_S = 30.0
+# A page is shown without what Docker would have said.
+_DOCKER_S = 5.0
 
 
 class Lookups:
@@ -45,7 +48,7 @@ class Lookups:
         if task is None:
             task = self._pinning[key] = asyncio.create_task(self.pin_spec(spec, commit))
             loop = asyncio.get_running_loop()
-            task.add_done_callback(lambda _: loop.call_later(_KEPT_S, self._forget, key, task))
+            task.add_done_callback(lambda done: loop.call_later(_KEPT_S, self._forget, key, done))
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             return None
@@ -67,9 +70,11 @@ class Lookups:
         warnings: tuple[str, ...] = ()
         build: BuildView | None = None
         try:
-            build = await self._queue.state_of(person, pinned)
+            build = await asyncio.wait_for(self._queue.state_of(person, pinned), _DOCKER_S)
         except EngineError as error:
             warnings = (str(error),)
+        except asyncio.TimeoutError:
+            warnings = (_("Docker is slow to answer: whether the image is there is not known yet."),)
         spec = pinned.spec
         return ResolveView(
             spec=spec.path,
@@ -99,7 +104,5 @@ class Lookups:
 
 
 def _subdir(project: ProjectView) -> str:
-    try:
-        return parse_link(project.spec).subdir
-    except BinderError:
-        return ""
+    spec = read_spec(project.spec)
+    return spec.subdir if spec else ""

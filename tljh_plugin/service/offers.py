@@ -17,8 +17,9 @@ from ..build.queue import Queue
 from ..cache.inventory import Inventory
 from ..errors import BinderError, EngineError
 from ..settings import Settings
-from ..source.spec import LaunchLink, RepoSpec, parse_link
+from ..source.spec import LaunchLink, RepoSpec
 from ..wire import BuildView, ImageView, Person
+from .links import read_spec
 from .lookups import Lookups
 from .texts import _
 
@@ -78,6 +79,11 @@ class Offers:
                     return title
         return spec.display
 
+    def title_of(self, path: str) -> str:
+        """The same for the stored path of a link."""
+        spec = read_spec(path)
+        return self.title(spec) if spec else path
+
     async def for_person(self, person: Person) -> list[Offer]:
         """Plain Jupyter, the example, then the newest image of each repository that the person may see."""
         images = self._inventory.images(person)
@@ -105,12 +111,12 @@ class Offers:
                 )
             )
         for image in images:
-            if _key(image) in known:
+            found = read_spec(image.spec)
+            if found is None or _key(image) in known:
                 continue
             known.add(_key(image))
-            spec = parse_link(image.spec)
-            link = LaunchLink(spec).to_url("").lstrip("/")
-            offers.append(Offer(self.title(spec), "", link, "ready", image.commit))
+            link = LaunchLink(found).to_url("").lstrip("/")
+            offers.append(Offer(self.title(found), "", link, "ready", image.commit))
         return offers
 
     async def _ensure_plain(self) -> None:
@@ -148,7 +154,8 @@ def _spec(folder: Path) -> RepoSpec:
 
 
 def _key(image: ImageView) -> tuple[str, str]:
-    return image.repository, parse_link(image.spec).subdir
+    spec = read_spec(image.spec)
+    return image.repository, spec.subdir if spec else ""
 
 
 def _state(image: ImageView | None, build: BuildView | None) -> State:

@@ -38,7 +38,7 @@ class BuildsPage(Page):
             builds=[
                 ShownBuild(
                     each,
-                    self.context.offers.title(parse_link(each.spec)),
+                    self.context.offers.title_of(each.spec),
                     duration(each.started, each.finished),
                 )
                 for each in mine[:_LATEST]

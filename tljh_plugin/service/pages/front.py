@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
-from ...errors import BinderError, InvalidSpec
-from ...source.spec import LaunchLink, RepoSpec, parse_link
+from ...errors import BinderError
+from ...source.spec import LaunchLink
 from ...wire import ProjectView
 from ..launches import Server
-from ..links import from_form
+from ..links import from_form, read_spec
 from .page import Page
 
 
@@ -63,13 +62,13 @@ class FrontPage(Page):
         )
 
     def _shown(self, project: ProjectView) -> ShownProject:
-        spec: RepoSpec | None = None
-        with suppress(InvalidSpec):  # the spelling of an older version
-            spec = parse_link(project.spec).with_ref(project.commit)
-        link = LaunchLink(spec, project=project.id).to_url(self.prefix) if spec else ""
+        spec = read_spec(project.spec)
+        link = ""
+        if spec is not None:
+            link = LaunchLink(spec.with_ref(project.commit), project=project.id).to_url(self.prefix)
         return ShownProject(
             project.id,
-            self.context.offers.title(spec) if spec else project.repository,
+            self.context.offers.title_of(project.spec),
             project.commit,
             project.created,
             project.last_used,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ...errors import BinderError
-from ...source.spec import parse_link
 from ...wire import ErrorView, ImageView
 from ..api.images import image_of, refusal
 from .page import Page
@@ -49,4 +48,4 @@ class DeleteImage(Page):
 
 def title_of(page: Page, image: ImageView) -> str:
     """What an image's repository is called on pages."""
-    return page.context.offers.title(parse_link(image.spec))
+    return page.context.offers.title_of(image.spec)
