@@ -111,6 +111,11 @@ class Builder:
         if process.returncode != 0:
             raise StepFailed(f"the builder ended with exit code {process.returncode}")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the build was ended by `stop`."""
+        return self._stopped.is_set()
+
     def stop(self) -> None:
         """End the builder, so that BuildKit cancels what it was doing; takes 1.5 s at most."""
         self._stopped.set()

@@ -31,6 +31,8 @@ class Progress:
     def read(self, line: str) -> str | None:
         """What to show for a line of the builder; None for what people need not see."""
         text = _ESCAPES.sub("", line).rstrip()
+        if self._summary and text.startswith("#0 "):  # another build begins
+            self._summary, self._hidden, self._begun = False, set(), set()
         if self._summary:
             return text[:_LONGEST] if text.startswith("ERROR:") else None
         if text.startswith("------"):

@@ -384,6 +384,8 @@ def main() -> int:
     worker = Worker(job, machine, output)
     LifeLine(sys.stdin.fileno(), worker.builder).hold()
     result = worker.run()
+    while worker.builder.stopped:
+        signal.pause()  # the life-line is cut: the end is near, and what broke on the way means nothing
     output.result(result)
     return 0 if result.ok else 1
 

@@ -78,5 +78,12 @@ def test_lines_of_other_programs_pass() -> None:
     assert Progress().read("#7 12.3 # a comment: [internal] sha256:1") == "# a comment: [internal] sha256:1"
 
 
+def test_a_second_build_is_shown_like_the_first() -> None:
+    progress = Progress()
+    once = [text for line in PLAIN.splitlines() if (text := progress.read(line)) is not None]
+    again = [text for line in PLAIN.splitlines() if (text := progress.read(line)) is not None]
+    assert once == again
+
+
 def test_very_long_commands_are_cut() -> None:
     assert len(Progress().read("#4 [2/2] RUN " + "x" * 5000) or "") < 500

@@ -25,7 +25,9 @@ from packaging.version import Version
 from repo2docker.buildpacks import PythonBuildPack
 
 from ...errors import BuildFailed
+from ..builder import StepFailed
 from .apt import parse_apt
+from .install import AGAIN, GROUP
 from .requirements import Requirements, read_requirements
 
 if sys.version_info >= (3, 11):
@@ -80,6 +82,7 @@ class FastPython(PythonBuildPack):  # type: ignore[misc]
         self._recipe = recipe
         self._base = ""
         self._dockerfile = ""
+        self._from_source = False
         self.python = ""
 
     def detect(self) -> bool:
@@ -207,27 +210,32 @@ class FastPython(PythonBuildPack):  # type: ignore[misc]
     def _install(
         self, requirements: Requirements | None, what: str, mounted: tuple[str, ...] = (), *more: str
     ) -> str:
-        own = f"littlest-binder-own-{self._recipe.cache_namespace}-{self._recipe.uid}"
-        mounts = [f"type=bind,source={each},target={_RUN}/src/{each}" for each in mounted]
-        mounts += [
-            f"type=cache,id={own},target={_RUN}/own,uid={self._recipe.uid},gid={self._recipe.gid}",
-            f"type=secret,id=uv.toml,target={_RUN}/uv.toml,mode=0444",
-            f"type=secret,id=pip.conf,target={_RUN}/pip.conf,mode=0444",
-        ]
-        options = [f"--user {self._recipe.uid}:{self._recipe.gid}", *more]
+        wheels = bool(mounted and requirements and requirements.plain and not requirements.only_pip)
+        wheels = wheels and not self._from_source
+        options = [f"--user {self._recipe.uid}:{self._recipe.gid}", *(("--wheels",) if wheels else ()), *more]
         if requirements and requirements.only_pip:
             self.log.info("pip installs the requirements, since %s.\n", requirements.only_pip)
             options.append("--only-pip")
         if requirements and requirements.hashes:
             options.append("--require-hashes")
-        if mounted and requirements and requirements.plain and not requirements.only_pip:
-            shared = f"littlest-binder-wheels-{self._recipe.uid}"
-            mounts += [
-                f"type=cache,id={shared},target={_RUN}/shared",
-                f"type=secret,id=uv-trusted.toml,target={_RUN}/uv-trusted.toml,gid=61184,mode=0440",
-            ]
-            options.append("--wheels")
+        mounts = [f"type=bind,source={each},target={_RUN}/src/{each}" for each in mounted]
+        mounts += self._shared_mounts() if wheels else self._own_mounts()
         return " ".join([*(f"--mount={each}" for each in mounts), _INSTALL, *options, "--", what])
+
+    def _shared_mounts(self) -> list[str]:
+        """The same for all repositories, so that equal files give equal layers."""
+        return [
+            f"type=cache,id=littlest-binder-wheels-{self._recipe.uid},target={_RUN}/shared",
+            f"type=secret,id=uv-trusted.toml,target={_RUN}/uv-trusted.toml,gid={GROUP},mode=0440",
+        ]
+
+    def _own_mounts(self) -> list[str]:
+        cache = f"littlest-binder-own-{self._recipe.cache_namespace}-{self._recipe.uid}"
+        return [
+            f"type=cache,id={cache},target={_RUN}/own,uid={self._recipe.uid},gid={self._recipe.gid}",
+            f"type=secret,id=uv.toml,target={_RUN}/uv.toml,mode=0444",
+            f"type=secret,id=pip.conf,target={_RUN}/pip.conf,mode=0444",
+        ]
 
     def render(self, build_args: Mapping[str, str] | None = None) -> str:
         """The Dockerfile; its context is the repository itself."""
@@ -279,16 +287,27 @@ class FastPython(PythonBuildPack):  # type: ignore[misc]
         extra_build_kwargs: Mapping[str, Any],
         platform: str | None = None,
     ) -> Iterator[str]:
-        """Build from the folder itself: a large repository is neither copied nor held in memory."""
-        yield from client.build(
-            **{
-                "path": ".",
-                "dockerfile_text": self.render(build_args),
-                "ignored": self.ignored(),
-                "tag": image_spec,
-                "buildargs": dict(build_args),
-                "cache_from": cache_from,
-                "platform": platform,
-                **extra_build_kwargs,
-            }
-        )
+        """Build from the folder itself: a large repository is neither copied nor held in memory.
+
+        Where wheels alone are not enough, build once more, with steps that may run code.
+        """
+        more = {
+            "path": ".",
+            "ignored": self.ignored(),
+            "tag": image_spec,
+            "buildargs": dict(build_args),
+            "cache_from": cache_from,
+            "platform": platform,
+            **extra_build_kwargs,
+        }
+        again = False
+        try:
+            for line in client.build(dockerfile_text=self.render(build_args), **more):
+                if not again:
+                    yield line
+                again = again or AGAIN in line
+        except StepFailed:
+            if not again or self._from_source:
+                raise
+            self._from_source, self._dockerfile = True, ""
+            yield from client.build(dockerfile_text=self.render(build_args), **more)

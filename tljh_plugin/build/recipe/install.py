@@ -1,15 +1,17 @@
 """Install what requirements files ask for into an image. Runs in builds, as root, with Debian's own Python.
 
-Three ways, in this order, until one succeeds:
+Three ways:
 
-1. uv with the cache of wheels that all repositories share. No code of a package or a repository runs: uv's
-   folder for building is sealed, so a package that must be built fails here and leads to the next way.
-2. uv with a cache that belongs to this repository alone.
+1. uv with the cache of wheels that all repositories share (`--wheels`). No code of a package or a repository
+   runs: uv's folder for building is sealed, so a package that must be built fails. What comes out depends on
+   nothing that a repository could have touched, so all may share the layer.
+2. uv with a cache that belongs to one repository alone.
 3. pip, because what pip can install must not fail here.
 
-Each runs as the image's user. What keeps the others out of the shared cache, and away from index settings
-with credentials, is a group that only the first way gets. Bytecode is compiled last and without it, by Python
-started with `-S`: a `.pth` file of an installed package would run in any other.
+The first is a build step by itself; where it is not enough the step ends with `AGAIN`, and the image is built
+with the other two, which have neither the shared cache nor the credentials of the index. Each runs as the
+image's user. Bytecode is compiled last, without the group that opens the shared cache and by Python started
+with `-S`: a `.pth` file of an installed package would run in any other.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+AGAIN = "Not all of this comes as wheels, so it is built from source."
 GROUP = 61184
 # By their places: a repository's own `~/.local/bin` comes first on the PATH.
 UV = "/usr/local/bin/uv"
@@ -46,12 +49,11 @@ _TESTS = re.compile(r"/tests?/")
 
 @dataclass(frozen=True)
 class Way:
-    """One way to install; `trusted` gives the group, `before` is said when the ways before it failed."""
+    """One way to install; `trusted` gives the group."""
 
     command: tuple[str, ...]
     environment: dict[str, str]
     trusted: bool = False
-    before: str = ""
 
 
 def say(text: str) -> None:
@@ -61,30 +63,14 @@ def say(text: str) -> None:
 def ways(args: argparse.Namespace) -> list[Way]:
     """In the order in which they are tried."""
     hashes = ("--require-hashes",) if args.require_hashes else ()
-    uv = (UV, "pip", "install", "--no-sources", "--python", args.python, *hashes)
-    quiet = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
-    pip = (args.python, "-m", "pip", "install", "--no-cache-dir", "--no-compile", *quiet)
-    config = RUN / "pip.conf"
-    found = [
-        Way(
-            (*pip, *args.what),
-            {"PIP_CONFIG_FILE": str(config)} if config.exists() else {},
-            before="uv could not install this, so pip is tried.",
-        )
-    ]
-    if args.only_pip:
-        return found
-    found.insert(
-        0,
-        Way(
-            (*uv, *args.what),
-            _uv(OWN, RUN / "uv.toml"),
-            before="Not all of this comes as wheels, so it is built from source.",
-        ),
-    )
+    uv = (UV, "pip", "install", "--no-sources", "--python", args.python, *hashes, *args.what)
     if args.wheels:
-        found.insert(0, Way((*uv, *args.what), _uv(SHARED, RUN / "uv-trusted.toml"), trusted=True))
-    return found
+        return [Way(uv, _uv(SHARED, RUN / "uv-trusted.toml"), trusted=True)]
+    quiet = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
+    pip = (args.python, "-m", "pip", "install", "--no-cache-dir", "--no-compile", *quiet, *args.what)
+    config = RUN / "pip.conf"
+    with_pip = Way(pip, {"PIP_CONFIG_FILE": str(config)} if config.exists() else {})
+    return [with_pip] if args.only_pip else [Way(uv, _uv(OWN, RUN / "uv.toml")), with_pip]
 
 
 def _uv(cache: Path, config: Path) -> dict[str, str]:
@@ -143,24 +129,21 @@ def run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, list[
 
 def install(args: argparse.Namespace) -> int:
     """Try the ways; the exit code of the last one that was tried."""
-    code, left = 0, ways(args)
-    while left:
-        way = left.pop(0)
+    code = 0
+    for way in ways(args):
         if code:
-            say(way.before)
+            say("uv could not install this, so pip is tried.")
         if way.trusted:
             seal(SHARED)
         code, errors = run(as_user(args.user, way.command, trusted=way.trusted), way.environment)
         text = "\n".join(errors)
-        if code == 0 or not left or _FINAL.search(text):
-            if text:
-                say(text)
+        final = code == 0 or bool(_FINAL.search(text))
+        if text and (final or not way.trusted):
+            say(text)
+        if way.trusted and not final:
+            say(AGAIN)
+        if final:
             break
-        if way.trusted and "/builds-v0/" in text:
-            continue
-        say(text)
-        if way.trusted:
-            left.pop(0)  # building would not have helped
     return 0 if args.optional else code
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tljh_plugin.build.builder import StepFailed
 from tljh_plugin.build.recipe.fast_python import FastPython, Recipe
+from tljh_plugin.build.recipe.install import AGAIN
 from tljh_plugin.errors import BuildFailed
 
 Make = Callable[..., FastPython]
@@ -79,6 +81,57 @@ def test_only_plain_requirements_see_the_shared_cache_and_the_credentials(
     assert "/shared" not in text
     assert "trusted" not in text
     assert "id=littlest-binder-own-namespace-1001" in text
+
+
+def test_plain_requirements_give_the_same_step_in_every_repository(make: Make) -> None:
+    install = next(line for line in rendered(make(requirements_txt="numpy\n")) if "install.py" in line)
+    assert "namespace" not in install
+    assert "/own" not in install
+
+
+class Client:
+    """A builder that fails as often as it is told to, saying `said`."""
+
+    def __init__(self, failures: int, said: str) -> None:
+        self.failures, self.said = failures, said
+        self.dockerfiles: list[str] = []
+
+    def build(self, *, dockerfile_text: str, **_: object) -> Iterator[str]:
+        self.dockerfiles.append(dockerfile_text)
+        yield "begun"
+        if self.failures >= len(self.dockerfiles):
+            yield f"#4 1.2 {self.said}"
+            yield "ERROR: failed to solve"
+            raise StepFailed("it failed")
+        yield "done"
+
+
+def test_where_wheels_are_not_enough_the_image_is_built_again_from_source(make: Make) -> None:
+    pack, client = make(requirements_txt="numpy\n"), Client(1, AGAIN)
+    assert pack.fits()
+    lines = list(pack.build(client, "image", 0, {}, [], {}))
+    assert lines == ["begun", f"#4 1.2 {AGAIN}", "begun", "done"]
+    first, second = client.dockerfiles
+    assert "--wheels" in first
+    assert "--wheels" not in second
+    assert "trusted" not in second
+    assert "littlest-binder-own-namespace-1001" in second
+
+
+def test_other_failures_are_not_tried_again(make: Make) -> None:
+    pack, client = make(requirements_txt="numpy\n"), Client(1, "no such package")
+    assert pack.fits()
+    with pytest.raises(StepFailed):
+        list(pack.build(client, "image", 0, {}, [], {}))
+    assert len(client.dockerfiles) == 1
+
+
+def test_it_is_tried_again_once(make: Make) -> None:
+    pack, client = make(requirements_txt="numpy\n"), Client(9, AGAIN)
+    assert pack.fits()
+    with pytest.raises(StepFailed):
+        list(pack.build(client, "image", 0, {}, [], {}))
+    assert len(client.dockerfiles) == 2
 
 
 def test_steps_that_run_the_repositorys_code_get_nothing_of_ours(make: Make) -> None:

@@ -29,10 +29,10 @@ def programs(args: argparse.Namespace) -> list[tuple[str, bool]]:
     return [(Path(way.command[0]).name, way.trusted) for way in install.ways(args)]
 
 
-def test_wheels_first_then_building_then_pip() -> None:
-    assert programs(arguments(wheels=True)) == [("uv", True), ("uv", False), ("python", False)]
+def test_uv_comes_before_pip_and_wheels_are_a_way_of_their_own() -> None:
+    assert programs(arguments(wheels=True)) == [("uv", True)]
     assert programs(arguments()) == [("uv", False), ("python", False)]
-    assert programs(arguments(only_pip=True, wheels=True)) == [("python", False)]
+    assert programs(arguments(only_pip=True)) == [("python", False)]
 
 
 def test_only_the_trusted_way_knows_the_shared_cache_and_the_credentials(
@@ -41,7 +41,8 @@ def test_only_the_trusted_way_knows_the_shared_cache_and_the_credentials(
     monkeypatch.setattr(install, "RUN", tmp_path)
     for name in ("uv.toml", "uv-trusted.toml", "pip.conf"):
         (tmp_path / name).touch()
-    trusted, own, pip = install.ways(arguments(wheels=True))
+    (trusted,) = install.ways(arguments(wheels=True))
+    own, pip = install.ways(arguments())
     assert trusted.environment["UV_CACHE_DIR"] == str(install.SHARED)
     assert trusted.environment["UV_CONFIG_FILE"] == str(tmp_path / "uv-trusted.toml")
     assert own.environment["UV_CACHE_DIR"] == str(install.OWN)
@@ -93,22 +94,20 @@ def fail_with(*errors: str) -> None:
     install.run.errors = [(1 if error else 0, [error] if error else []) for error in errors]  # type: ignore[attr-defined]
 
 
-def test_a_package_that_must_be_built_leads_to_the_second_way(
+def test_a_package_that_must_be_built_ends_the_step_with_a_word(
     tried: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fail_with('error: Permission denied at path "/run/littlest-binder/shared/builds-v0/.tmp1"', "")
-    assert install.install(arguments(wheels=True, optional=False)) == 0
-    assert tried == ["uv shared", "uv"]
-    assert capsys.readouterr().out == "Not all of this comes as wheels, so it is built from source.\n"
+    fail_with('error: Permission denied at path "/run/littlest-binder/shared/builds-v0/.tmp1"')
+    assert install.install(arguments(wheels=True, optional=False)) == 1
+    assert tried == ["uv shared"]
+    assert capsys.readouterr().out == install.AGAIN + "\n"
 
 
-def test_what_building_does_not_help_goes_on_to_pip(
-    tried: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    fail_with("error: requirements are unsatisfiable", "")
-    assert install.install(arguments(wheels=True, optional=False)) == 0
-    assert tried == ["uv shared", "python"]
-    assert "unsatisfiable" in capsys.readouterr().out
+def test_what_uv_cannot_do_pip_tries(tried: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    fail_with("error: something that uv does not like", "")
+    assert install.install(arguments(optional=False)) == 0
+    assert tried == ["uv", "python"]
+    assert "does not like" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -124,16 +123,19 @@ def test_what_building_does_not_help_goes_on_to_pip(
 def test_what_pip_could_not_do_either_ends_at_once(
     tried: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fail_with(error)
-    assert install.install(arguments(wheels=True, optional=False)) == 1
-    assert tried == ["uv shared"]
-    assert error in capsys.readouterr().out
+    for wheels in (True, False):
+        fail_with(error)
+        assert install.install(arguments(wheels=wheels, optional=False)) == 1
+        said = capsys.readouterr().out
+        assert error in said
+        assert install.AGAIN not in said
+    assert tried == ["uv shared", "uv"]
 
 
 def test_pip_is_asked_where_only_prereleases_are_left(tried: list[str]) -> None:
     fail_with("error: No solution found\n\nhint: Pre-releases are available for `x`", "")
-    assert install.install(arguments(wheels=True, optional=False)) == 0
-    assert tried == ["uv shared", "python"]
+    assert install.install(arguments(optional=False)) == 0
+    assert tried == ["uv", "python"]
 
 
 def test_the_failure_of_the_last_way_counts_unless_it_is_optional(tried: list[str]) -> None:
