@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import CheckoutFailed, RepositoryTooLarge
 from ..settings import Settings
+from .providers import printable
 
 _WATCH_S = 0.1
 _STDERR_BYTES = 64 * 1024
@@ -73,7 +74,7 @@ class GitFailed(CheckoutFailed):
     """git ended with an error; `stderr` is its text, for the caller to explain."""
 
     def __init__(self, command: str, exit_code: int, stderr: str) -> None:
-        last = " ".join(line for line in stderr.strip().splitlines()[-3:])
+        last = printable(" ".join(stderr.replace("\0", "").strip().splitlines()[-3:]), 400)
         super().__init__(
             f"git {command} failed with exit code {exit_code}: {last or 'no message'}",
             "Try again; if it stays, the service's log has more.",

@@ -22,6 +22,7 @@ import httpx
 
 from ..errors import (
     BinderError,
+    CheckoutFailed,
     InvalidSpec,
     PolicyRefused,
     RefNotFound,
