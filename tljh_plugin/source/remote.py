@@ -301,6 +301,11 @@ def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
         return missing(url)
     if re.search(r"not our ref|no such remote ref|couldn't find remote ref", text):
         return RefNotFound(f"`{shown(url)}`: {_last_line(text)}.", "Check the commit.")
+    if "repository corruption on the remote side" in text:
+        return CheckoutFailed(
+            f"`{shown(url)}` is damaged: objects are missing or cannot be read there.",
+            "Run `git fsck` in it, or tell its operator.",
+        )
     if re.search(
         r"timed out|Operation too slow|early EOF|unexpected disconnect|HTTP (408|429|5\d\d)|RPC failed", text
     ):
