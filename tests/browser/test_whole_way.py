@@ -77,7 +77,8 @@ def arrive(page: Page, timeout_ms: float) -> None:
 
 def run_the_notebook(page: Page) -> None:
     """Run all cells of the notebook that Lab shows, and see the picture."""
-    page.wait_for_selector("#jp-main-dock-panel .jp-NotebookPanel", timeout=START_MS)
+    page.wait_for_selector("#jp-main-dock-panel .jp-NotebookPanel .jp-CodeCell", timeout=START_MS)
+    page.get_by_text(re.compile(r"Python 3 .*\| Idle")).wait_for(timeout=START_MS)  # the status bar
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
     see_the_picture(page)
@@ -160,10 +161,11 @@ def test_the_hubs_own_form_offers_the_same_choice(
     page = signed_in
     page.goto(f"{desktop.hub_url}/hub/spawn/{desktop.owner}/from-hub")
     visitor.shoot("spawn-form")
-    expect(page.get_by_label("Repository")).to_be_visible()
-    page.get_by_label(re.compile("image", re.IGNORECASE)).first.wait_for()
-    option = page.locator("select option", has_text="Plain Jupyter").first
-    page.locator("select").select_option(value=option.get_attribute("value"))
+    expect(page.get_by_role("textbox", name="Repository")).to_be_visible()
+    page.get_by_role("radio", name="An image that is here").check()
+    images = page.locator("select[name=image]")
+    option = images.locator("option", has_text="python-plot").first
+    images.select_option(value=option.get_attribute("value"))
     page.get_by_role("button", name="Start").click()
     arrive(page, START_MS)
 
