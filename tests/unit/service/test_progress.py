@@ -161,3 +161,24 @@ async def test_ten_thousand_lines_arrive_in_order() -> None:
 @pytest.mark.parametrize("text", ["", "b1", ":3", "b1:x", "b1:-1", "b1:²"])
 def test_a_position_that_is_none_means_the_beginning(text: str) -> None:
     assert position(text) == ("", 0)
+
+
+async def test_the_last_lines_are_waited_for_when_the_hub_knows_of_the_failure_first() -> None:
+    error = ErrorView(code="build-failed", message="It broke.", next="Mend it.")
+    told = asyncio.Event()
+
+    async def late(build: str, after: int) -> AsyncGenerator[LogLine, None]:
+        yield line(1)
+        await told.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        yield line(2, "failed", error=error)
+
+    async def hub() -> AsyncGenerator[Mapping[str, Any], None]:
+        yield {"progress": 1, "build": "b1"}
+        told.set()
+        yield {"failed": True, "message": "Spawn failed: x"}
+
+    events = [event async for event in merge(hub(), late)]
+    assert [event.line.n for event in events if event.line] == [1, 2]
+    assert events[-1].error == error
