@@ -40,9 +40,15 @@ def test_the_name_changes_with_what_goes_into_the_image() -> None:
     assert plain != _context(settings(release="trixie"), Machine(), "sha256:1").digest
 
 
-def test_the_name_does_not_change_with_the_way_to_the_network() -> None:
+def test_the_name_does_not_change_with_the_way_to_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = Machine(proxies={"http_proxy": "http://x"}, index=IndexSettings(url="https://ann:geheim@index/"))
-    assert _context(settings(), there, "x").digest == _context(settings(), Machine(), "x").digest
+    digest = _context(settings(), Machine(), "x").digest
+    assert _context(settings(), there, "x").digest == digest
+    monkeypatch.setattr(base_module, "_BUNDLE", tmp_path / "bundle.pem")
+    (tmp_path / "bundle.pem").write_bytes(PEM)
+    assert _context(settings(), Machine(), "x").digest == digest
 
 
 def test_neither_proxies_nor_index_settings_are_in_the_context() -> None:

@@ -307,7 +307,7 @@ class FastPython(PythonBuildPack):  # type: ignore[misc]
                     yield line
                 again = again or AGAIN in line
         except StepFailed:
-            if not again or self._from_source:
+            if not again:
                 raise
             self._from_source, self._dockerfile = True, ""
             yield from client.build(dockerfile_text=self.render(build_args), **more)
