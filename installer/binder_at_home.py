@@ -238,7 +238,8 @@ class Desktop:
         )
         now = json.loads(lines[-1])
         self._site = replace(self._site, release=now["release"], mirror=now["mirror"])
-        return f"port {now['port']}, Debian {now['release']} from {now['mirror']}"
+        mirror = now["mirror"] or "debootstrap's own mirror"
+        return f"port {now['port']}, Debian {now['release']} from {mirror}"
 
     def _settings_command(self) -> list[str]:
         return [str(self._site.venv / "bin" / "python"), "-m", _SETTINGS]

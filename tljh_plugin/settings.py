@@ -95,7 +95,10 @@ class BuildSettings(Section):
     release: Literal["bookworm", "trixie"] = Field(
         "bookworm", description="Debian release of the base image of the fast build pack."
     )
-    mirror: str = Field("http://deb.debian.org/debian", description="Debian mirror of the base image.")
+    mirror: str = Field(
+        "",
+        description="Debian mirror of the base image. Default: the one from which the installer took Debian.",
+    )
     appendix: str = Field("", description="Dockerfile lines added to the end of every image.")
     check_timeout_s: float = Field(
         180.0, gt=0, description="Seconds that the start check of an image may take."

@@ -56,7 +56,7 @@ def ensure(site: Site, step: Step) -> str:
         tidy(site, root)
         step.say(f"importing {name}")
         import_image(site, step, root, name)
-    return f"{name}, made from {site.mirror}"
+    return f"{name}, made from {_shown(site.mirror)}"
 
 
 def bootstrap(site: Site, step: Step, root: Path) -> None:
@@ -70,7 +70,7 @@ def bootstrap(site: Site, step: Step, root: Path) -> None:
             site.release, str(root), site.mirror, str(script if script.exists() else _SCRIPTS / "sid"),
         ],
         env=site.root_env,
-        next_step=f"Check that the mirror {site.mirror} can be reached (another: `--mirror URL`), then "
+        next_step=f"Check that {_shown(site.mirror)} can be reached (another: `--mirror URL`), then "
         "run the command again.",
         show=lambda line: line.removeprefix("I: "),
         # unshare ignores SIGTERM while it waits, and so does the first process of a namespace.
@@ -80,7 +80,9 @@ def bootstrap(site: Site, step: Step, root: Path) -> None:
 
 def tidy(site: Site, root: Path) -> None:
     """Package sources with the security updates, and nothing that only filled the cache."""
-    (root / "etc/apt/sources.list").write_text(sources(site.release, site.mirror, security_mirror(site)))
+    listed = root / "etc/apt/sources.list"
+    mirror = site.mirror or used_mirror(listed.read_text())
+    listed.write_text(sources(site.release, mirror, security_mirror(site.release, mirror)))
     for pattern in (
         "var/cache/apt/archives/*.deb",
         "var/lib/apt/lists/*_*",
@@ -105,10 +107,26 @@ def sources(release: str, mirror: str, security: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def security_mirror(site: Site) -> str:
+def used_mirror(listed: str) -> str:
+    """The mirror that debootstrap took, from the sources.list that it left."""
+    for line in listed.splitlines():
+        words = [word for word in line.split() if not word.startswith("[")]
+        if words[:1] == ["deb"] and len(words) > 2:
+            return words[1].rstrip("/")
+    raise StepFailed(
+        f"debootstrap left no package source: {listed.strip()!r}.",
+        next_step="Name a mirror with `--mirror URL`, then run the command again.",
+    )
+
+
+def _shown(mirror: str) -> str:
+    return f"the mirror {mirror}" if mirror else "debootstrap's own mirror"
+
+
+def security_mirror(release: str, mirror: str) -> str:
     """The mirror's neighbour with the security updates, by the usual naming; empty if there is none."""
-    url = f"{site.mirror.rstrip('/')}-security"
-    index = f"{url}/dists/{site.release}-security/InRelease"
+    url = f"{mirror.rstrip('/')}-security"
+    index = f"{url}/dists/{release}-security/InRelease"
     if not index.startswith(("http://", "https://")):
         return ""
     try:

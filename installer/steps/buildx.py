@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .command import run
 from .console import Step, StepFailed
-from .packages import candidate, ensure_packages, update
+from .packages import candidate, ensure_packages, machine_mirror, update
 from .site import WORK_DIR, Site, record
 
 PLUGIN = Path("/usr/local/lib/docker/cli-plugins/docker-buildx")
@@ -60,9 +60,15 @@ def ensure(site: Site, step: Step) -> str:
 
 def fetch(site: Site, step: Step, folder: Path) -> Path:
     """Debian 13's package, checked by apt against the archive's keys; all is written below `folder`."""
-    apt = isolated_apt(folder, site.mirror)
+    mirror = site.mirror or machine_mirror(("http://", "https://"))
+    if not mirror:
+        raise StepFailed(
+            "This machine's apt knows no mirror of Debian.",
+            next_step="Name one with `--mirror URL`, then run the command again.",
+        )
+    apt = isolated_apt(folder, mirror)
     hint = (
-        f"The mirror {site.mirror} must be reachable and its Debian {_NEXT_RELEASE} index signed by a key in "
+        f"The mirror {mirror} must be reachable and its Debian {_NEXT_RELEASE} index signed by a key in "
         f"{KEYRING} (if the key is missing, upgrade debian-archive-keyring). Then run the command again."
     )
     ensure_packages(site, step, ["debian-archive-keyring"])

@@ -171,8 +171,8 @@ def _remove_own_policy() -> None:
             POLICY.unlink()
 
 
-def machine_mirror() -> str:
-    """The Debian mirror that this machine's own apt uses, or the general one.
+def machine_mirror(schemes: tuple[str, ...] = ("http://",)) -> str:
+    """The Debian mirror that this machine's own apt uses; empty, for the general one, if it uses none.
 
     A machine whose institution has a mirror of its own often reaches no other.
     """
@@ -188,13 +188,13 @@ def machine_mirror() -> str:
         text=True,
         check=False,
     )
-    return choose_mirror(shown.stdout)
+    return choose_mirror(shown.stdout, schemes)
 
 
-def choose_mirror(targets: str) -> str:
+def choose_mirror(targets: str, schemes: tuple[str, ...] = ("http://",)) -> str:
     """The first plain mirror of Debian's main archive among lines of `origin label component uri`."""
     for line in targets.splitlines():
         words = line.split()
-        if len(words) == 4 and words[:3] == ["Debian", "Debian", "main"] and words[3].startswith("http://"):
+        if len(words) == 4 and words[:3] == ["Debian", "Debian", "main"] and words[3].startswith(schemes):
             return words[3].rstrip("/")
     return DEFAULT_MIRROR

@@ -18,7 +18,8 @@ RECORD = Path("/var/lib/littlest-binder/machine.jsonl")
 LOG_DIR = Path("/var/log/littlest-binder")
 WORK_DIR = Path("/var/cache/littlest-binder")
 
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
+# Debootstrap knows the general one.
+DEFAULT_MIRROR = ""
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,14 @@ def test_security_updates_are_among_the_sources_where_the_mirror_has_them() -> N
     assert "security" not in base_image.sources("bookworm", "http://m/debian", "")
 
 
+@pytest.mark.parametrize("options", ["", "[signed-by=/usr/share/keyrings/x.gpg] "])
+def test_the_mirror_that_debootstrap_took_is_used_further(options: str) -> None:
+    listed = f"deb {options}http://m/debian/ bookworm main\n"
+    assert base_image.used_mirror(listed) == "http://m/debian"
+    with pytest.raises(StepFailed, match="no package source"):
+        base_image.used_mirror("# nothing\n")
+
+
 def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buildx, "WORK_DIR", tmp_path)
     ended = subprocess.Popen(["true"])

@@ -132,13 +132,15 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
         gid=settings.server_gid,
         variable=PYTHON_VARIABLE,
         python=_DEBIAN_PYTHON[settings.build.release],
+        own_mirror=bool(settings.build.mirror),
     )
     content = {
         "Dockerfile": f"# {debian_id}\n{dockerfile}".encode(),
         "jupyter.txt": (_RECIPE / "jupyter.txt").read_bytes(),
-        "sources.list": sources(settings.build.mirror, settings.build.release).encode(),
         "certificates/bundle.pem": _BUNDLE.read_bytes() if _BUNDLE.exists() else b"",
     }
+    if settings.build.mirror:
+        content["sources.list"] = sources(settings.build.mirror, settings.build.release).encode()
     content |= {name: (_RECIPE / name).read_bytes() for name in _SCRIPTS}
     content |= {f"certificates/extra/{name}": pem for name, pem in machine.certificates}
     return _Context(content)

@@ -3,7 +3,8 @@ FROM {{ debian }}
 
 ENV DEBIAN_FRONTEND=noninteractive
 
-COPY sources.list /etc/apt/sources.list
+{% if own_mirror %}COPY sources.list /etc/apt/sources.list
+{% endif -%}
 RUN --mount=type=bind,source=certificates/bundle.pem,target=/run/bundle.pem \
     apt-get -qq -o Acquire::https::CAInfo=/run/bundle.pem update && \
     apt-get -qq -o Acquire::https::CAInfo=/run/bundle.pem dist-upgrade --yes > /dev/null && \
