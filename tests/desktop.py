@@ -151,3 +151,8 @@ def docker_state() -> dict[str, set[str]]:
         )
         for what, command in asked.items()
     }
+
+
+def labels_of(thing: str) -> str:
+    """What Docker says of a container, network or volume, labels included; empty if it is gone."""
+    return subprocess.run(["docker", "inspect", thing], capture_output=True, text=True, check=False).stdout

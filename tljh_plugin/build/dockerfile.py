@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..errors import DockerfileRefused
+from ..errors import DockerfileRefused, ReservedLabel
+from ..installation import LABEL_PREFIX
 
 _OURS = re.compile(r"docker\.io/littlest-binder/(base:(latest|[0-9a-f]{12}(-python-3\.\d+)?)|debian:[a-z]+)")
 _DIRECTIVE = re.compile(r"^\s*#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
@@ -70,7 +71,8 @@ class _Reading:
 
 
 def check_dockerfile(text: str, arguments: Mapping[str, str], local: LocalImages) -> Plan:
-    """Raises `DockerfileRefused` naming the line, what is wrong with it and what to write instead.
+    """Raises `DockerfileRefused` (for labels of ours `ReservedLabel`) naming the line, what is wrong with it
+    and what to write instead.
 
     Allowed are our own base images and Debian's, stages of the same file, `scratch`, and images that a
     registry gives. If none is ours, BuildKit is told to ask the registry for all of them, so that what is
@@ -272,10 +274,23 @@ def _check(line: _Line, reading: _Reading) -> None:
         _take_env(rest, reading)
     elif name in ("COPY", "ADD", "RUN"):
         _check_files(line, name, rest, reading)
+    elif name == "LABEL":
+        _check_label(line, rest, reading)
     elif name == "ONBUILD":
         inner = _Reading(reading.arguments, reading.escape, stages=reading.stages)
         _check(_Line(line.number, rest), inner)
         reading.images += inner.images
+
+
+def _check_label(line: _Line, rest: str, reading: _Reading) -> None:
+    """Ours are set after the repository's and win, so that a lie would not be seen in the image any more."""
+    known = {**reading.arguments, **reading.globals, **reading.env}
+    if LABEL_PREFIX in expand(rest, known, reading.escape):
+        raise ReservedLabel(
+            f"Line {line.number} of the Dockerfile writes a label that only The Littlest Binder may write: "
+            f"`{rest:.80}`.",
+            f"Remove the labels that begin with `{LABEL_PREFIX}`.",
+        )
 
 
 def _check_from(line: _Line, rest: str, reading: _Reading) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tljh_plugin.build.dockerfile import LocalImages, Plan, check_dockerfile, expand
-from tljh_plugin.errors import DockerfileRefused
+from tljh_plugin.errors import DockerfileRefused, ReservedLabel
 
 HERE = LocalImages(
     names=frozenset(
@@ -49,6 +49,21 @@ def refusal(text: str, **arguments: str) -> str:
 )
 def test_what_stays_in_the_repository_is_allowed(text: str) -> None:
     assert check(text) == Plan(pull="littlest-binder" not in text and "scratch" not in text)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        'LABEL org.littlest-binder.commit="0"',
+        "LABEL a=b \\\n  org.littlest-binder.identity=1",
+        'label "org.littlest-binder.signature"=x',
+        "ENV WHO=littlest-binder\nLABEL org.$WHO.commit=0",
+        "ONBUILD LABEL org.littlest-binder.commit=0",
+    ],
+)
+def test_labels_of_ours_are_refused(label: str) -> None:
+    with pytest.raises(ReservedLabel, match="Line"):
+        check(f"{OURS}{label}\n")
 
 
 def test_images_of_a_registry_are_fetched_from_there_even_if_they_are_here() -> None:
