@@ -7,10 +7,12 @@ a link is removing that file, which the file system lets only one succeed in.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import secrets
+import signal
 import socket
 import time
 from pathlib import Path
@@ -22,8 +24,11 @@ from .settings import Settings
 
 HOST = "binder.localhost"
 CLI_SERVICE = "binder-cli"
+# The number of the process in whose foreground the hub runs.
+PARENT_VARIABLE = "LITTLEST_BINDER_UP"
 
 _CODE_BYTES = 32
+_PR_SET_PDEATHSIG = 1
 
 
 # -- addresses ----------------------------------------------------------------------------------------
@@ -105,6 +110,7 @@ def configure_desktop(c: Any, settings: Settings) -> str:
     """
     from .sign_in import DesktopAuthenticator  # loads JupyterHub, which commands can do without
 
+    _end_with(int(os.environ.pop(PARENT_VARIABLE, 0)))
     state = settings.state_dir / "hub"
     state.mkdir(mode=0o700, exist_ok=True)
     hub_port, proxy_port = free_port(), free_port()
@@ -123,3 +129,12 @@ def configure_desktop(c: Any, settings: Settings) -> str:
     c.ConfigurableHTTPProxy.auth_token = secrets.token_hex(32)
     c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")
     return f"http://127.0.0.1:{hub_port}/hub/api"
+
+
+def _end_with(parent: int) -> None:
+    """End in order when `littlest-binder up` is killed and cannot tell us: see prctl(2), PR_SET_PDEATHSIG."""
+    if not parent:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before we had asked
+        raise SettingsError("`littlest-binder up` has ended.", "Run it again.")

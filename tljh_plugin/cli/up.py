@@ -15,11 +15,12 @@ import click
 from ..build.base import ensure_base
 from ..desktop import HOST, new_link
 from ..engine import Engine
-from ..errors import HubUnavailable
+from ..errors import EngineUnavailable, HubUnavailable
 from ..installation import ensure_state, instance_id
 from ..operation import at_home
 from ..operation.examples import ensure_examples
 from ..settings import Settings, load_desktop
+from . import explain
 from ._display import has_display
 from ._service import runs_async
 
@@ -74,16 +75,21 @@ async def _run(settings: Settings, *, no_browser: bool) -> None:
 
 
 async def _prepare(settings: Settings) -> None:
+    if await at_home.end_leftovers(settings):
+        _say("Ended the processes that an earlier run left behind.")
+    at_home.check_port(settings)
     engine = Engine(instance_id(settings))
     try:
-        at_home.check_port(settings)
         info = await _step("Docker", engine.info())
-        _say(f"          version {info.version}, {info.storage_driver}, {info.root_dir}")
-        for what in await _step("Clearing up", at_home.clear_up(settings, engine)):
-            _say(f"          removed {what}")
+        _detail(f"version {info.version}, {info.storage_driver}, {info.root_dir}")
+        for what in await _step("Clearing up", at_home.clear_engine(engine)):
+            _detail(f"removed {what}")
+        await _step("Base image", ensure_base(settings, _detail))
+    except EngineUnavailable as error:
+        # People can sign in, see what is there, and read the same where they start something.
+        _say(f"{explain(error)}\nUntil then nothing can be built or started; a Docker that comes is used.")
     finally:
         await engine.close()
-    await _step("Base image", ensure_base(settings, _detail))
     await _step("Examples", ensure_examples(settings))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -24,6 +25,7 @@ import httpx
 
 from ..build.processes import end_group, members, process_facts
 from ..client import ServiceClient
+from ..desktop import PARENT_VARIABLE
 from ..engine import Engine
 from ..engine.values import Kind
 from ..errors import BinderError, HubUnavailable, ServerExists, SettingsError
@@ -35,6 +37,7 @@ _START_S = 90.0
 _STOP_S = 60.0
 _LOG_BYTES = 16 * 1024**2
 _LOG_LINES = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 _CONFIG = """\
 # Written anew at each start by `littlest-binder up`; settings belong into {file}.
@@ -113,30 +116,27 @@ def _holder(port: int) -> str:
     return ""
 
 
-async def clear_up(settings: Settings, engine: Engine) -> list[str]:
-    """End and remove what an earlier run left behind; says what it was."""
-    done = []
+async def end_leftovers(settings: Settings) -> bool:
+    """End the processes that an earlier run, which was killed, left behind; whether there were any."""
+    found = False
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(_record(settings).read_text())
-        facts = process_facts(known["pid"])
-        ours = facts.start == known["start"] if facts is not None else _same_boot(known)
-        if ours and members(known["pid"]):
-            await end_group(known["pid"])
-            done.append("the processes of an earlier run")
+        for pid, start in known["processes"]:
+            facts = process_facts(pid)
+            ours = facts.start == start if facts is not None else known["boot"] == _boot_id()
+            if ours and members(pid):
+                await end_group(pid)
+                found = True
     _record(settings).unlink(missing_ok=True)
-    done += await _clear_engine(engine)
-    return done
-
-
-def _same_boot(known: dict[str, str]) -> bool:
-    return known["boot"] == _boot_id()
+    return found
 
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-async def _clear_engine(engine: Engine) -> list[str]:
+async def clear_engine(engine: Engine) -> list[str]:
+    """Remove the containers and the network of this installation; says what there was."""
     removed = [name for kind in get_args(Kind) for name in await engine.remove_strays(kind)]
     network = await engine.network()
     if network is not None:
@@ -164,9 +164,11 @@ async def hub(settings: Settings, ended: asyncio.Event, say: Callable[[str], Non
 
     Raises `HubUnavailable` with the end of the log if it does not answer within 90 s.
     """
+    _adopt_orphans()
     process = await _start(settings)
     try:
         await _until_it_answers(settings, process, ended)
+        _remember(settings, process)
         yield process
     finally:
         await asyncio.shield(_stop(settings, process, say))
@@ -198,17 +200,44 @@ async def _start(settings: Settings) -> Process:
             stderr=output,
             start_new_session=True,
         )
-    facts = process_facts(process.pid)
-    if facts is not None:
-        record = {"pid": process.pid, "start": facts.start, "boot": _boot_id()}
-        _record(settings).write_text(json.dumps(record))
+    _remember(settings, process)
     return process
+
+
+def _remember(settings: Settings, process: Process) -> None:
+    """Note hub, proxy and service, so that the next run finds them should all of this one be killed."""
+    found = [process_facts(pid) for pid in (process.pid, *_descendants(process.pid))]
+    leaders = [(each.pid, each.start) for each in found if each is not None and each.session == each.pid]
+    _record(settings).write_text(json.dumps({"boot": _boot_id(), "processes": leaders}))
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what the hub leaves behind when it is killed: proxy and service lead sessions of
+    their own, and nothing else connects them with us; see prctl(2), PR_SET_CHILD_SUBREAPER.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _descendants(ancestor: int) -> list[int]:
+    """All processes below one, by their parents as proc(5) tells them."""
+    children: dict[int, list[int]] = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(place.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(place.parent.name))
+    found, waiting = [], [ancestor]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
 
 
 def _environment() -> dict[str, str]:
     """Ours, with the programs of our own environment first: the proxy is one of them."""
     own = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    path = f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**os.environ, "PATH": path, PARENT_VARIABLE: str(os.getpid())}
 
 
 async def _until_it_answers(settings: Settings, process: Process, ended: asyncio.Event) -> None:
@@ -239,10 +268,12 @@ async def _stop(settings: Settings, process: Process, say: Callable[[str], None]
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), _STOP_S)
     await end_group(process.pid)
+    for orphan in _descendants(os.getpid()):
+        await end_group(orphan)
     _record(settings).unlink(missing_ok=True)
     engine = Engine(instance_id(settings))
     try:
-        for what in await _clear_engine(engine):
+        for what in await clear_engine(engine):
             say(f"Removed {what}")
     except BinderError as error:
         say(f"Docker could not be cleared up: {error} The next start does it.")
