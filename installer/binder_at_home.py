@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from steps import base_image, buildx, engine, machine, packages, project, proxy, running
-from steps.command import run
+from steps.command import Stopped, run
 from steps.console import Console, Step, StepFailed
 from steps.person import the_person
 from steps.site import DEFAULT_MIRROR, Site, has_service_manager
@@ -77,7 +77,7 @@ class Desktop:
                 if code is None:
                     code = self._install_and_start(begun)
                 return code
-        except running.Stopped as stopped:
+        except Stopped as stopped:
             name = signal.Signals(stopped.signum).name
             self._console.say(f"Ended by {name}. What is done stays; the same command goes on from there.")
             return 128 + stopped.signum

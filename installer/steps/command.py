@@ -138,6 +138,19 @@ def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+class Stopped(BaseException):
+    """We were asked to end, by this signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+# Signals that asked us to end. Python drops what a signal's handler raises while a finalizer runs, so who
+# waits for long looks here as well.
+requests: list[int] = []
+
+
 def _lines(output: int, process: subprocess.Popen[bytes], step: Step, deadline: float) -> Iterator[str]:
     """Whole lines as they come, until the process has ended; a carriage return ends a line, too.
 
@@ -155,6 +168,8 @@ def _lines(output: int, process: subprocess.Popen[bytes], step: Step, deadline: 
         if ended:
             break
         step.tick()
+        if requests:
+            raise Stopped(requests[-1])
         if time.monotonic() > deadline:
             raise TimeoutError
         with contextlib.suppress(subprocess.TimeoutExpired):

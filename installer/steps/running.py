@@ -13,21 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TextIO
 
-from .command import ENDING
+from .command import ENDING, Stopped, requests
 from .console import StepFailed
 from .person import Person
 from .site import Site
 
 _LOCK = "install.lock"
 _HUB_LOCK = "run/up.lock"
-
-
-class Stopped(BaseException):
-    """We were asked to end, by this signal."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 @contextlib.contextmanager
@@ -47,10 +39,15 @@ def stoppable() -> Iterator[None]:
     """SIGTERM, SIGHUP and SIGQUIT end what is going on like Ctrl-C does: in good order."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        requests.append(signum)
         raise Stopped(signum)
 
-    with answering(stop):
-        yield
+    requests.clear()
+    try:
+        with answering(stop):
+            yield
+    finally:
+        requests.clear()
 
 
 @contextlib.contextmanager

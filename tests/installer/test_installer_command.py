@@ -6,16 +6,17 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from steps.command import run
+from steps.command import Stopped, requests, run
 from steps.console import Console, Step, StepFailed
 from steps.person import CA_BUNDLE, Person, environment, the_person
-from steps.running import Stopped, stoppable
+from steps.running import stoppable
 
 ENV = {"PATH": "/usr/bin:/bin"}
 INSTALLER = Path(__file__).resolve().parents[2] / "installer"
@@ -182,3 +183,13 @@ def test_letters_that_the_terminal_does_not_know_stop_nothing() -> None:
     console = Console(total=1, stream=io.TextIOWrapper(raw, encoding="ascii"))
     console.do("Look", lambda step: "naïve")
     assert b"na?ve" in raw.getvalue()
+
+
+def test_a_request_to_end_that_python_dropped_is_found(step: Step, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with pytest.raises(Stopped), stoppable():
+        requests.append(signal.SIGTERM)  # what is left of a signal whose exception a finalizer swallowed
+        run(step, ["sh", "-c", f"echo $$ >{note}; sleep 600"], env=ENV, next_step="")
+    assert requests == []
+    if note.exists():
+        wait_until_gone(int(note.read_text()))
