@@ -187,9 +187,10 @@ def test_letters_that_the_terminal_does_not_know_stop_nothing() -> None:
 
 def test_a_request_to_end_that_python_dropped_is_found(step: Step, tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    with pytest.raises(Stopped), stoppable():
+    with stoppable():
         requests.append(signal.SIGTERM)  # what is left of a signal whose exception a finalizer swallowed
-        run(step, ["sh", "-c", f"echo $$ >{note}; sleep 600"], env=ENV, next_step="")
+        with pytest.raises(Stopped):
+            run(step, ["sh", "-c", f"echo $$ >{note}; sleep 600"], env=ENV, next_step="")
     assert requests == []
     if note.exists():
         wait_until_gone(int(note.read_text()))
