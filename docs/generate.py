@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tljh_plugin import errors
+from tljh_plugin.build.explain import MEANINGS
 from tljh_plugin.cli import group
 from tljh_plugin.settings import Settings
 
@@ -67,6 +68,17 @@ def errors_page() -> str:
     for code, kind in sorted(errors._by_code().items()):
         meaning = (kind.__doc__ or "").strip().split("\n")[0]
         lines.append(f"| `{code}` | {kind.http_status} | {meaning} |")
+    lines += [
+        "",
+        "## Why a build failed",
+        "",
+        "A failed build is explained from its log where the cause is known. The message then names the",
+        "package, file or step, and the next step what to change.",
+        "",
+        "| code | what it means |",
+        "| --- | --- |",
+        *(f"| `{code}` | {meaning} |" for code, meaning in sorted(MEANINGS.items())),
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -191,6 +191,38 @@ CAUSES: tuple[Cause, ...] = (
     ),
 )
 
+# The finer codes of failed builds: those of `CAUSES`, and those that are found without a failed step.
+MEANINGS = {
+    "base-failed": "The base image could not be built.",
+    "base-missing": "The base image, or Debian's below it, is not in Docker.",
+    "build-apt-name": "A line of apt.txt is not the name of a package.",
+    "build-apt-package-not-found": "Debian has no package of that name or version.",
+    "build-certificate-unknown": "A server showed a certificate that this machine does not trust.",
+    "build-command-not-found": "A script uses a program that is not in the image.",
+    "build-disk-full": "The disk became full.",
+    "build-dockerfile-invalid": "A line of the Dockerfile is not understood.",
+    "build-file-not-found": "The Dockerfile copies a file that is not in the repository.",
+    "build-file-too-large": "A file that describes the environment is too large to be one.",
+    "build-hash-mismatch": "A package is not the one whose hash requirements.txt has.",
+    "build-header-missing": "A package is built from source and lacks a C header.",
+    "build-interrupted": "The service was killed during the build too often to take it up once more.",
+    "build-killed": "A step was killed, most likely for want of memory.",
+    "build-link-leaves": "A file that describes the environment is a link that leaves the repository.",
+    "build-network": "An address could not be reached from the build.",
+    "build-no-such-folder": "The repository has no folder of the name that the link gives.",
+    "build-not-a-package": "requirements.txt installs a folder that is no Python package.",
+    "build-not-understood": "A file that describes the environment cannot be read.",
+    "build-package-not-built": "A package could not be built from source.",
+    "build-package-not-found": "There is no Python package of that name.",
+    "build-postbuild-failed": "The script postBuild ended with an error.",
+    "build-python-mismatch": "A package does not exist for the Python of the image.",
+    "build-registry-unreachable": "The registry that has a base image could not be reached.",
+    "build-requirement-invalid": "A line of requirements.txt is not a requirement.",
+    "build-step-failed": "A step of the Dockerfile ended with an error.",
+    "build-version-conflict": "The requirements contradict each other.",
+    "build-version-not-found": "A package has no such version.",
+}
+
 
 def clean(line: str) -> str:
     """A line of the builder's output without colours and without BuildKit's step number and time."""

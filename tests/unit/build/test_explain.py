@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from tljh_plugin.build.explain import CAUSES, explain
+from tljh_plugin.build import explain as explain_module
+from tljh_plugin.build.explain import CAUSES, MEANINGS, explain
+from tljh_plugin.errors import _by_code
 
 INSTALL = (
     "/usr/bin/python3 -I -S /usr/local/lib/littlest-binder/install.py --user 1000:1000 --wheels "
@@ -172,6 +177,15 @@ def test_a_failure_is_explained_in_one_sentence(name: str) -> None:
 
 def test_every_cause_has_an_excerpt() -> None:
     assert {cause.code for cause in CAUSES} == {f"build-{name.partition(' ')[0]}" for name in EXCERPTS}
+
+
+def test_every_code_is_documented() -> None:
+    raised = {
+        code
+        for path in Path(explain_module.__file__).parent.rglob("*.py")
+        for code in re.findall(r'code="((?:build|base)-[a-z-]+)"', path.read_text())
+    }
+    assert (raised | {cause.code for cause in CAUSES}) - set(_by_code()) == set(MEANINGS)
 
 
 def test_newer_builders_words_are_understood() -> None:
