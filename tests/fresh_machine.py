@@ -180,6 +180,17 @@ class FreshMachine:
             if pid != "1" and state[0] != "Z" and not args.startswith("ps -eo")
         ]
 
+    def browser(self, folder: Path) -> str:
+        """A program in `folder`: this machine's Chromium, in the other machine's network.
+
+        The tests speak to it through pipes, so that nothing needs to listen for them.
+        """
+        pid = self._docker("inspect", "--format", "{{.State.Pid}}", self.name)
+        program = folder / "chromium-in-its-network"
+        program.write_text(f'#!/bin/sh\nexec nsenter --net=/proc/{pid}/ns/net chromium "$@"\n')
+        program.chmod(0o755)
+        return str(program)
+
     def wait_for(self, path: str, text: str, timeout_s: float = 300) -> None:
         """Until the file at `path` holds `text`."""
         deadline = time.monotonic() + timeout_s

@@ -129,11 +129,21 @@ def collect_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def _heed_signals() -> None:
+    """Started in the background or by nohup(1) we ignore signals, and all our children would, which tests end
+    by such signals.
+    """
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+
+
 def run_to_the_end(command: list[str], env: dict[str, str]) -> int:
     """Run `command`, passing a request to end on to it; meanwhile bury the orphans that fell to us.
 
     Nobody else would: a test that waits until a killed process is gone would see it for ever.
     """
+    _heed_signals()
     process = subprocess.Popen(command, cwd=ROOT, env=env)
     # Ctrl-C in a terminal reaches pytest by itself; pytest then ends its tests in order.
     before = {

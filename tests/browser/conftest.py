@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from desktop import Desktop
 from git_server import GitServer
+from lab import FLAGS
 from playwright.sync_api import Browser, sync_playwright
 from visitor import Visitor
 
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 
-
-@pytest.fixture(scope="session")
+# A module's, not the session's: while Playwright's loop runs, asynchronous tests cannot have one.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path, "install Debian's chromium: tests/run does"

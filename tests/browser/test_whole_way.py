@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from desktop import Desktop, docker_state, labels_of
 from git_server import GitServer
+from lab import BUILD_MS, START_MS, arrive, run_the_notebook, see_the_picture, wait_until
 from playwright.sync_api import Page, expect
 from visitor import Visitor
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.browser]
-
-BUILD_MS = 120_000
-START_MS = 60_000
-LAB = re.compile(r"/user/[^/]+/[^/]+/lab")
 
 
 @pytest.fixture(scope="module")
@@ -59,37 +55,6 @@ def kept(desktop: Desktop, part: str) -> Path:
     """The folder on this machine in which the person's files of a repository are."""
     [found] = [path for path in (desktop.state / "projects").glob("*/*/home") if part in path.parent.name]
     return found
-
-
-def wait_until(page: Page, condition: Callable[[], bool], timeout_ms: float = 30_000) -> None:
-    """Poll from the browser's clock, so that its events go on meanwhile."""
-    for _ in range(int(timeout_ms / 100)):
-        if condition():
-            return
-        page.evaluate("() => new Promise(done => setTimeout(done, 100))")
-    raise AssertionError(f"not within {timeout_ms} ms")
-
-
-def arrive(page: Page, timeout_ms: float) -> None:
-    """In JupyterLab; its `load` event may wait for addresses outside that a closed network never answers."""
-    page.wait_for_url(LAB, timeout=timeout_ms, wait_until="commit")
-    page.wait_for_selector("#jp-main-dock-panel", timeout=START_MS)
-
-
-def run_the_notebook(page: Page) -> None:
-    """Run all cells of the notebook that Lab shows, and see the picture."""
-    page.wait_for_selector("#jp-main-dock-panel .jp-NotebookPanel .jp-CodeCell", timeout=START_MS)
-    page.get_by_text(re.compile(r"Python 3 .*\| Idle")).wait_for(timeout=START_MS)  # the status bar
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
-    see_the_picture(page)
-
-
-def see_the_picture(page: Page) -> None:
-    picture = page.locator(".jp-OutputArea-output img").first
-    picture.wait_for(state="attached", timeout=START_MS)
-    width = picture.evaluate("image => image.decode().then(() => image.naturalWidth)")
-    assert width > 300  # pixels
 
 
 def test_a_sign_in_link_works_once(link: str, desktop: Desktop, visitor: Visitor) -> None:
