@@ -74,7 +74,9 @@ class GitFailed(CheckoutFailed):
     """git ended with an error; `stderr` is its text, for the caller to explain."""
 
     def __init__(self, command: str, exit_code: int, stderr: str) -> None:
-        last = printable(" ".join(stderr.replace("\0", "").strip().splitlines()[-3:]), 400)
+        lines = stderr.replace("\0", "").strip().splitlines()
+        telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
+        last = printable(" ".join(telling[-3:]), 400)
         super().__init__(
             f"git {command} failed with exit code {exit_code}: {last or 'no message'}",
             "Try again; if it stays, the service's log has more.",

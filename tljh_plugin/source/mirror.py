@@ -469,7 +469,7 @@ class Fetch:
                 self._say(f"Received {got / MIB:.1f} MiB")
 
         try:
-            with self._remote.opened(self._settings) as (address, access):
+            with self._remote.opened(self._settings) as access:
                 await self._git.run(
                     *_FETCH,
                     *filters,
@@ -477,9 +477,7 @@ class Fetch:
                     "origin",
                     cwd=self._mirror.path,
                     stdin="".join(f"{want}\n" for want in wants).encode(),
-                    access=replace(
-                        access, options=(*access.options, *options, ("remote.origin.url", address))
-                    ),
+                    access=replace(access, options=(*access.options, *options)),
                     # The kernel ends it at the byte; a watcher comes too late for what is sent quickly.
                     file_bytes=min(most, most if cap is None else cap) + 1,
                     keep_open=self._mirror._lock,

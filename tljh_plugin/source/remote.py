@@ -14,7 +14,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -41,6 +41,11 @@ _CA_VARIABLES = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_
 _CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
+# Since 2.46 git looks up the whole path of a repository that somebody else owns, which its account may not be
+# able to (see `git.py`); entered first, the repository is `.`. What the shell is given is never a person's.
+_UPLOAD_PACK = 'enter() { cd "$1" && exec git upload-pack --strict .; }; enter'
+
+
 @dataclass(frozen=True)
 class Remote:
     """A repository that the policy allows: `url` for git, and what git needs to get there."""
@@ -51,21 +56,27 @@ class Remote:
     folder: Path | None = None
 
     @contextlib.contextmanager
-    def opened(self, settings: Settings) -> Iterator[tuple[str, Access]]:
-        """The address to hand to git and what it may reach, good within the `with`.
+    def opened(self, settings: Settings) -> Iterator[Access]:
+        """What a git command may reach, within the `with`, under the name `origin`.
 
         A local folder is opened once, and what was opened is checked, not its name.
         """
         if self.folder is None:
-            yield self.url, self.access
+            yield replace(self.access, options=(*self.access.options, ("remote.origin.url", self.url)))
             return
-        descriptor = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
-        try:
-            there = os.readlink(f"/proc/self/fd/{descriptor}")
+        with contextlib.ExitStack() as closing:
+            folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
+            closing.callback(os.close, folder)
+            there = os.readlink(f"/proc/self/fd/{folder}")
             policy.local_folder(RepoSpec("local", there), settings)
-            yield f"/proc/self/fd/{descriptor}", Access("file", folders=(descriptor,))
-        finally:
-            os.close(descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                folder = os.open(".git", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                closing.callback(os.close, folder)
+            options = (
+                ("remote.origin.url", f"/proc/self/fd/{folder}"),
+                ("remote.origin.uploadpack", _UPLOAD_PACK),
+            )
+            yield Access("file", options, folders=(folder,))
 
 
 async def reach(spec: RepoSpec, settings: Settings) -> Remote:
@@ -290,7 +301,7 @@ def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
         )
     if re.search(
         r"not found|Authentication failed|could not read Username|Permission denied|error: (401|403|404)"
-        r"|does not appear to be a git repository|Invalid username or",
+        r"|does not appear to be a git repository|Invalid username or|can't cd to",
         text,
     ):
         if spec.provider == "local":

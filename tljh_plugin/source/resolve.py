@@ -119,9 +119,9 @@ async def list_refs(git: Git, settings: Settings, remote: Remote, *options: str)
     """Ask the repository for its refs, with these options of `git ls-remote`."""
     seconds = settings.source.resolve_timeout_s
     try:
-        with remote.opened(settings) as (address, access):
+        with remote.opened(settings) as access:
             output = await git.run(
-                "ls-remote", *options, "--", address, cwd=Path("/"), access=access, timeout_s=seconds
+                "ls-remote", *options, "origin", cwd=Path("/"), access=access, timeout_s=seconds
             )
     except GitTimedOut:
         raise RepositoryUnreachable(
