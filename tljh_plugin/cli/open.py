@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from contextlib import aclosing
 
 import click
@@ -13,6 +12,7 @@ from ..desktop import new_link
 from ..errors import BinderError, NotFound, ServiceDown
 from ..hub_api import HubApi, HubServer
 from ..launch.options import parse
+from ..operation.browser import open_browser
 from ..settings import Settings
 from ..source.spec import LaunchLink, parse_link, parse_typed
 from ..wire import LaunchEvent, LaunchView, ResolveView
@@ -68,7 +68,7 @@ async def command(
         click.echo(f"{meaning.display} at {meaning.commit[:10]}", err=True)
         started = await client.launch(options, server=server or asked.server, restart=restart)
         ready = await _follow(client, started, show_log)
-    _present(settings, started, ready, no_browser=no_browser, as_json=as_json)
+    await _present(settings, started, ready, no_browser=no_browser, as_json=as_json)
 
 
 def _at_the_commit_of(project: str, meaning: ResolveView) -> ResolveView:
@@ -130,7 +130,7 @@ async def _follow(client: ServiceClient, started: LaunchView, show_log: bool) ->
     )
 
 
-def _present(
+async def _present(
     settings: Settings, started: LaunchView, ready: LaunchEvent, *, no_browser: bool, as_json: bool
 ) -> None:
     address = new_link(settings, ready.url)
@@ -140,4 +140,4 @@ def _present(
     click.echo(f"The server {started.server!r} is ready:")
     click.echo(address)
     if not no_browser and has_display():
-        webbrowser.open(address)
+        await open_browser(address)

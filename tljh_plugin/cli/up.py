@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import time
-import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from ..engine import Engine
 from ..errors import EngineUnavailable, HubUnavailable
 from ..installation import ensure_state, instance_id
 from ..operation import at_home
+from ..operation.browser import open_browser
 from ..operation.examples import ensure_examples
 from ..settings import Settings, load_desktop
 from . import explain
@@ -103,9 +103,12 @@ async def _serve(settings: Settings, ended: asyncio.Event, *, no_browser: bool) 
         page = f"http://{HOST}:{settings.desktop.port}/"
         _say(f"\nThe Littlest Binder is ready at {page}. Sign in once with:\n\n    {address}\n")
         _say("`littlest-binder link` prints another one. Ctrl-C stops everything; files and images stay.")
+        opening = None
         if not no_browser and has_display():
-            webbrowser.open(address)
+            opening = asyncio.ensure_future(open_browser(address))
         await _first([asyncio.ensure_future(process.wait()), asyncio.ensure_future(ended.wait())])
+        if opening is not None:
+            opening.cancel()
         if not ended.is_set():
             raise HubUnavailable(
                 f"The hub ended with exit code {process.returncode}.", f"See {at_home.hub_log(settings)}."
