@@ -65,7 +65,7 @@ class RunningHub:
         service: str = "stand-in",
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
-        python: str = sys.executable,
+        python: str = os.environ.get("LITTLEST_BINDER_HUB_PYTHON", sys.executable),
     ) -> None:
         self.state = home / "littlest-binder"
         self.state.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import docker
 from stand_in_facts import COMMIT
 from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application, RequestHandler
 from waiting import until
@@ -175,7 +176,7 @@ class Api(RequestHandler):
             super().write_error(status_code, **kwargs)
 
     def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
-        if not isinstance(error, BinderError):
+        if not isinstance(error, (BinderError, StreamClosedError)):
             super().log_exception(kind, error, trace)
 
     def check_xsrf_cookie(self) -> None: ...

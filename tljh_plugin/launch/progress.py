@@ -6,13 +6,17 @@ Text only, never HTML: JupyterHub's page puts an `html_message` into the page as
 from __future__ import annotations
 
 import asyncio
+import time
+from bisect import bisect
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from ..errors import BinderError
 from ..wire import LogLine, Phase
 
-BUILT, PREPARED, STARTED = 70, 75, 80
+BUILT, PREPARED, STARTED, WAITING = 70, 75, 80, 85
+_LIMITS = (BUILT, PREPARED, STARTED, WAITING)
+_PARTS = ("image", "files", "network", "container", "first answer")
 
 _LONGEST_MESSAGE = 200
 # A build prints thousands of lines; whoever wants them all reads the build's own log.
@@ -34,6 +38,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._events: list[dict[str, Any]] = []
+        self._times: list[float] = []
         self._news = asyncio.Event()
         self._ended = False
         self._percent = 0
@@ -74,6 +79,15 @@ class Progress:
             event["build"] = self._build
         self._add(event)
 
+    def laps(self) -> str:
+        """How long each part of the way took so far, for the log: seconds until what was said next."""
+        ends = [*self._times[1:], time.monotonic()]
+        taken: dict[str, float] = {}
+        for event, begun, ended in zip(self._events, self._times, ends, strict=True):
+            part = _PARTS[bisect(_LIMITS, event["progress"])]
+            taken[part] = taken.get(part, 0.0) + ended - begun
+        return ", ".join(f"{part} {seconds:.2f} s" for part, seconds in taken.items())
+
     def end(self) -> None:
         """Nothing more will come."""
         self._ended = True
@@ -92,5 +106,6 @@ class Progress:
 
     def _add(self, event: dict[str, Any]) -> None:
         self._events.append(event)
+        self._times.append(time.monotonic())
         news, self._news = self._news, asyncio.Event()
         news.set()

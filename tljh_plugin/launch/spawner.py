@@ -31,7 +31,7 @@ from .failure import spawn_error
 from .obtain import Obtained, Source, obtain
 from .options import LaunchOptions, normalise, parse
 from .pad import LaunchPad
-from .progress import BUILT, PREPARED, STARTED, Progress
+from .progress import BUILT, PREPARED, STARTED, WAITING, Progress
 from .readiness import not_ready, wait_until_ready
 
 PERSON_LABEL = LABEL_PREFIX + "person"
@@ -226,6 +226,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 lease = prepared.lease
                 url = await self._run(prepared, obtained, *await asyncio.shield(network))
                 ok = True
+                self.log.info("%s is ready: %s", self._log_name, self._progress.laps())
             finally:
                 network.cancel()
                 if lease:
@@ -284,7 +285,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 found, limits, image_id=prepared.image_id, mounts=spec.mounts, network=network.name
             )
             host = isolation.address(found, network.name)
-            self._progress.say(STARTED + 5, "Waiting for its first answer")
+            self._progress.say(WAITING, "Waiting for its first answer")
             await wait_until_ready(
                 host,
                 self.port,

@@ -27,7 +27,9 @@ HIT = {"repository": "gh/test/hit/main"}
 async def hub(tmp_path: Path, base_image: str) -> AsyncIterator[RunningHub]:
     async with RunningHub(tmp_path) as running:
         yield running
-        assert "Traceback" not in running.log
+        # JupyterHub 5 itself logs a traceback of every start that fails late.
+        if not (await running.api().version()).startswith("5."):
+            assert "Traceback" not in running.log, running.log
 
 
 async def events(hub: RunningHub, server: str = "one") -> list[dict[str, Any]]:
