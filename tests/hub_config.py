@@ -31,5 +31,7 @@ c.JupyterHub.load_roles.append(
         ],
     }
 )  # fmt: skip
+if os.environ.get("TEST_KEEP_SERVERS"):
+    c.JupyterHub.cleanup_servers = False
 # People besides the owner come by the API in tests.
 c.Authenticator.allow_all = True

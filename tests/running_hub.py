@@ -139,6 +139,11 @@ class RunningHub:
                 start_new_session=True,
             )
 
+    async def start_again(self) -> None:
+        """After `stop`: the same hub once more."""
+        self.log_path.write_text("")
+        await self.__aenter__()
+
     async def __aenter__(self) -> RunningHub:
         self._start()
         try:

@@ -267,3 +267,44 @@ async def test_a_hub_that_is_told_to_end_takes_its_servers_with_it(
         await asyncio.gather(*(start(hub, HIT, name) for name in ("one", "two")))
         assert len(containers(hub, client)) == 2
     assert containers(hub, client) == []
+
+
+async def test_a_restarted_hub_finds_its_servers_and_they_find_the_hub(
+    tmp_path: Path, base_image: str, client: docker.APIClient
+) -> None:
+    running = RunningHub(tmp_path, environment={"TEST_KEEP_SERVERS": "1"})
+    async with running as hub:
+        assert (await start(hub, HIT))[-1].get("ready"), hub.log
+        (before,) = containers(hub, client)
+        await hub.stop()
+        assert [row["Id"] for row in containers(hub, client)] == [before["Id"]]
+        await hub.start_again()
+        found = await hub.api().server(hub.owner, "one")
+        assert found is not None
+        assert found.ready
+        ask = "import os, urllib.request as u; print(u.urlopen(os.environ['JUPYTERHUB_API_URL']).status)"
+        run = client.exec_create(before["Id"], ["/srv/venv/bin/python", "-c", ask])
+        assert client.exec_start(run).strip() == b"200"
+        await hub.api().stop(hub.owner, "one")
+        assert containers(hub, client) == []
+
+
+async def test_a_server_can_do_little_with_its_own_token(hub: RunningHub, client: docker.APIClient) -> None:
+    await start(hub, HIT)
+    (row,) = containers(hub, client)
+    environment = client.inspect_container(row["Id"])["Config"]["Env"]
+    (token,) = [each.partition("=")[2] for each in environment if each.startswith("JUPYTERHUB_API_TOKEN=")]
+    api = hub.api(token)
+    scopes = set((await api._request("GET", "/user")).json()["scopes"])
+    owner = hub.owner
+    assert f"access:servers!server={owner}/one" in scopes
+    assert {scope.split("!")[0] for scope in scopes} <= {
+        "access:servers", "users:activity", "read:users:activity", "read:users:name", "read:users:groups",
+    }  # fmt: skip
+    with pytest.raises(BinderError):
+        await api.start(owner, "two", HIT)
+    gateway = dict(each.partition("=")[::2] for each in environment)["JUPYTERHUB_API_URL"]
+    assert not gateway.startswith("http://127.")
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(gateway)).status_code == 200
+        assert (await http.get(gateway.removesuffix("/api") + "/login")).status_code == 404

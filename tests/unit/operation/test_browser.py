@@ -46,7 +46,8 @@ async def test_it_answers_once() -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 async def test_another_person_gets_nothing_and_does_not_use_it_up() -> None:
-    fetch = "import encodings.idna, os, sys, urllib.request; os.setuid(65534); urllib.request.urlopen(sys.argv[1])"
+    become = "import encodings.idna, os, sys, urllib.request; os.setuid(65534)"
+    fetch = f"{become}; urllib.request.urlopen(sys.argv[1])"
     strangers: list[subprocess.CompletedProcess[str]] = []
 
     def opener(address: str) -> None:
