@@ -294,6 +294,10 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 ended=self._how_it_ended,
                 log=self._log,
             )
+        except asyncio.CancelledError:
+            # JupyterHub gives a cancelled start one second, then stops the server, which awaits the removal.
+            self.pad.behind(self._take_away(keep_log=True))
+            raise
         except BaseException:
             await self.pad.finish(self._take_away(keep_log=True))
             raise
@@ -384,7 +388,8 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             )
             self.log.warning("The log of %s is kept in %s", self._log_name, place)
         await self.pad.engine.remove(container)
-        self.object_id = ""
+        if self.object_id == container:  # else a new start has its own by now
+            self.object_id = ""
 
     async def _inspect_running(self) -> dict[str, Any]:
         found = await self.pad.engine.inspect(self.object_id)
