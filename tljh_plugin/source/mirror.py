@@ -28,7 +28,7 @@ from typing import Any
 
 from ..errors import BinderError, CheckoutFailed, RefNotFound, RepositoryTooLarge
 from ..settings import MIB, Settings
-from .git import Git, GitFailed, version
+from .git import Git, GitFailed
 from .providers import shown
 from .remote import Remote, explain, reach
 from .resolve import PinnedRepo, Refs, list_refs
@@ -298,10 +298,10 @@ class Mirror:
         sizes = await self.read("cat-file", "--batch-check=%(objectsize)", stdin=objects)
         return sum(map(int, sizes.split()))
 
-    async def _missing(self, commit: str) -> list[str]:
-        """Objects of the commit itself (not of its history) that are not here."""
+    async def _missing(self, commit: str, *options: str) -> list[str]:
+        """Objects of the commit's history (with `--no-walk`: of the commit itself) that are not here."""
         found = await self.read(
-            "rev-list", "--objects", "--no-object-names", "--no-walk", "--missing=print", commit
+            "rev-list", "--objects", "--no-object-names", "--missing=print", *options, commit
         )
         return [line[1:] for line in found.decode().split() if line.startswith("?")]
 
@@ -375,9 +375,11 @@ class Fetch:
             over = False
         self._say("The history is large: fetching the files of this commit only")
         await self._run("--filter=tree:0", wants=[commit])
-        if not over and not await self._has_large_ancestor(commit) and version() >= (2, 36):
+        if not over and not await self._has_large_ancestor(commit):
             with contextlib.suppress(Over):
-                await self._run("--no-filter", "--refetch", wants=[commit], options=(_NOOP,), cap=self._cap)
+                missing = await mirror._missing(commit)
+                if missing:
+                    await self._run("--no-filter", wants=missing, options=(_NOOP,), cap=self._cap)
                 return await mirror._history_bytes(commit)
         await self._files_of(commit)
         return None
@@ -406,7 +408,7 @@ class Fetch:
 
     async def _files_of(self, commit: str) -> None:
         for step in range(4):
-            missing = await self._mirror._missing(commit)
+            missing = await self._mirror._missing(commit, "--no-walk")
             if not missing:
                 return
             if step and len(missing) > self._settings.source.max_files:

@@ -278,6 +278,11 @@ def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
     """The reason of a failed network command in our own words, or the error itself."""
     text = error.stderr
     url = spec.clone_url
+    if "repository corruption on the remote side" in text:
+        return CheckoutFailed(
+            f"`{shown(url)}` is damaged: objects are missing or cannot be read there.",
+            "Run `git fsck` in it, or tell its operator.",
+        )
     if re.search(r"Could not resolve (host|proxy|hostname)", text):
         return RepositoryUnreachable(
             f"`{shown(url)}`: the host is unknown.", "Check the spelling and the machine's network."
@@ -312,11 +317,6 @@ def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
         return missing(url)
     if re.search(r"not our ref|no such remote ref|couldn't find remote ref", text):
         return RefNotFound(f"`{shown(url)}`: {_last_line(text)}.", "Check the commit.")
-    if "repository corruption on the remote side" in text:
-        return CheckoutFailed(
-            f"`{shown(url)}` is damaged: objects are missing or cannot be read there.",
-            "Run `git fsck` in it, or tell its operator.",
-        )
     if re.search(
         r"timed out|Operation too slow|early EOF|unexpected disconnect|HTTP (408|429|5\d\d)|RPC failed", text
     ):
