@@ -91,8 +91,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def validate_options(self, options: Mapping[str, Any]) -> None:
         """Where options are applied, whichever door they came through; none given means those of before.
 
-        JupyterHub has stored them already: refused ones are replaced by the last accepted ones again. `start`
-        then raises the reason at once (raised from here it would be a traceback in the hub's log).
+        Refused ones are told by `start` at once (raised from here it would be a traceback in the hub's log).
         """
         self._wanted, self._refused = None, None
         try:
@@ -108,14 +107,11 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             self._wanted = parse(self._accepted)
         except BinderError as error:
             self._refused = error
-        self._restore_options()
 
-    def _restore_options(self) -> None:
-        self._store_options(dict(self._accepted))
-
-    def _store_options(self, options: dict[str, Any]) -> None:
-        self.user_options = options
-        self.orm_spawner.user_options = options
+    def _store_accepted(self) -> None:
+        """Let the hub keep the options that were accepted last."""
+        self.user_options = dict(self._accepted)
+        self.orm_spawner.user_options = dict(self._accepted)
         session = object_session(self.orm_spawner)
         if session is not None:
             session.commit()
@@ -125,7 +121,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         if options.repository:
             options = options.model_copy(update={"commit": source.commit})
         self._wanted, self._accepted, self._source = options, options.model_dump(), source
-        self._restore_options()
+        self._store_accepted()
 
     async def get_options_form(self) -> str:
         """The form, filled in with what was typed, asked for in an address, or accepted before."""
@@ -164,7 +160,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
 
     def _choice_of_before(self) -> form.Choice:
         with suppress(BinderError):
-            return form.from_options(parse(self._accepted))
+            return form.from_options(parse(self._accepted or self.user_options))
         return form.from_options(None, self.pad.settings.storage.default)
 
     # -- what JupyterHub keeps of it ------------------------------------------------------------------
@@ -196,8 +192,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         try:
             return await self._start()
         except BinderError as error:
-            if self._accepted:
-                self._restore_options()  # a repository that does not exist replaces nothing either
+            # JupyterHub has stored what was asked for: what cannot be replaces nothing.
+            if self._accepted or self._refused:
+                self._store_accepted()
             self._progress.fail(error)
             raise spawn_error(error) from error
         except Exception as error:

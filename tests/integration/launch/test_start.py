@@ -222,6 +222,8 @@ async def test_a_silent_server_is_given_up_with_its_last_lines(
         assert said[-1]["failed"]
         assert "did not answer within 2 s" in said[-1]["message"]
         assert "I say nothing" in said[-1]["message"]
+        (log,) = (hub.settings.log_dir / "servers").iterdir()
+        assert log.read_text() == "I say nothing\n"
         assert containers(hub, client) == []
 
 
