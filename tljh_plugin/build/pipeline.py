@@ -187,6 +187,10 @@ class Pipeline:
         temporary: Path,
     ) -> WorkerResult:
         await report.reach("fetching", _FETCHING, f"Fetching {pinned.spec.display} at commit {row.commit}.")
+        allowed = dockerfile_allowed(self._settings, row.url)
+        if allowed and self._settings.dockerfile_policy == "listed":
+            # A git host may serve a commit of anybody's fork under the address of the listed repository.
+            allowed = await self._checkouts.published(pinned)
         async with self._checkouts.checkout(pinned, report.say) as checkout:
             await report.reach("building", _BUILDING)
             job = WorkerJob(
@@ -198,7 +202,7 @@ class Pipeline:
                 gid=self._settings.server_gid,
                 base_image=base.name,
                 fast_python=self._settings.build.fast_python,
-                dockerfile_allowed=dockerfile_allowed(self._settings, row.url),
+                dockerfile_allowed=allowed,
                 appendix=self._settings.build.appendix,
                 cache_namespace=cache_namespace(instance_id(self._settings), row),
             )
