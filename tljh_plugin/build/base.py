@@ -64,7 +64,7 @@ PACKAGES = (
 )
 
 _RECIPE = files(__package__) / "recipe"
-_SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py")
+_SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py", "bytecode.py")
 _STEP = re.compile(r"^(#\d+ )?(\d+\.\d+ +)?")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 

@@ -74,7 +74,7 @@ RUN --mount=type=secret,id=uv-trusted.toml,target=/etc/uv/uv.toml,mode=0444 \
       uv pip install --quiet --no-cache --compile-bytecode --python /srv/venv/bin/python -r /run/jupyter.txt
 
 COPY --chmod=0755 repo2docker-entrypoint python3-login /usr/local/bin/
-COPY --chmod=0644 install.py /usr/local/lib/littlest-binder/install.py
+COPY --chmod=0644 install.py bytecode.py /usr/local/lib/littlest-binder/
 
 WORKDIR /home/{{ user }}
 EXPOSE 8888

@@ -10,15 +10,14 @@ Three ways:
 
 The first is a build step by itself; where it is not enough the step ends with `AGAIN`, and the image is built
 with the other two, which have neither the shared cache nor the credentials of the index. Each runs as the
-image's user. Bytecode is compiled last, without the group that opens the shared cache and by Python started
-with `-S`: a `.pth` file of an installed package would run in any other.
+image's user. Bytecode is compiled last, by an interpreter that no wheel can replace and that is started with
+`-I -S`: a `.pth` file of an installed package would run in any other.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import py_compile
 import re
 import subprocess
 import sys
@@ -35,6 +34,7 @@ SETPRIV = "/usr/bin/setpriv"
 RUN = Path("/run/littlest-binder")
 SHARED = RUN / "shared"
 OWN = RUN / "own"
+BYTECODE = Path(__file__).with_name("bytecode.py")
 
 # Failures of uv that would be pip's as well: trying again would only take time. Looking for a solution pip
 # may build one old version after the other, for hours; but it takes pre-releases where uv does not.
@@ -44,7 +44,6 @@ _FINAL = re.compile(
     r"dns error|Connection refused|Network is unreachable|operation timed out",
     re.DOTALL,
 )
-_TESTS = re.compile(r"/tests?/")
 
 
 @dataclass(frozen=True)
@@ -147,32 +146,15 @@ def install(args: argparse.Namespace) -> int:
     return 0 if args.optional else code
 
 
-def compile_since(folder: str, since: float) -> None:
-    """Compile what came since a time, on all processors; tests of packages are left out, nobody imports them.
+def compile_new(args: argparse.Namespace, python: str, since: float) -> None:
+    """Compile what was installed; with the cache only after a step in which nothing of it could run.
 
-    `since` is in seconds of the epoch and compared with the time of the last change of the inode, since
-    installers keep the times of modification.
+    `python` is the interpreter itself: a wheel may have put a file into its place in the environment.
     """
-    found = []
-    for top, _, names in os.walk(folder):
-        for name in names:
-            path = f"{top}/{name}"
-            if name.endswith(".py") and not _TESTS.search(path[len(folder) :]):
-                status = os.lstat(path)
-                if status.st_ctime >= since:
-                    found.append((status.st_size, path))
-    found.sort(reverse=True)
-    workers = min(os.cpu_count() or 1, 1 + len(found) // 50)
-    for worker in range(workers):
-        if os.fork() == 0:
-            for _, path in found[worker::workers]:
-                try:
-                    py_compile.compile(path, quiet=2)
-                except (OSError, ValueError, RecursionError):
-                    continue
-            os._exit(0)
-    for _ in range(workers):
-        os.wait()
+    cache = [str(SHARED / "bytecode")] if args.wheels else []
+    for folder in Path(args.python).parents[1].glob("lib/python3*/site-packages"):
+        command = [python, "-I", "-S", str(BYTECODE), str(folder), str(since), *cache]
+        subprocess.run(as_user(args.user, command, trusted=args.wheels), check=False)  # only speed is lost
 
 
 def main(argv: Sequence[str]) -> int:
@@ -184,19 +166,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--require-hashes", action="store_true")
     parser.add_argument("--optional", action="store_true", help="a failure does not count")
     parser.add_argument("--no-bytecode", action="store_true")
-    parser.add_argument("--compile-since", type=float, help=argparse.SUPPRESS)
     parser.add_argument("what", nargs=argparse.REMAINDER, help="for the installers: -r FILE, or a folder")
     args = parser.parse_args(argv)
-    if args.compile_since is not None:
-        for folder in Path(args.python).parents[1].glob("lib/python3*/site-packages"):
-            compile_since(str(folder), args.compile_since)
-        return 0
     args.what = [part for part in args.what if part != "--"]
-    began = time.time() - 1
+    python, began = os.path.realpath(args.python), time.time() - 1
     code = install(args)
     if code == 0 and not args.no_bytecode:
-        itself = [args.python, "-I", "-S", __file__, "--python", args.python, "--user", args.user]
-        subprocess.run(as_user(args.user, [*itself, "--compile-since", str(began)]), check=True)
+        compile_new(args, python, began)
     return code
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
-from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -151,25 +149,42 @@ def test_lines_are_said_until_the_first_error(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == "one\n"
 
 
-def test_bytecode_is_compiled_for_what_is_new_and_not_for_tests(tmp_path: Path) -> None:
-    def module(name: str, text: str = "x = 1\n") -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """What is run after an installation that succeeds, in an environment below `tmp_path`."""
+    found: list[list[str]] = []
+    python = tmp_path / "venv" / "bin" / "python"
+    (tmp_path / "venv" / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    python.parent.mkdir()
+    python.symlink_to("/usr/bin/python3.11")
 
-    old = module("old/a.py")
-    os.utime(old, (0, 0))
-    since = time.time()
-    while module("probe.py").stat().st_ctime < since:
-        pass  # until the clock of the file system has passed it
-    new, broken, test = module("new/b.py"), module("new/c.py", "x = = 1\n"), module("new/tests/d.py")
-    many = [module(f"many/m{number}.py") for number in range(120)]
-    install.compile_since(str(tmp_path), since)
-    made = cache_from_source(str(new))
+    def replace_it(args: argparse.Namespace) -> int:
+        python.unlink()
+        python.write_text("evil")
+        return 0
 
-    assert [path.name for path in (tmp_path / "new/__pycache__").iterdir()] == [Path(made).name]
-    assert len(list((tmp_path / "many/__pycache__").iterdir())) == len(many)
-    assert not (test.parent / "__pycache__").exists()
-    assert broken.exists()
-    assert not (old.parent / "__pycache__").exists()
+    monkeypatch.setattr(install, "install", replace_it)
+    monkeypatch.setattr(install.subprocess, "run", lambda command, **_: found.append(command))
+    return found
+
+
+@pytest.mark.parametrize("wheels", [True, False])
+def test_bytecode_is_compiled_by_an_interpreter_that_no_wheel_replaces(
+    commands: list[list[str]], tmp_path: Path, wheels: bool
+) -> None:
+    venv = tmp_path / "venv"
+    options = ["--user", "1:2", "--python", str(venv / "bin" / "python"), *(["--wheels"] if wheels else [])]
+    assert install.main([*options, "--", "-r", "requirements.txt"]) == 0
+    (command,) = commands
+    program = command[command.index("--") + 1 :]
+    assert program[0].startswith("/usr/bin/python3")
+    assert program[1:3] == ["-I", "-S"]
+    assert str(venv / "lib" / "python3.11" / "site-packages") in program
+    assert (program[-1] == str(install.SHARED / "bytecode")) is wheels
+    assert (f"--groups={install.GROUP}" in command) is wheels
+
+
+def test_bytecode_can_be_left_out(commands: list[list[str]], tmp_path: Path) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    assert install.main(["--user", "1:2", "--python", str(python), "--no-bytecode", "--", "x"]) == 0
+    assert commands == []
