@@ -6,6 +6,7 @@ asks a network, a database or Docker.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from ..wire import Person
@@ -27,6 +28,16 @@ class Owned(Protocol):
 def is_admin(person: Person) -> bool:
     """The built-in admin role does not contain custom scopes and cannot be changed: accept `admin` too."""
     return person.admin or ADMIN_SCOPE in person.scopes
+
+
+def is_meant_for(person: Person, people: Sequence[str], groups: Sequence[str]) -> bool:
+    """Whether what the administrator gives to `people` and `groups` is for `person`; both empty: for everyone.
+
+    Administrators are no exception: a mount or a credential for others is not theirs.
+    """
+    if not people and not groups:
+        return True
+    return person.name in people or not set(groups).isdisjoint(person.groups)
 
 
 def may(person: Person, action: Action, thing: Owned) -> bool:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from tljh_plugin.access import ADMIN_SCOPE, Action, may
+from tljh_plugin.access import ADMIN_SCOPE, Action, is_meant_for, may
 from tljh_plugin.wire import Person
 
 ALICE, BOB = Person(name="alice"), Person(name="bob")
@@ -41,3 +41,27 @@ def test_who_may_what(
     person: Person, action: Action, visibility: Literal["everyone", "private"], answer: bool
 ) -> None:
     assert may(person, action, Thing(visibility=visibility)) is answer
+
+
+MEMBER = Person(name="carol", groups=("physics", "staff"))
+
+
+@pytest.mark.parametrize(
+    ("person", "people", "groups", "answer"),
+    [
+        (BOB, (), (), True),
+        (BOB, ("alice",), (), False),
+        (ALICE, ("alice",), (), True),
+        (MEMBER, (), ("physics",), True),
+        (MEMBER, ("alice",), ("chemistry",), False),
+        (MEMBER, ("alice",), ("chemistry", "staff"), True),
+        (BOB, (), ("bob",), False),  # a group of a person's name is not the person
+        (Person(name="physics"), (), ("physics",), False),
+        (ROOT, ("alice",), ("physics",), False),
+        (DEPUTY, ("alice",), (), False),
+    ],
+)
+def test_for_whom_something_is_meant(
+    person: Person, people: tuple[str, ...], groups: tuple[str, ...], answer: bool
+) -> None:
+    assert is_meant_for(person, people, groups) is answer
