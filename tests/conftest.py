@@ -1,4 +1,4 @@
-"""Fixtures that all tests may use."""
+"""Options and fixtures that all tests may use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soak as soak_run
 from git_server import GitServer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    soak_run.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("soak"):
+        minutes = config.getoption("soak_minutes")
+        config.pluginmanager.register(soak_run.Soak(soak_run.Ledger(), minutes), "soak")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    soak_run.repeat(metafunc)
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether full counts are wanted."""
+    return bool(request.config.getoption("soak"))
 
 
 @pytest.fixture

@@ -228,7 +228,14 @@ def main(arguments: list[str]) -> int:
         description="Set up what is missing, then run ruff, mypy and pytest. Other arguments go to pytest: "
         "`tests/run tests/unit -k spec`.",
     )
-    parser.add_argument("--soak", action="store_true", help="run the long tests, too")
+    parser.add_argument(
+        "--soak",
+        action="store_true",
+        help="full counts instead of small ones; a repeated run goes on with what has not passed yet",
+    )
+    parser.add_argument(
+        "--soak-minutes", type=float, metavar="N", help="end a soak run in order after N minutes"
+    )
     parser.add_argument("--setup-only", action="store_true", help="set up what is missing and stop")
     given, for_pytest = parser.parse_known_args(arguments)
     if os.geteuid() != 0:
@@ -243,7 +250,9 @@ def main(arguments: list[str]) -> int:
     env = site.person_env
     env |= {key: os.environ[key] for key in ("CI", "GITHUB_ACTIONS") if key in os.environ}
     if given.soak:
-        env["LITTLEST_BINDER_SOAK"] = "1"
+        for_pytest.append("--soak")
+    if given.soak_minutes is not None:
+        for_pytest.append(f"--soak-minutes={given.soak_minutes:g}")
     with only_run_here():
         collect_orphans()
         console = Console(total=7)

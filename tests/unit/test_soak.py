@@ -1,0 +1,87 @@
+"""What `--soak` promises: full counts, in pieces, each case once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+CONFTEST = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import soak
+
+def pytest_addoption(parser):
+    soak.add_options(parser)
+
+def pytest_configure(config):
+    if config.getoption("soak"):
+        ledger = soak.Ledger(Path(__file__).with_name("passed"))
+        config.pluginmanager.register(soak.Soak(ledger, config.getoption("soak_minutes")), "soak")
+
+def pytest_generate_tests(metafunc):
+    soak.repeat(metafunc)
+"""
+TEST = """
+import os, pytest
+
+@pytest.mark.rounds(few=2, soak=5)
+def test_it(round_number):
+    assert round_number != int(os.environ.get("BAD", -1))
+
+@pytest.fixture
+def dirty():
+    yield
+    assert not os.environ.get("DIRTY")
+
+def test_clean_up(dirty):
+    pass
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "conftest.py").write_text(CONFTEST.format(tests=str(TESTS)))
+    (tmp_path / "test_it.py").write_text(TEST)
+    return tmp_path
+
+
+def run(project: Path, *arguments: str, **environment: str) -> str:
+    """The last line that pytest prints."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "-q", ".", *arguments],
+        cwd=project,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return shown.stdout.splitlines()[-1]
+
+
+def test_counts_are_small_without_it_and_nothing_is_noted(project: Path) -> None:
+    assert "3 passed" in run(project)
+    assert not (project / "passed").exists()
+
+
+def test_a_repeated_run_goes_on_with_what_has_not_passed(project: Path) -> None:
+    first = run(project, "--soak", BAD="3", DIRTY="1")
+    assert "1 failed, 5 passed" in first
+    assert "1 error" in first
+    second = run(project, "--soak")
+    assert "2 passed" in second
+    assert "4 deselected" in second
+
+
+def test_once_all_have_passed_a_run_begins_anew(project: Path) -> None:
+    assert "6 passed" in run(project, "--soak")
+    assert "6 passed" in run(project, "--soak")
+
+
+def test_a_piece_ends_after_its_minutes(project: Path) -> None:
+    assert "6 skipped" in run(project, "--soak", "--soak-minutes=0.0000001")
+    assert "6 passed" in run(project, "--soak")
