@@ -117,6 +117,8 @@ class FreshMachine:
         for authority in authorities:
             self._docker("cp", str(authority), f"{self.name}:/usr/local/share/ca-certificates/")
         self.run("update-ca-certificates")
+        # It is a container's, in the image for builds; a machine has none.
+        self.run("rm", "-f", "/usr/sbin/policy-rc.d")
         self.run("useradd", "--create-home", "--shell", "/bin/bash", "ada")
         self.run("sh", "-c", "echo 'ada ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ada")
         self.copy_checkout()
