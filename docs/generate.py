@@ -7,27 +7,42 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import click
 
 from tljh_plugin import errors
+from tljh_plugin.amounts import written_bytes
 from tljh_plugin.build.explain import MEANINGS
 from tljh_plugin.cli import group
-from tljh_plugin.settings import Settings
+from tljh_plugin.settings import Settings, entry_of
 
 REFERENCE = Path(__file__).parent / "reference"
 
 
 def shown(value: Any) -> str:
     """A default as it stands in YAML."""
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return "(none)"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return "`[" + ", ".join(map(str, value)) + "]`"
     return f"`{value}`"
+
+
+def section_lines(place: str, model: Any) -> list[str]:
+    """The table of one section; a mapping of sections follows with a table of its own."""
+    lines = [inspect.getdoc(model) or "", "", "| key | default | meaning |", "| --- | --- | --- |"]
+    below: list[str] = []
+    for key, field in model.model_fields.items():
+        default = "(required)" if field.is_required() else shown(field.default)
+        if key.endswith("_bytes") and isinstance(field.default, int):
+            default = f"`{written_bytes(field.default)}`"
+        lines.append(f"| `{place}.{key}` | {default} | {field.description} |")
+        if get_origin(field.annotation) is dict:
+            below += ["", *section_lines(f"{place}.{key}.NAME", entry_of(field.annotation))]
+    return lines + below
 
 
 def settings_page() -> str:
@@ -37,18 +52,15 @@ def settings_page() -> str:
         "",
         "All settings are keys of the section `binder`: in TLJH's `config.yaml`, or on a desktop in",
         "`config.yaml` in the state folder (`~/.local/share/littlest-binder/config.yaml`). Unknown keys are",
-        "errors.",
+        "errors. A number of bytes can have a unit: `512MiB`, `2GiB`.",
         "",
     ]
     for name, section in Settings.model_fields.items():
         if section.exclude:
             continue
-        model = section.annotation
-        assert model is not None
-        lines += [f"## `{name}`", "", inspect.getdoc(model) or "", ""]
-        lines += ["| key | default | meaning |", "| --- | --- | --- |"]
-        for key, field in model.model_fields.items():  # type: ignore[attr-defined]
-            lines.append(f"| `binder.{name}.{key}` | {shown(field.default)} | {field.description} |")
+        listed = get_origin(section.annotation) is tuple
+        model = entry_of(section.annotation) if listed else section.annotation
+        lines += [f"## `{name}`", "", *section_lines(f"binder.{name}{'[]' if listed else ''}", model)]
         lines.append("")
     return "\n".join(lines)
 

@@ -7,16 +7,19 @@ documentation; unknown keys are errors that name the nearest known key.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from .amounts import Bytes
 from .errors import SettingsError
 
 GIB = 1024**3
@@ -71,12 +74,12 @@ class SourceSettings(Section):
     timeout_s: float = Field(600.0, gt=0, description="Seconds that one git command may take.")
     resolve_timeout_s: float = Field(30.0, gt=0, description="Seconds that `git ls-remote` may take.")
     resolve_cache_s: float = Field(5.0, ge=0, description="Seconds for which a resolved ref is kept.")
-    max_checkout_bytes: int = Field(4 * GIB, gt=0, description="Largest size of a commit's files, in bytes.")
-    max_file_bytes: int = Field(2 * GIB, gt=0, description="Largest single file of a commit, in bytes.")
+    max_checkout_bytes: Bytes = Field(4 * GIB, gt=0, description="Largest size of a commit's files.")
+    max_file_bytes: Bytes = Field(2 * GIB, gt=0, description="Largest single file of a commit.")
     max_files: int = Field(200_000, gt=0, description="Most files that a commit may have.")
-    max_fetch_bytes: int = Field(8 * GIB, gt=0, description="Most bytes that one fetch may write.")
-    full_history_bytes: int = Field(
-        20 * MIB, ge=0, description="A history smaller than this is put into the image whole, in bytes."
+    max_fetch_bytes: Bytes = Field(8 * GIB, gt=0, description="Most bytes that one fetch may write.")
+    full_history_bytes: Bytes = Field(
+        20 * MIB, ge=0, description="A history smaller than this is put into the image whole."
     )
 
 
@@ -87,8 +90,8 @@ class BuildSettings(Section):
     per_person: int = Field(5, ge=1, description="Builds that one person may have queued or running.")
     timeout_s: float = Field(3600.0, gt=0, description="Seconds that one build may take.")
     silence_s: float = Field(900.0, gt=0, description="Seconds for which a build may print nothing.")
-    log_bytes: int = Field(32 * MIB, gt=0, description="Largest log of one build, in bytes.")
-    disk_reserve_bytes: int = Field(
+    log_bytes: Bytes = Field(32 * MIB, gt=0, description="Largest log of one build.")
+    disk_reserve_bytes: Bytes = Field(
         2 * GIB, ge=0, description="Free bytes on Docker's disk below which no build starts or goes on."
     )
     fast_python: bool = Field(True, description="Use our own fast build pack for Python repositories.")
@@ -109,10 +112,25 @@ class StorageSettings(Section):
     """People's kept files."""
 
     root: str = Field("", description="Folder of people's projects. Default: `projects` in the state folder.")
-    max_fill_bytes: int = Field(
+    max_fill_bytes: Bytes = Field(
         4 * GIB, gt=0, description="Most bytes that an image may put into a new project folder."
     )
     default: Literal["project", "ephemeral"] = Field("project", description="Storage if nothing is said.")
+    max_bytes_per_person: Bytes = Field(
+        0,
+        ge=0,
+        description="Bytes that one person may keep (projects, deleted ones too, and `my-files`) before new "
+        "starts that keep files are refused; 0: no limit. Nothing is ever deleted for it.",
+    )
+    warn_fraction: float = Field(
+        0.8, gt=0, le=1, description="Part of `max_bytes_per_person` from which pages warn."
+    )
+    keep_deleted_days: float = Field(
+        14.0, ge=0, description="Days for which a deleted project can be brought back."
+    )
+    measure_every_s: float = Field(
+        300.0, gt=0, description="Seconds between two rounds of measuring people's files in the background."
+    )
 
 
 class ServerSettings(Section):
@@ -123,13 +141,116 @@ class ServerSettings(Section):
     )
     gid: int | None = Field(None, ge=1, description="Numeric group of all servers. Default: as `uid`.")
     groups: tuple[int, ...] = Field((), description="Numeric supplementary groups of all servers.")
-    memory_bytes: int = Field(2 * GIB, gt=0, description="Memory of a server, in bytes; no swap on top.")
+    memory_bytes: Bytes = Field(2 * GIB, gt=0, description="Memory of a server; no swap on top.")
     cpus: float = Field(2.0, gt=0, description="Processors of a server.")
     pids: int = Field(2048, ge=256, description="Processes and threads of a server.")
-    shm_bytes: int = Field(256 * MIB, gt=0, description="Shared memory (/dev/shm) of a server, in bytes.")
-    log_bytes: int = Field(10 * MIB, gt=0, description="Bytes of a server's log that Docker keeps.")
+    shm_bytes: Bytes = Field(256 * MIB, gt=0, description="Shared memory (/dev/shm) of a server.")
+    log_bytes: Bytes = Field(10 * MIB, gt=0, description="Bytes of a server's log that Docker keeps.")
     start_timeout_s: float = Field(120.0, gt=0, description="Seconds from container start to first answer.")
     stop_timeout_s: int = Field(5, ge=1, description="Seconds that a server has to end by itself.")
+    lifetime_s: float = Field(
+        0.0, ge=0, description="Seconds after which a server is stopped in any case; 0: never."
+    )
+    idle_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds without activity, and without a kernel that computes, after which a server is "
+        "stopped; 0: never.",
+    )
+    profile: str = Field(
+        "",
+        description="Id of the profile that people get who chose none. Default: the first one that is meant "
+        "for them.",
+    )
+
+
+class ProfileSettings(Section):
+    """Profiles to choose from, a list: how much a server gets and how long it runs.
+
+    What a profile does not say is as in `servers`. Without any profile there is one, made of `servers` alone.
+    """
+
+    id: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="Name in links, options and commands: at most 40 lowercase letters, digits, hyphens.",
+    )
+    title: str = Field("", max_length=100, description="What people read. Default: the id.")
+    description: str = Field("", max_length=500, description="A sentence that says what it is for.")
+    memory_bytes: Bytes | None = Field(None, gt=0, description="Memory; no swap on top.")
+    cpus: float | None = Field(None, gt=0, description="Processors.")
+    pids: int | None = Field(None, ge=256, description="Processes and threads.")
+    shm_bytes: Bytes | None = Field(None, gt=0, description="Shared memory (/dev/shm).")
+    lifetime_s: float | None = Field(
+        None, ge=0, description="Seconds after which the server is stopped in any case; 0: never."
+    )
+    idle_s: float | None = Field(
+        None, ge=0, description="Seconds without activity after which the server is stopped; 0: never."
+    )
+    people: tuple[str, ...] = Field(
+        (), description="People for whom it is meant. Without `people` and `groups`: everyone."
+    )
+    groups: tuple[str, ...] = Field((), description="Groups for whose members it is meant.")
+    default: bool = Field(
+        False,
+        description="Whether those for whom it is meant get it if they chose none; it goes before "
+        "`servers.profile`, and the first such profile in the list before the others.",
+    )
+
+
+class GroupLimitSettings(Section):
+    """What the members of a group may have; what is not said is as for everyone."""
+
+    servers: int | None = Field(None, ge=0, description="Servers that run at the same time.")
+    memory_bytes: Bytes | None = Field(None, ge=0, description="Memory of all their servers together.")
+    cpus: float | None = Field(None, ge=0, description="Processors of all their servers together.")
+
+
+class LimitSettings(Section):
+    """What one person may have in all their running servers, and what all servers may have together.
+
+    Checked when a server starts. Servers that start count as running ones.
+    """
+
+    servers: int = Field(0, ge=0, description="Servers of one person that run at the same time; 0: any.")
+    memory_bytes: Bytes = Field(
+        0, ge=0, description="Memory of all running servers of one person together; 0: any."
+    )
+    cpus: float = Field(
+        0.0, ge=0, description="Processors of all running servers of one person together; 0: any."
+    )
+    groups: dict[str, GroupLimitSettings] = Field(
+        {},
+        description="By name of a group, other values of `servers`, `memory_bytes`, `cpus` for its members. "
+        "In several groups the largest value holds, and 0 (any) is the largest.",
+    )
+    memory_overcommit: float = Field(
+        4.0,
+        ge=0,
+        description="The memory limits of all servers together may be so many times the machine's memory. "
+        "1: each can use all of its memory at the same time; more: they share, since most use little; "
+        "0: any.",
+    )
+    memory_reserve_bytes: Bytes = Field(
+        256 * MIB,
+        ge=0,
+        description="Memory of the machine that is not for servers. If less is available, none is started.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where servers may or may not go: an IPv4 network (servers have no IPv6), and a TCP port or 0 for any."""
+
+    network: ipaddress.IPv4Network
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Destination:
+        """`10.0.0.7`, `10.0.0.0/24`, `10.0.0.7:5432`. Raises `ValueError`."""
+        address, colon, port = text.partition(":")
+        if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{text!r} is not an IPv4 address or CIDR, nor one with `:PORT`")
+        return cls(ipaddress.IPv4Network(address, strict=False), int(port or 0))
 
 
 class NetworkSettings(Section):
@@ -137,6 +258,35 @@ class NetworkSettings(Section):
 
     subnet: str = Field("", description="CIDR of the servers' network. Default: Docker chooses a free one.")
     gateway_port: int = Field(0, ge=0, le=65535, description="Port of the gateway listener; 0: a free one.")
+    firewall: Literal["auto", "required", "off"] | None = Field(
+        None,
+        description="Firewall rules for the servers' network: `auto` where we may set them, `required` refuses "
+        "a start without them, `off`. Default: `required` on TLJH, `auto` elsewhere.",
+    )
+    private_ranges: Literal["allow", "deny"] = Field(
+        "deny", description="Whether servers may reach the local network (private addresses)."
+    )
+    allowed: tuple[str, ...] = Field(
+        (),
+        description="What servers may reach all the same: addresses or CIDRs, with `:PORT` or without. This "
+        "machine's own services are opened only by `ADDRESS:PORT`.",
+    )
+    denied: tuple[str, ...] = Field(
+        (),
+        description="Further addresses or CIDRs that servers may not reach, as a LAN with public addresses.",
+    )
+    builds: Literal["open", "as-servers"] = Field(
+        "open",
+        description="`as-servers` sets the rules on Docker's default bridge too, where builds run, and so for "
+        "everybody's containers there.",
+    )
+
+    @field_validator("allowed", "denied")
+    @classmethod
+    def _are_destinations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            Destination.parse(each)
+        return value
 
 
 class DesktopSettings(Section):
@@ -161,10 +311,30 @@ class Settings(Section):
     build: BuildSettings = BuildSettings()
     storage: StorageSettings = StorageSettings()
     servers: ServerSettings = ServerSettings()
+    profiles: tuple[ProfileSettings, ...] = ()
+    limits: LimitSettings = LimitSettings()
     network: NetworkSettings = NetworkSettings()
     desktop: DesktopSettings = DesktopSettings()
 
+    @model_validator(mode="after")
+    def _profiles_are_told_apart(self) -> Settings:
+        ids = [each.id for each in self.profiles]
+        twice = sorted({each for each in ids if ids.count(each) > 1})
+        if twice:
+            raise ValueError(f"two profiles have the id `{twice[0]}`")
+        if self.servers.profile and self.servers.profile not in ids:
+            known = ", ".join(ids) or "none"
+            raise ValueError(
+                f"`servers.profile` is `{self.servers.profile}`, which is no profile (profiles: {known})"
+            )
+        return self
+
     # -- what follows from the settings ---------------------------------------------------------------
+
+    @property
+    def firewall(self) -> Literal["auto", "required", "off"]:
+        """TLJH's hub is root, so a start without rules would be a fault there."""
+        return self.network.firewall or ("required" if self.platform == "tljh" else "auto")
 
     @property
     def dockerfile_policy(self) -> Literal["off", "listed", "everyone"]:
@@ -226,13 +396,30 @@ def desktop_state_dir() -> Path:
     return root / "littlest-binder"
 
 
+def _section_of(place: Sequence[str | int]) -> Any:
+    """The model at a place of the settings; an entry of a list or of a mapping is of its kind."""
+    kind: Any = Settings
+    for part in place:
+        fields = getattr(kind, "model_fields", None)
+        # A list's annotation is `tuple[Kind, ...]`, a mapping's `dict[str, Kind]`.
+        kind = fields[str(part)].annotation if fields else entry_of(kind)
+    return kind
+
+
+def entry_of(annotation: Any) -> Any:
+    """What the entries of a list or a mapping of the settings are."""
+    inner = get_args(annotation)
+    return inner[1] if get_origin(annotation) is dict else inner[0]
+
+
 def _explain(error: ValidationError, source: str) -> SettingsError:
     first = error.errors()[0]
+    if not first["loc"]:
+        reason = first["msg"].removeprefix("Value error, ")
+        return SettingsError(f"In {source} {reason}.", "Correct it and run the command again.")
     key = "binder." + ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        model: Any = Settings
-        for part in first["loc"][:-1]:
-            model = model.model_fields[str(part)].annotation
+        model = _section_of(first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1)
         hint = f"Did you mean `{near[0]}`? " if near else ""
         return SettingsError(

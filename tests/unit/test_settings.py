@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 
 from tljh_plugin import settings as module
+from tljh_plugin.amounts import read_bytes
 from tljh_plugin.errors import SettingsError
 from tljh_plugin.settings import Settings, from_mapping, load_desktop, read_file
 
@@ -82,7 +83,49 @@ def test_the_state_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert module.desktop_state_dir() == tmp_path / ".local/share/littlest-binder"
 
 
+def test_bytes_can_be_written_with_a_unit_everywhere() -> None:
+    made = make(
+        {
+            "servers": {"memory_bytes": "1.5GiB", "shm_bytes": 1024**3},
+            "build": {"disk_reserve_bytes": "500 MB"},
+            "profiles": [{"id": "big", "memory_bytes": "8G"}],
+        }
+    )
+    assert made.servers.memory_bytes == 3 * 1024**3 // 2
+    assert made.servers.shm_bytes == 1024**3
+    assert made.build.disk_reserve_bytes == 500 * 1024**2
+    assert made.profiles[0].memory_bytes == 8 * 1024**3
+    for section in Settings.model_fields.values():
+        model = section.annotation if not get_args(section.annotation) else None
+        for name, field in getattr(model, "model_fields", {}).items():
+            if name.endswith("_bytes"):
+                assert field.metadata, f"{name} is no amount of bytes"
+                assert any(getattr(each, "func", None) is read_bytes for each in field.metadata), name
+
+
+@pytest.mark.parametrize(
+    ("section", "message", "next_step"),
+    [
+        ({"profiles": [{"id": "a"}, {"id": "a"}]}, "two profiles have the id `a`", "Correct"),
+        (
+            {"profiles": [{"id": "a"}], "servers": {"profile": "b"}},
+            r"`servers.profile` is `b`, which is no profile \(profiles: a\)",
+            "Correct",
+        ),
+        ({"profiles": [{"id": "Big One"}]}, r"binder\.profiles\.0\.id", "Correct"),
+        ({"profiles": [{"id": "a", "memory": "1G"}]}, r"binder\.profiles\.0\.memory", "memory_bytes"),
+        ({"limits": {"groups": {"lab": {"cpu": 1}}}}, r"binder\.limits\.groups\.lab\.cpu", "cpus"),
+    ],
+)
+def test_wrong_profiles_and_limits_are_named(section: dict[str, Any], message: str, next_step: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        make(section)
+    assert next_step in caught.value.next_step
+
+
 def test_every_setting_has_a_description() -> None:
     for name, section in Settings.model_fields.items():
-        fields = getattr(section.annotation, "model_fields", {})
+        listed = get_origin(section.annotation) is tuple
+        kind = module.entry_of(section.annotation) if listed else section.annotation
+        fields = getattr(kind, "model_fields", {})
         assert all(field.description for field in fields.values()), name

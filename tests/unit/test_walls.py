@@ -15,7 +15,7 @@ HUB_MODULES = ("hub", "hooks", "hub_api", "desktop", "launch.spawner", "launch.f
 NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "cli")
 
 # What a stage may import from the package, besides the root modules that hold values.
-VALUES = {"errors", "settings", "wire", "installation"}
+VALUES = {"amounts", "errors", "settings", "wire", "installation"}
 MAY_IMPORT = {
     "source": set(),
     "engine": set(),
