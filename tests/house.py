@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from tljh_plugin.wire import (
     Prepared,
     PrepareRequest,
     ProjectView,
+    Visibility,
 )
 
 PREFIX = "/services/binder/"
@@ -255,6 +256,17 @@ class StandInSweep:
         return None
 
 
+class StandInSharing:
+    def __init__(self, inventory: StandInInventory) -> None:
+        self.inventory = inventory
+        self.shared: list[tuple[str, str, str, tuple[str, ...]]] = []
+
+    async def share(
+        self, image_id: str, person: Person, visibility: Visibility, groups: Sequence[str] = ()
+    ) -> None:
+        self.shared.append((image_id, person.name, visibility, tuple(groups)))
+
+
 class StandInProjects:
     def __init__(self) -> None:
         self.known: list[ProjectView] = []
@@ -309,14 +321,17 @@ class StandInHub:
         self.add("bob")
         self.add("root", admin=True)
 
-    def add(self, name: str, *, admin: bool = False, scopes: Iterable[str] = ()) -> None:
+    def add(
+        self, name: str, *, admin: bool = False, scopes: Iterable[str] = (), groups: Iterable[str] = ()
+    ) -> None:
         own = [f"servers!user={name}", f"read:users!user={name}", "access:services!service=binder", *scopes]
         self.people[f"{name}-token"] = {
             "kind": "user",
             "name": name,
             "admin": admin,
-            "groups": [],
+            "groups": list(groups),
             "scopes": own,
+            "session_id": f"session of {name}",
         }
         self.servers.setdefault(name, {})
 
@@ -436,6 +451,7 @@ class House:
         self.queue = StandInQueue()
         self.inventory = StandInInventory()
         self.sweep = StandInSweep(self.inventory)
+        self.sharing = StandInSharing(self.inventory)
         self.projects = StandInProjects()
         self.preparations = StandInPreparations()
         self.url = environment.url.rstrip("/") + PREFIX
@@ -449,6 +465,7 @@ class House:
             engine_health=EngineHealth(given.engine),
             inventory=given.inventory,
             sweep=given.sweep,
+            sharing=given.sharing,
             queue=given.queue,
             projects=given.projects,
             lookups=lookups,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ from .wire import (
     PrepareRequest,
     ProjectView,
     ResolveView,
+    Visibility,
     Wire,
 )
 
@@ -147,6 +148,13 @@ class ServiceClient:
         """Delete an image, or only learn whether that would be refused."""
         query = "?dry_run=1" if dry_run else ""
         return await self._send("DELETE", f"images/{_segment(image_id)}{query}", DeletionView)
+
+    async def share_image(
+        self, image_id: str, visibility: Visibility, groups: Sequence[str] = ()
+    ) -> ImageView:
+        """Change who may use an image: its owner alone, groups, or everyone."""
+        body = {"visibility": visibility, "groups": list(groups)}
+        return await self._send("PATCH", f"images/{_segment(image_id)}", ImageView, body)
 
     async def projects(self) -> list[ProjectView]:
         """The person's projects."""

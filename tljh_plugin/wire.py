@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 VERSION = 1
 
+Visibility = Literal["everyone", "group", "private"]
 BuildState = Literal["queued", "running", "built", "failed", "cancelled"]
 Phase = Literal["queued", "fetching", "building", "checking", "built", "failed", "cancelled"]
 LaunchStep = Literal["fetch", "build", "check", "prepare", "start"]
@@ -62,6 +63,8 @@ class BuildView(Wire):
     position: int = 0  # in the queue, 1 is next; 0 if not queued
     image_id: str = ""  # sha256:…, once built
     image_name: str = ""
+    visibility: Visibility = "everyone"
+    groups: tuple[str, ...] = ()  # with visibility "group"
     error: ErrorView | None = None
     created: str = ""  # UTC, ISO 8601
     started: str = ""
@@ -97,7 +100,14 @@ class ImageView(Wire):
     launches: int = 0
     pinned: bool = False
     older_recipe: bool = False
-    users: tuple[str, ...] = ()  # "person/server" of the containers that use it
+    users: tuple[str, ...] = ()  # "person/server" of its containers, as far as the person may know
+    build_id: str = ""  # the build that made it, if it is known
+    visibility: Visibility = "everyone"
+    groups: tuple[str, ...] = ()  # with visibility "group"
+
+    @property
+    def owner(self) -> str:
+        return self.built_by
 
 
 class ResolveView(Wire):

@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from ..wire import Person
+from ..wire import Person, Visibility
 
-Action = Literal["see", "use", "cancel", "delete"]
+Action = Literal["see", "use", "change", "cancel", "delete"]
 
 ADMIN_SCOPE = "custom:binder:admin"
+BUILD_SCOPE = "custom:binder:build"
 
 
 class Owned(Protocol):
-    """A build, an image or a project: it has somebody who made it and a visibility."""
+    """A build, an image or a project: it has somebody who made it, a visibility, and with `group` groups."""
 
     @property
     def owner(self) -> str: ...
     @property
-    def visibility(self) -> Literal["everyone", "private"]: ...
+    def visibility(self) -> Visibility: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
 
 
 def is_admin(person: Person) -> bool:
@@ -31,7 +34,7 @@ def is_admin(person: Person) -> bool:
 
 
 def is_meant_for(person: Person, people: Sequence[str], groups: Sequence[str]) -> bool:
-    """Whether what the administrator gives to `people` and `groups` is for `person`; both empty: for everyone.
+    """Whether what is given to `people` and `groups` is for `person`; both empty: for everyone.
 
     Administrators are no exception: a mount or a credential for others is not theirs.
     """
@@ -44,12 +47,34 @@ def may(person: Person, action: Action, thing: Owned) -> bool:
     """Whether `person` may do `action` to `thing`.
 
     Administrators may do everything to builds and images. The owner may do everything to what is theirs,
-    except to delete an image that everyone may use. Everyone may see and use what is for everyone.
+    except to delete an image that everyone may use. Others may see and use what is for everyone, or for a
+    group of theirs.
     """
     if is_admin(person):
         return True
     if action in ("see", "use"):
-        return thing.visibility == "everyone" or thing.owner == person.name
-    if action == "cancel":
-        return thing.owner == person.name
-    return thing.owner == person.name and thing.visibility == "private"
+        return is_open_to(person, thing)
+    if action == "delete" and thing.visibility == "everyone":
+        return False
+    return thing.owner == person.name
+
+
+def is_open_to(person: Person, thing: Owned) -> bool:
+    """Whether `person` may use `thing` without being an administrator.
+
+    It is what counts where nobody asked for this very thing: an administrator who launches a repository is
+    not given what somebody else made of it with a credential.
+    """
+    if thing.visibility == "group":
+        return thing.owner == person.name or not set(thing.groups).isdisjoint(person.groups)
+    return thing.visibility == "everyone" or thing.owner == person.name
+
+
+def may_build(person: Person, builders: Literal["everyone", "role"]) -> bool:
+    """Whether `person` may have images built, by the setting `policy.builders`."""
+    return builders == "everyone" or is_admin(person) or BUILD_SCOPE in person.scopes
+
+
+def may_share_with(person: Person, groups: Sequence[str]) -> bool:
+    """Whether `person` may open what is theirs to these groups: administrators to any, others to theirs."""
+    return is_admin(person) or set(groups) <= set(person.groups)

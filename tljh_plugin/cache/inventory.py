@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..access import may
+from ..access import is_admin, is_open_to, may
 from ..build.identity import ImageIdentity
 from ..engine import ContainerRow, Engine, EngineEvent
 from ..engine import ImageRow as DockerImage
@@ -94,7 +94,7 @@ class Inventory:
     def images(self, person: Person | None = None) -> list[ImageView]:
         """Our images that are in Docker, newest first; with a person, those that they may see."""
         return [
-            self._view(image)
+            self._view(image, person)
             for image in self._snapshot.recorded
             if image.image_id in self._snapshot.present and (person is None or may(person, "see", image))
         ]
@@ -106,7 +106,7 @@ class Inventory:
         """All containers of an image, ours or not, running or not."""
         return [each for each in self._snapshot.containers if each.image_id == image_id]
 
-    def _view(self, image: ImageRow) -> ImageView:
+    def _view(self, image: ImageRow, person: Person | None) -> ImageView:
         use = self._snapshot.uses.get(image.image_id, ImageUse(0, ""))
         return ImageView(
             id=image.image_id,
@@ -123,14 +123,21 @@ class Inventory:
             launches=use.launches,
             pinned=image.pinned,
             older_recipe=self.is_older(image),
-            users=tuple(
-                sorted(
-                    f"{each.labels.get(PERSON_LABEL, '')}/{each.labels.get(SERVER_LABEL, '')}"
-                    for each in self.containers_of(image.image_id)
-                    if self._engine.is_ours(each.labels) and PERSON_LABEL in each.labels
-                )
-            ),
+            users=self._users(image, person),
+            build_id=image.build_id,
+            visibility=image.visibility,
+            groups=image.groups,
         )
+
+    def _users(self, image: ImageRow, person: Person | None) -> tuple[str, ...]:
+        """Which servers use an image; what others run is told to administrators and the image's owner."""
+        only = "" if person is None or is_admin(person) or image.owner == person.name else person.name
+        found = []
+        for each in self.containers_of(image.image_id):
+            user = each.labels.get(PERSON_LABEL)
+            if user is not None and self._engine.is_ours(each.labels) and only in ("", user):
+                found.append(f"{user}/{each.labels.get(SERVER_LABEL, '')}")
+        return tuple(sorted(found))
 
     def is_older(self, image: ImageRow) -> bool:
         """Whether the image was made by another recipe than the present one."""
@@ -139,14 +146,14 @@ class Inventory:
     # -- hits -----------------------------------------------------------------------------------------
 
     async def look(self, identity: ImageIdentity, person: Person) -> Look:
-        """The best launchable image of an identity that the person may use.
+        """The best launchable image of an identity that is open to the person.
 
         It must be recorded under the full identity, and Docker must have the recorded id at this moment: an
         image that somebody removed a second ago is no hit. Raises `EngineError`.
         """
         recorded = await self._store.images_of(identity.key)
         for image in sorted(recorded, key=self.is_older):
-            if may(person, "use", image) and await self._engine.image(image.image_id) is not None:
+            if is_open_to(person, image) and await self._engine.image(image.image_id) is not None:
                 return Look(image)
         return Look(None, frozenset(image.image_id for image in recorded))
 

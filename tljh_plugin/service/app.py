@@ -39,7 +39,7 @@ from .handler import MAX_BODY_BYTES, NoSuchApi
 from .pages.builds import BuildPage, BuildsPage, CancelBuild
 from .pages.confirm import Confirm
 from .pages.front import FrontPage, Go
-from .pages.images import DeleteImage, ImagesPage
+from .pages.images import DeleteImage, ImagesPage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
 from .pages.old_links import Badge, OldBuildStream, OldRepoLink
 from .pages.page import NoSuchPage, Static
@@ -79,6 +79,7 @@ PAGE_ROUTES: Routes = [
     (r"builds/([^/]+)/cancel", CancelBuild),
     (r"images", ImagesPage),
     (r"images/([^/]+)/delete", DeleteImage),
+    (r"images/([^/]+)/share", ShareImage),
     (r"oauth_callback", SignedIn),
     (r"repo/([^/]+)/([^/]+)/?", OldRepoLink),
     (r"build/(.+)", OldBuildStream),

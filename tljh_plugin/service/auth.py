@@ -12,6 +12,17 @@ from ..client import PERSON_HEADER
 from ..errors import Forbidden, HubUnavailable
 from ..wire import Person
 
+# What an administrator has, and a token of theirs only if they did not ask for less.
+FULL_SCOPE = "admin:users"
+
+
+def _acts_fully(session: str | None, scopes: frozenset[str]) -> bool:
+    """Whether somebody acts with all their rights: signed in at a browser, or by a token without limits.
+
+    JupyterHub says `admin` of the owner of any token, however few scopes it was given.
+    """
+    return bool(session) or FULL_SCOPE in scopes
+
 
 class Door(Protocol):
     """One of the two listeners: knows who came through it, and with which hub token."""
@@ -55,7 +66,7 @@ class HubDoor:
             )
         return Person(
             name=model["name"],
-            admin=bool(model.get("admin")),
+            admin=bool(model.get("admin")) and _acts_fully(model.get("session_id"), scopes),
             groups=tuple(sorted(model.get("groups") or ())),
             scopes=tuple(sorted(scopes)),
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..build.queue import Queue
 from ..cache.inventory import Inventory
 from ..cache.leases import Leases
+from ..cache.sharing import Sharing
 from ..cache.sweep import Sweep
 from ..engine import Engine
 from ..hub_api import HubApi
@@ -35,6 +36,7 @@ class Context:
     engine_health: EngineHealth
     inventory: Inventory
     sweep: Sweep
+    sharing: Sharing
     queue: Queue
     projects: Projects
     lookups: Lookups
@@ -74,6 +76,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             engine_health=EngineHealth(engine),
             inventory=inventory,
             sweep=Sweep(store, engine, inventory, leases),
+            sharing=Sharing(store, inventory),
             queue=queue,
             projects=projects,
             lookups=lookups,

@@ -12,7 +12,7 @@ from .rows import (
     ImageUse,
     LeaseRow,
     ProjectRow,
-    Visibility,
+    SizeRow,
     utc_now,
 )
 from .store import Store
@@ -25,7 +25,7 @@ __all__ = [
     "ImageUse",
     "LeaseRow",
     "ProjectRow",
+    "SizeRow",
     "Store",
-    "Visibility",
     "utc_now",
 ]

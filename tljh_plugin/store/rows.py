@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Literal
+from typing import ClassVar, Literal
 
-from ..wire import BuildState, Phase
+from ..wire import BuildState, Phase, Visibility
 
-Visibility = Literal["everyone", "private"]
+CredentialKind = Literal["", "request", "host"]
 
 
 def utc_now() -> str:
@@ -26,6 +26,7 @@ class BuildRow:
     `identity` is the key of the image's identity, `platform` such as `linux/amd64`. `requested_by` is the
     person who asked first, or, when they withdrew, the next one. `attempts` counts starts. `settled` is
     false until nothing of the build is left over: no process, no temporary thing, a final log line.
+    `credential` says where the credential that its repository needs comes from, never what it is.
     """
 
     id: str
@@ -55,6 +56,8 @@ class BuildRow:
     attempts: int = 0
     recipe: str = ""
     settled: bool = False
+    groups: tuple[str, ...] = ()
+    credential: CredentialKind = ""
 
     @property
     def owner(self) -> str:
@@ -92,6 +95,7 @@ class ImageRow:
     visibility: Visibility = "everyone"
     pinned: bool = False
     description: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -108,7 +112,10 @@ class ImageUse:
 
 @dataclass(frozen=True)
 class ProjectRow:
-    """One person's kept files for one repository; `path` is their absolute folder on the host."""
+    """One person's kept files for one repository; `path` is their absolute folder on the host.
+
+    `title` is what its person calls it. A deleted one has the name of its folder in the archive as its id.
+    """
 
     id: str
     owner: str
@@ -121,15 +128,39 @@ class ProjectRow:
     created: str
     last_used: str = ""
     visibility: Visibility = "private"
+    title: str = ""
+    groups: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
 class LeaseRow:
-    """An image that must not go before `until`."""
+    """An image, and a project if it has one, that must not go before `until`: a start in progress uses it.
+
+    `server` is `person/name`, `project` the path of the project's files.
+    """
 
     id: str
     image_id: str
     until: str
+    server: str = ""
+    project: str = ""
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """What a folder of a person occupied when it was measured.
+
+    `bytes` are allocated ones, hard links counted once; with `whole` false they are a lower bound. `took` is
+    in seconds.
+    """
+
+    path: str
+    owner: str
+    bytes: int
+    entries: int
+    whole: bool
+    took: float
+    measured: str
 
 
 @dataclass(frozen=True)

@@ -126,3 +126,41 @@ def m0001_first(db: Database) -> None:
         BEGIN SELECT RAISE(ABORT, 'the audit log is append only'); END;
         """
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0002_projects(db: Database) -> None:
+    """Titles of projects, their measured sizes, and the project that a start in progress uses.
+
+    A size belongs to a folder, be it a project, a deleted one or a person's own; `whole` is 0 where a part
+    could not be looked at, `took` the seconds that measuring took.
+    """
+    db.conn.execute("ALTER TABLE projects ADD COLUMN title TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("ALTER TABLE leases ADD COLUMN server TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("ALTER TABLE leases ADD COLUMN project TEXT NOT NULL DEFAULT ''")
+    db.conn.execute(
+        """
+        CREATE TABLE sizes (
+            path TEXT PRIMARY KEY,
+            owner TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            entries INTEGER NOT NULL,
+            whole INTEGER NOT NULL,
+            took REAL NOT NULL,
+            measured TEXT NOT NULL
+        )
+        """
+    )
+    db.conn.execute("CREATE INDEX sizes_by_owner ON sizes (owner)")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0003_access(db: Database) -> None:
+    """For which groups a private build or image is open (a JSON list), and which credential a build needs.
+
+    A row that is open to groups stays `private` in its own column: whoever does not know of groups, such as
+    an older version, then shows it to its owner alone.
+    """
+    db.conn.execute("ALTER TABLE builds ADD COLUMN groups TEXT NOT NULL DEFAULT '[]'")
+    db.conn.execute("ALTER TABLE builds ADD COLUMN credential TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("ALTER TABLE images ADD COLUMN groups TEXT NOT NULL DEFAULT '[]'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Collection, Iterable
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from sqlite_utils import Database
 
 from ..errors import StoreError
-from ..wire import BuildState, ErrorView, Phase
+from ..wire import BuildState, ErrorView, Phase, Visibility
 from .connection import Connection
 from .rows import (
     AuditEntry,
@@ -22,12 +23,12 @@ from .rows import (
     ImageUse,
     LeaseRow,
     ProjectRow,
-    Visibility,
+    SizeRow,
     utc_now,
 )
 
-Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, AuditEntry)
-_BOOLEANS = frozenset({"rebuild", "settled", "pinned"})
+Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, SizeRow, AuditEntry)
+_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole"})
 
 
 class Store:
@@ -180,7 +181,6 @@ class Store:
         name: str | None = None,
         title: str | None = None,
         description: str | None = None,
-        visibility: Visibility | None = None,
         pinned: bool | None = None,
         size: int | None = None,
     ) -> bool:
@@ -189,7 +189,6 @@ class Store:
             "name": name,
             "title": title,
             "description": description,
-            "visibility": visibility,
             "pinned": pinned,
             "size": size,
         }
@@ -201,6 +200,11 @@ class Store:
             f"UPDATE images SET {assignments} WHERE image_id = ?",  # noqa: S608 - the names are ours
             [*changes.values(), image_id],
         )
+
+    async def share_image(self, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:
+        """Change who may use an image, and with it who may see the build that made it; false if it is not
+        recorded."""
+        return await self._connection.write(lambda db: _share_image(db, image_id, visibility, groups))
 
     async def forget_image(self, image_id: str) -> bool:
         """Drop the record of a deleted image; its build, log, uses and audit entries stay."""
@@ -227,7 +231,7 @@ class Store:
 
     async def add_project(self, project: ProjectRow) -> None:
         """Raises `StoreError` if the owner has one of this id, or the path is taken."""
-        await self._connection.write(lambda db: _insert(db, "projects", asdict(project)))
+        await self._connection.write(lambda db: _insert(db, "projects", _columns(project)))
 
     async def project(self, owner: str, project_id: str) -> ProjectRow | None:
         return await self._one(ProjectRow, "projects", "owner = ? AND id = ?", [owner, project_id])
@@ -249,13 +253,54 @@ class Store:
             [utc_now(), image_id, owner, project_id],
         )
 
+    async def title_project(self, owner: str, project_id: str, title: str) -> bool:
+        """False if there is none of this id."""
+        return await self._change(
+            "UPDATE projects SET title = ? WHERE owner = ? AND id = ?", [title, owner, project_id]
+        )
+
+    async def move_project(self, owner: str, project_id: str, new_id: str, new_path: str) -> bool:
+        """A project went to another folder, and its measured size with it; false if it is not recorded."""
+        return await self._connection.write(lambda db: _move_project(db, owner, project_id, new_id, new_path))
+
+    async def forget_project(self, owner: str, project_id: str) -> bool:
+        """Drop the record of a project whose files are gone."""
+        return await self._connection.write(lambda db: _forget_project(db, owner, project_id))
+
+    async def has_projects(self) -> bool:
+        """Whether anybody ever kept files here."""
+        return await self._connection.read(lambda db: bool(list(db["projects"].rows_where(limit=1))))
+
+    # -- sizes ----------------------------------------------------------------------------------------
+
+    async def set_size(self, size: SizeRow) -> None:
+        """Keep what a folder was measured to occupy."""
+        await self._change(
+            "INSERT OR REPLACE INTO sizes (path, owner, bytes, entries, whole, took, measured)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [size.path, size.owner, size.bytes, size.entries, int(size.whole), size.took, size.measured],
+        )
+
+    async def sizes(self, owner: str = "") -> dict[str, SizeRow]:
+        """By path; of one person, or of all."""
+        found = await self._many(SizeRow, "sizes", "? = '' OR owner = ?", [owner, owner], order="path")
+        return {row.path: row for row in found}
+
+    async def forget_size(self, path: str) -> None:
+        """Drop the size of a folder that is gone."""
+        await self._change("DELETE FROM sizes WHERE path = ?", [path])
+
     # -- leases ---------------------------------------------------------------------------------------
 
-    async def add_lease(self, image_id: str, until: str) -> LeaseRow:
+    async def add_lease(self, image_id: str, until: str, server: str = "") -> LeaseRow:
         """Expired leases are dropped on the way."""
-        lease = LeaseRow(f"l-{secrets.token_hex(8)}", image_id, until)
+        lease = LeaseRow(f"l-{secrets.token_hex(8)}", image_id, until, server)
         await self._connection.write(lambda db: _add_lease(db, lease))
         return lease
+
+    async def lease_project(self, lease_id: str, path: str) -> bool:
+        """The start in progress uses this project as well; false if the lease is gone."""
+        return await self._change("UPDATE leases SET project = ? WHERE id = ?", [path, lease_id])
 
     async def drop_lease(self, lease_id: str) -> bool:
         return await self._change("DELETE FROM leases WHERE id = ?", [lease_id])
@@ -313,12 +358,33 @@ class Store:
 
 def _row(kind: type[Row], found: dict[str, Any]) -> Row:
     known = {field.name for field in fields(kind)}
-    return kind(**{key: _value(key, value) for key, value in found.items() if key in known})
+    values = {key: _value(key, value) for key, value in found.items() if key in known}
+    if values.get("groups"):
+        values["visibility"] = "group"
+    return kind(**values)
+
+
+def _columns(row: BuildRow | ImageRow | ProjectRow) -> dict[str, Any]:
+    """As the tables hold it; see the migration `m0003_access`."""
+    values = asdict(row)
+    if "groups" in values:
+        values |= _shared(row.visibility, row.groups)
+    return values
+
+
+def _shared(visibility: Visibility, groups: Collection[str]) -> dict[str, str]:
+    open_to = sorted(groups) if visibility == "group" else []
+    return {
+        "visibility": "everyone" if visibility == "everyone" else "private",
+        "groups": json.dumps(open_to, ensure_ascii=True),
+    }
 
 
 def _value(column: str, value: Any) -> Any:
     if column in _BOOLEANS:
         return bool(value)
+    if column == "groups":
+        return tuple(json.loads(value))
     return "" if value is None else value
 
 
@@ -351,7 +417,7 @@ def _enqueue(db: Database, wish: BuildRow, per_person: int, considered: Collecti
     ).fetchall()
     if count >= per_person:
         return Enqueued(full=count)
-    _insert(db, "builds", asdict(wish))
+    _insert(db, "builds", _columns(wish))
     _add_requester(db, wish.id, wish.requested_by)
     return Enqueued(wish)
 
@@ -399,21 +465,63 @@ def _finish_built(db: Database, build_id: str, image: ImageRow) -> bool:
         return False
     known = list(db["images"].rows_where("image_id = ?", [image.image_id]))
     if known:
-        # A rebuild that gave the same image again: what people decided about it stays.
+        # A rebuild that gave the same image again: what people decided about it stays. But what somebody else
+        # had made, from what everyone may read, is for everyone: it would be no hit for them otherwise.
         old = _row(ImageRow, known[0])
+        opened = image.visibility == "everyone" and image.built_by != old.built_by
         image = replace(
             image,
             title=old.title,
             description=old.description,
             pinned=old.pinned,
-            visibility=old.visibility,
             built_by=old.built_by,
         )
+        if not opened:
+            image = replace(image, visibility=old.visibility, groups=old.groups)
         db.conn.execute("DELETE FROM images WHERE image_id = ?", [image.image_id])
-    _insert(db, "images", {**asdict(image), "build_id": image.build_id or None})
+    _insert(db, "images", {**_columns(image), "build_id": image.build_id or None})
     return True
+
+
+def _share_image(db: Database, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:
+    columns = [*_shared(visibility, groups).values(), image_id]
+    changed = db.conn.execute(
+        "UPDATE images SET visibility = ?, groups = ? WHERE image_id = ?", columns
+    ).rowcount
+    db.conn.execute(
+        "UPDATE builds SET visibility = ?, groups = ? WHERE state NOT IN ('queued', 'running')"
+        " AND id = (SELECT build_id FROM images WHERE image_id = ?)",
+        columns,
+    )
+    return bool(changed)
 
 
 def _add_lease(db: Database, lease: LeaseRow) -> None:
     db.conn.execute("DELETE FROM leases WHERE until <= ?", [utc_now()])
-    db.conn.execute("INSERT INTO leases VALUES (?, ?, ?)", [lease.id, lease.image_id, lease.until])
+    _insert(db, "leases", asdict(lease))
+
+
+def _move_project(db: Database, owner: str, project_id: str, new_id: str, new_path: str) -> bool:
+    key = [owner, project_id]
+    found = list(db["projects"].rows_where("owner = ? AND id = ?", key))
+    if not found:
+        return False
+    # The disk is the truth: a record that stands in the way is of something that is gone.
+    db.conn.execute(
+        "DELETE FROM projects WHERE (path = ? OR (owner = ? AND id = ?)) AND NOT (owner = ? AND id = ?)",
+        [new_path, owner, new_id, *key],
+    )
+    db.conn.execute("DELETE FROM sizes WHERE path = ?", [new_path])
+    db.conn.execute("UPDATE sizes SET path = ? WHERE path = ?", [new_path, found[0]["path"]])
+    db.conn.execute(
+        "UPDATE projects SET id = ?, path = ? WHERE owner = ? AND id = ?", [new_id, new_path, *key]
+    )
+    return True
+
+
+def _forget_project(db: Database, owner: str, project_id: str) -> bool:
+    key = [owner, project_id]
+    db.conn.execute(
+        "DELETE FROM sizes WHERE path IN (SELECT path FROM projects WHERE owner = ? AND id = ?)", key
+    )
+    return bool(db.conn.execute("DELETE FROM projects WHERE owner = ? AND id = ?", key).rowcount)

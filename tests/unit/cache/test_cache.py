@@ -117,6 +117,24 @@ class TestInventory:
         assert view.launches == 1
         assert view.last_used
 
+    async def test_what_others_run_is_told_to_its_owner_and_administrators(self, house: House) -> None:
+        await house.built(1)
+        house.docker.run(image_id(1), "two", person="bob", server="two")
+        house.docker.run(image_id(1), "three", person="carol", server="x")
+        await house.inventory.refresh()
+        told = [house.inventory.images(person)[0].users for person in (ANN, BOB, ROOT)]
+        assert told == [("bob/two", "carol/x"), ("bob/two",), ("bob/two", "carol/x")]
+
+    async def test_an_image_for_a_group_is_its_members_and_nobody_elses(self, house: House) -> None:
+        await house.built(1, visibility="group", groups=("physics",))
+        await house.inventory.refresh()
+        member = Person(name="carol", groups=("physics",))
+        seen = [len(house.inventory.images(person)) for person in (ANN, BOB, member, ROOT)]
+        hits = [await house.inventory.hit(IDENTITY, person) for person in (ANN, BOB, member, ROOT)]
+        assert seen == [1, 0, 1, 1]
+        # An administrator may look at everything, but launching a repository gives them no private image.
+        assert [hit is not None for hit in hits] == [True, False, True, False]
+
     async def test_private_images_are_shown_to_their_owner_and_administrators(self, house: House) -> None:
         await house.built(1, visibility="private")
         await house.inventory.refresh()

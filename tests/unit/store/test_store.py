@@ -341,6 +341,46 @@ class TestImages:
         assert (image.title, image.pinned, image.built_by) == ("Our course", True, "ann")
         assert (image.recipe, image.build_id) == ("newer", "b-2")
 
+    async def test_sharing_opens_the_image_and_its_build_and_outlives_a_restart(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        await started(store, a_build(1, visibility="private"))
+        await store.finish_built("b-1", an_image(build_id="b-1", visibility="private"))
+        assert await store.share_image(an_image().image_id, "group", ["staff", "physics"])
+        await store.close()
+        again = await Store.open(tmp_path / "store.sqlite")
+        for row in (await again.image(an_image().image_id), await again.build("b-1")):
+            assert row
+            assert (row.visibility, row.groups) == ("group", ("physics", "staff"))
+        assert await again.share_image(an_image().image_id, "everyone", ["left", "over"])
+        row = await again.image(an_image().image_id)
+        assert row
+        assert (row.visibility, row.groups) == ("everyone", ())
+        assert not await again.share_image("sha256:none", "everyone", ())
+        await again.close()
+
+    async def test_a_rebuild_by_its_owner_keeps_an_image_closed(self, store: Store) -> None:
+        await started(store, a_build(1))
+        await store.finish_built("b-1", an_image(build_id="b-1"))
+        await store.share_image(an_image().image_id, "group", ["physics"])
+        await started(store, a_build(2, rebuild=True))
+        await store.finish_built("b-2", an_image(build_id="b-2"))
+        image = await store.image(an_image().image_id)
+        assert image
+        assert (image.visibility, image.groups) == ("group", ("physics",))
+
+    async def test_what_somebody_else_could_build_as_well_is_for_everyone(self, store: Store) -> None:
+        await started(store, a_build(1))
+        await store.finish_built("b-1", an_image(build_id="b-1"))
+        await store.share_image(an_image().image_id, "private", ())
+        theirs = a_build(2, requested_by="bob")
+        await store.enqueue(theirs, per_person=9, considered=[an_image().image_id])
+        assert await store.start_build(theirs.id)
+        await store.finish_built("b-2", an_image(build_id="b-2", built_by="bob"))
+        image = await store.image(an_image().image_id)
+        assert image
+        assert (image.visibility, image.built_by) == ("everyone", "ann")
+
     async def test_forgetting_an_image_keeps_its_build_and_uses(self, store: Store) -> None:
         await started(store, a_build(1))
         image = an_image(build_id="b-1")

@@ -1,10 +1,21 @@
-"""`GET images`, `GET|DELETE images/{id}`."""
+"""`GET images`, `GET|PATCH|DELETE images/{id}`."""
 
 from __future__ import annotations
 
+from pydantic import BaseModel, ConfigDict
+
 from ...errors import BinderError, ImageNotFound
-from ...wire import DeletionView, ErrorView, ImageView
+from ...wire import DeletionView, ErrorView, ImageView, Visibility
 from ..handler import ApiHandler, Handler
+
+
+class ImageChange(BaseModel):
+    """`PATCH images/{id}`: who may use it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    visibility: Visibility
+    groups: tuple[str, ...] = ()
 
 
 class Images(ApiHandler):
@@ -14,6 +25,12 @@ class Images(ApiHandler):
 
 class OneImage(ApiHandler):
     async def get(self, image_id: str) -> None:
+        self.answer(image_of(self, image_id))
+
+    async def patch(self, image_id: str) -> None:
+        image_of(self, image_id)
+        asked = self.body(ImageChange)
+        await self.context.sharing.share(image_id, self.person, asked.visibility, asked.groups)
         self.answer(image_of(self, image_id))
 
     async def delete(self, image_id: str) -> None:

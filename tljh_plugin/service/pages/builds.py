@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from ...access import is_admin
+from ...access import is_admin, may
 from ...source.spec import LaunchLink, RepoSpec, parse_link
-from ...wire import BuildView
+from ...wire import BuildView, ImageView
 from ..api.builds import log_so_far
 from ..templates import duration
 from .page import Page
@@ -66,7 +66,14 @@ class BuildPage(Page):
             tail=await self._tail(build),
             launch=LaunchLink(_to_launch(spec, build)).to_url(self.prefix),
             page=f"{self.prefix}builds/{build.id}",
+            image=self._image_to_share(build),
+            groups=sorted({*self.person.groups, *build.groups}),
         )
+
+    def _image_to_share(self, build: BuildView) -> ImageView | None:
+        """The image of the build, if it is there and the person decides who may use it."""
+        image = self.context.inventory.image(build.image_id, self.person) if build.image_id else None
+        return image if image is not None and may(self.person, "change", image) else None
 
     async def _tail(self, build: BuildView) -> str:
         last: deque[str] = deque(maxlen=_TAIL_LINES)

@@ -1,9 +1,11 @@
-"""The administrator's list of images, and deleting one."""
+"""The administrator's list of images, deleting one, and who may use one."""
 
 from __future__ import annotations
 
-from ...errors import BinderError
-from ...wire import ErrorView, ImageView
+from typing import cast, get_args
+
+from ...errors import BinderError, InvalidRequest
+from ...wire import ErrorView, ImageView, Visibility
 from ..api.images import image_of, refusal
 from .page import Page
 
@@ -44,6 +46,23 @@ class DeleteImage(Page):
             self.show("delete.html", status=error.http_status, image=image, title=title, refused=refused)
             return
         self.redirect(f"{self.prefix}images", status=303)
+
+
+class ShareImage(Page):
+    """The form on a build's page: who may use the image."""
+
+    tab = "builds"
+
+    async def post(self, image_id: str) -> None:
+        image = image_of(self, image_id)
+        visibility = self.get_body_argument("visibility", "")
+        if visibility not in get_args(Visibility):
+            raise InvalidRequest(
+                f"`visibility` has the value {visibility[:40]!r}.", "Choose one on the page."
+            )
+        groups = self.get_body_arguments("group") if visibility == "group" else []
+        await self.context.sharing.share(image_id, self.person, cast(Visibility, visibility), groups)
+        self.redirect(f"{self.prefix}builds/{image.build_id}" if image.build_id else self.prefix, status=303)
 
 
 def title_of(page: Page, image: ImageView) -> str:
