@@ -30,13 +30,20 @@
     ├── ProjectError
     │   ├── ProjectFailed        project-failed
     │   ├── ProjectTooLarge      project-too-large
-    │   └── ProjectAtOtherCommit project-at-other-commit
+    │   ├── ProjectAtOtherCommit project-at-other-commit
+    │   ├── ProjectInUse         project-in-use
+    │   ├── StorageMissing       storage-missing
+    │   └── StorageFull          storage-full
     ├── LaunchError
     │   ├── InvalidOptions       invalid-options
     │   ├── ServerNotReady       server-not-ready
     │   ├── ServerStopped        server-stopped
     │   ├── IsolationBroken      isolation-broken
-    │   └── ServerExists         server-exists
+    │   ├── FirewallMissing      firewall-missing
+    │   ├── ServerExists         server-exists
+    │   ├── ProfileRefused       profile-refused
+    │   ├── LimitReached         limit-reached
+    │   └── MachineFull          machine-full
     ├── InvalidRequest           invalid-request
     ├── Forbidden                forbidden
     │   ├── NotSignedIn          not-signed-in
@@ -283,6 +290,27 @@ class ProjectAtOtherCommit(ProjectError):
     http_status = 409
 
 
+class ProjectInUse(ProjectError):
+    """A running server, or one that is being started, uses the project."""
+
+    code = "project-in-use"
+    http_status = 409
+
+
+class StorageMissing(ProjectError):
+    """The folder of people's files is not the one that this installation made: a disk may not be mounted."""
+
+    code = "storage-missing"
+    http_status = 503
+
+
+class StorageFull(ProjectError):
+    """The person keeps more than `storage.max_bytes_per_person` allows; nothing is deleted."""
+
+    code = "storage-full"
+    http_status = 507
+
+
 class LaunchError(BinderError):
     """The server cannot be started."""
 
@@ -316,11 +344,39 @@ class IsolationBroken(LaunchError):
     http_status = 500
 
 
+class FirewallMissing(LaunchError):
+    """The settings require firewall rules for servers, and they could not be set."""
+
+    code = "firewall-missing"
+    http_status = 503
+
+
 class ServerExists(LaunchError):
     """A server of this name exists with other options."""
 
     code = "server-exists"
     http_status = 409
+
+
+class ProfileRefused(LaunchError):
+    """The profile does not exist, or it is not meant for the person."""
+
+    code = "profile-refused"
+    http_status = 403
+
+
+class LimitReached(LaunchError):
+    """The person's running servers together have as much as one person may have."""
+
+    code = "limit-reached"
+    http_status = 429
+
+
+class MachineFull(LaunchError):
+    """The machine has no memory to give to one more server."""
+
+    code = "machine-full"
+    http_status = 503
 
 
 class InvalidRequest(BinderError):

@@ -239,7 +239,7 @@ class LimitSettings(Section):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where servers may or may not go: an IPv4 network (servers have no IPv6), and a TCP port or 0 for any."""
+    """Where servers may or may not go: an IPv4 network (they have no IPv6), and a port or 0 for any."""
 
     network: ipaddress.IPv4Network
     port: int = 0
@@ -260,8 +260,8 @@ class NetworkSettings(Section):
     gateway_port: int = Field(0, ge=0, le=65535, description="Port of the gateway listener; 0: a free one.")
     firewall: Literal["auto", "required", "off"] | None = Field(
         None,
-        description="Firewall rules for the servers' network: `auto` where we may set them, `required` refuses "
-        "a start without them, `off`. Default: `required` on TLJH, `auto` elsewhere.",
+        description="Firewall rules for the servers' network: `auto` where we may set them, `required` "
+        "refuses a start without them, `off`. Default: `required` on TLJH, `auto` elsewhere.",
     )
     private_ranges: Literal["allow", "deny"] = Field(
         "deny", description="Whether servers may reach the local network (private addresses)."
@@ -277,9 +277,17 @@ class NetworkSettings(Section):
     )
     builds: Literal["open", "as-servers"] = Field(
         "open",
-        description="`as-servers` sets the rules on Docker's default bridge too, where builds run, and so for "
-        "everybody's containers there.",
+        description="`as-servers` sets the rules on Docker's default bridge too, where builds run, and so "
+        "for everybody's containers there.",
     )
+
+    @property
+    def allowed_destinations(self) -> tuple[Destination, ...]:
+        return tuple(Destination.parse(each) for each in self.allowed)
+
+    @property
+    def denied_destinations(self) -> tuple[Destination, ...]:
+        return tuple(Destination.parse(each) for each in self.denied)
 
     @field_validator("allowed", "denied")
     @classmethod

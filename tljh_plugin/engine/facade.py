@@ -17,7 +17,8 @@ from ..errors import (
     EngineError,
     EngineTimedOut,
 )
-from . import containers, images, network
+from ..settings import Settings
+from . import containers, firewall, images, network
 from .connection import Connection
 from .threads import in_thread
 from .values import (
@@ -214,11 +215,29 @@ class Engine:
         return network.read(found)
 
     async def remove_network(self) -> None:
-        """Remove our network if it is there; raises `EngineError` if servers are still in it."""
+        """Remove our network and its firewall rules if they are there.
+
+        Raises `EngineError` if servers are still in it, and `FirewallMissing` if rules cannot be removed.
+        """
         async with self._network_lock:
             await self._connection.call(
                 "remove our network", lambda client: network.remove(client, self.instance)
             )
+            await firewall.remove(self.instance)
+
+    async def ensure_firewall(self, settings: Settings, ours: Network, port: int) -> bool:
+        """Set the firewall rules of our network where they are missing or different; whether any was.
+
+        `port` is that of the gateway listener. Raises `FirewallMissing` if they cannot be set.
+        """
+        build_bridge = ""
+        if settings.network.builds == "as-servers":
+            build_bridge = await self._connection.call("show its default network", network.default_bridge)
+        return await firewall.ensure(firewall.site_for(settings, ours, port, build_bridge))
+
+    async def missing_firewall(self) -> str:
+        """Why no firewall rules are in force for our network; empty if they are."""
+        return await firewall.missing(self.instance)
 
     # -- containers -----------------------------------------------------------------------------------
 

@@ -131,6 +131,13 @@ def _create(client: Any, instance: str, subnet: str) -> None:
     )
 
 
+def default_bridge(client: Any) -> str:
+    """The interface of Docker's default network, where builds run; empty if Docker was told to have none."""
+    with suppress(docker.errors.NotFound):
+        return str((client.inspect_network("bridge").get("Options") or {}).get(_BRIDGE) or "")
+    return ""
+
+
 def remove(client: Any, instance: str) -> None:
     """See `Engine.remove_network`."""
     found = find(client, instance)

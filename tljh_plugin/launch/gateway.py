@@ -54,6 +54,11 @@ class Gateway:
         """Where servers find the hub; empty while the listener is not open."""
         return "http://{}:{}".format(*self._address) if self._address else ""
 
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 while it is not open."""
+        return self._address[1] if self._address else 0
+
     async def open(self, gateway: str, hub: str, api_prefix: str) -> str:
         """Listen on the address `gateway` and pass `api_prefix` and below to `hub` (`http://host:port`).
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..client import ServiceClient
 from ..engine import Engine, Limits, Network, limits_for
-from ..errors import BinderError
+from ..errors import BinderError, FirewallMissing
 from ..installation import instance_id
 from ..settings import Settings
 from ..wire import Person
@@ -27,6 +27,9 @@ class LaunchPad:
         self.engine = Engine(instance_id(settings))
         self._gateway = Gateway(settings.network.gateway_port, settings.state_dir / "gateway-port")
         self._background: set[asyncio.Task[Any]] = set()
+        self._firewall = asyncio.Lock()
+        self._firewall_looked = -1.0
+        self._firewall_told = ""
 
     @property
     def limits(self) -> Limits:
@@ -38,9 +41,41 @@ class LaunchPad:
         return ServiceClient(socket=self.settings.service_socket, person=person, timeout_s=timeout_s)
 
     async def ready_network(self, hub: str, api_prefix: str) -> tuple[Network, str]:
-        """Our network, and the hub's address in it; both are made if they are not there."""
+        """Our network, and the hub's address in it; both, and the firewall rules, are made if need be.
+
+        Raises `FirewallMissing` where rules are required and cannot be set.
+        """
         network = await self.engine.ensure_network(self.settings.network.subnet)
-        return network, await self._gateway.open(network.gateway, hub, api_prefix)
+        url = await self._gateway.open(network.gateway, hub, api_prefix)
+        await self._ready_firewall(network)
+        return network, url
+
+    async def _ready_firewall(self, network: Network) -> None:
+        """At each start, since Docker and administrators flush rules; starts at one time share a look."""
+        if self.settings.firewall == "off":
+            return
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        async with self._firewall:
+            if self._firewall_looked >= asked:
+                return
+            looking = clock()
+            try:
+                changed = await self.engine.ensure_firewall(self.settings, network, self._gateway.port)
+            except FirewallMissing as error:
+                if self.settings.firewall == "required":
+                    raise
+                self._tell(f"Servers run without firewall rules: {error}")
+                return
+            self._firewall_looked = looking
+            if changed:
+                log.info("Firewall rules for servers were set on %s", network.bridge)
+
+    def _tell(self, problem: str) -> None:
+        """Warn once, not at each start."""
+        if problem != self._firewall_told:
+            self._firewall_told = problem
+            log.warning("%s", problem)
 
     def reopen_gateway(self, hub: str, api_prefix: str) -> None:
         """Let running servers reach the hub again after it was restarted; a failure is only logged."""
@@ -52,6 +87,7 @@ class LaunchPad:
                 network = await self.engine.network()
                 if network is not None:
                     await self._gateway.open(network.gateway, hub, api_prefix)
+                    await self._ready_firewall(network)
             except BinderError as error:
                 log.warning("Running servers cannot reach the hub: %s", error)
 

@@ -1,0 +1,209 @@
+"""Which packets of servers pass, as values and as what `iptables-restore` reads. Pure.
+
+Comes in: a `Site` and what `iptables-save` says. Goes out: the text of one atomic change, or nothing where
+all is as it should be. Only chains that carry our bridge's name are written; in chains of others we have one
+jump each.
+
+    INPUT               → LB-…-IN    what servers, and others, want from this machine
+    DOCKER-USER/FORWARD → LB-…-FWD   what passes through this machine to servers and from them
+    LB-…-IN             → LB-…-HOST  of servers: the gateway listener, name servers, what is allowed
+    LB-…-FWD            → LB-…-OUT   of servers: not the metadata service, not the local network
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..settings import Destination
+
+# Where clouds tell a machine its secrets: link-local (AWS, GCP, OpenStack, Hetzner, …; RFC 3927), Azure's
+# wire server, Oracle's and Alibaba's. fd00:ec2::254 and fd20:ce::254 need no line: no IPv6 passes.
+METADATA = ("169.254.0.0/16", "168.63.129.16/32", "192.0.0.192/32", "100.100.100.200/32")
+# RFC 1918, RFC 6598.
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+
+_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
+_MARK = "littlest-binder:"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the rules follow from.
+
+    `gateway` and `port` are where servers find the hub. `nameservers` are IPv4 addresses that answer at port
+    53. `build_bridge`, if not empty, gets the servers' rules too.
+    """
+
+    bridge: str
+    gateway: str
+    port: int
+    deny_private: bool = True
+    allowed: tuple[Destination, ...] = ()
+    denied: tuple[Destination, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    build_bridge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Our part of the table `filter` of one IP version: chains with their rules, and where they hang."""
+
+    chains: Mapping[str, tuple[str, ...]]
+    hooks: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """What the first rule of each chain carries, so that other rules than these are noticed."""
+        return hashlib.sha256(repr((sorted(self.chains.items()), self.hooks)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The table `filter` as `iptables-save` tells it: each chain's rules in their order."""
+
+    chains: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str) -> Saved:
+        """Lines other than chains and rules mean nothing to us."""
+        chains: dict[str, list[str]] = {}
+        for line in text.splitlines():
+            if line.startswith(":"):
+                chains.setdefault(line[1:].split()[0], [])
+            elif line.startswith("-A "):
+                _, chain, rule = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
+                chains.setdefault(chain, []).append(rule)
+        return cls(chains)
+
+
+def prefix(bridge: str) -> str:
+    """What the names of our chains begin with; together at most 28 characters (the kernel's limit)."""
+    return f"LB-{bridge.removeprefix('lb-')}-"
+
+
+def ipv4(site: Site) -> Table:
+    """The rules for IPv4."""
+    own = prefix(site.bridge)
+    inside = [site.bridge, *([site.build_bridge] if site.build_bridge else [])]
+    names = [
+        f"-d {address}/32 -p {protocol} -m {protocol} --dport 53 -j RETURN"
+        for address in site.nameservers
+        for protocol in ("udp", "tcp")
+    ]
+    return Table(
+        chains={
+            f"{own}IN": (
+                "-i lo -j RETURN",
+                *(f"-i {bridge} -j {own}HOST" for bridge in inside),
+                # A machine of the LAN with a route to our network: the kernel takes a packet for any of its
+                # addresses from any interface. No more than the listener, since Docker may give the address
+                # to somebody else should our network go without us.
+                f"-d {site.gateway}/32 -p tcp -m tcp --dport {site.port} -j DROP",
+            ),
+            f"{own}HOST": (
+                f"{_ESTABLISHED} -j ACCEPT",
+                f"-i {site.bridge} -d {site.gateway}/32 -p tcp -m tcp --dport {site.port} -j ACCEPT",
+                *names,
+                # A network in the list means machines of the network: this one's services are named singly.
+                *(
+                    rule
+                    for each in site.allowed
+                    if each.port and each.network.prefixlen == 32
+                    for rule in _to(each, "ACCEPT")
+                ),
+                "-j REJECT",
+            ),
+            f"{own}FWD": (
+                f"-o {site.bridge} {_ESTABLISHED} -j RETURN",
+                f"-o {site.bridge} -j DROP",
+                *(f"-i {bridge} -j {own}OUT" for bridge in inside),
+            ),
+            f"{own}OUT": (
+                f"{_ESTABLISHED} -j RETURN",
+                *names,
+                *(f"-d {network} -j REJECT" for network in METADATA),
+                # Published ports of other containers, where Docker rewrites addresses for servers as well.
+                "-m conntrack --ctstate DNAT -j REJECT",
+                *(rule for each in site.allowed for rule in _to(each, "RETURN")),
+                *(rule for each in site.denied for rule in _to(each, "REJECT")),
+                *(f"-d {network} -j REJECT" for network in (PRIVATE if site.deny_private else ())),
+            ),
+        },
+        hooks={"INPUT": f"{own}IN", "FORWARD": f"{own}FWD"},
+    )
+
+
+def ipv6(site: Site) -> Table:
+    """The rules for IPv6: our network has none, and what claims to come from it or go to it is dropped."""
+    own = prefix(site.bridge)
+    return Table(
+        chains={
+            f"{own}IN": (f"-i {site.bridge} -j DROP",),
+            f"{own}FWD": (f"-i {site.bridge} -j DROP", f"-o {site.bridge} -j DROP"),
+        },
+        hooks={"INPUT": f"{own}IN", "FORWARD": f"{own}FWD"},
+    )
+
+
+def _to(where: Destination, verdict: str) -> list[str]:
+    if not where.port:
+        return [f"-d {where.network} -j {verdict}"]
+    return [f"-d {where.network} -p {p} -m {p} --dport {where.port} -j {verdict}" for p in ("tcp", "udp")]
+
+
+def hook(saved: Saved, chain: str) -> str:
+    """Where a jump from a built-in chain belongs: Docker keeps DOCKER-USER in front of its own rules."""
+    if chain == "FORWARD" and "-j DOCKER-USER" in saved.chains.get("FORWARD", ()):
+        return "DOCKER-USER"
+    return chain
+
+
+def is_as_wanted(saved: Saved, table: Table) -> bool:
+    """Whether all our chains are there, unchanged in number and kind, in front of everybody else's rules."""
+    for name, rules in table.chains.items():
+        found = saved.chains.get(name, ())
+        if len(found) != len(rules) + 1 or _MARK + table.digest not in found[0]:
+            return False
+    return all(_is_in_front(saved.chains.get(hook(saved, at), ()), to) for at, to in table.hooks.items())
+
+
+def _is_in_front(rules: Sequence[str], chain: str) -> bool:
+    for rule in rules:
+        if rule == f"-j {chain}":
+            return True
+        if not rule.startswith("-j LB-"):  # of another installation, whose bridge is not ours
+            return False
+    return False
+
+
+def change(saved: Saved, table: Table) -> str:
+    """What makes it as wanted, in one transaction."""
+    lines = ["*filter", *(f":{name} - [0:0]" for name in table.chains)]
+    for name, rules in table.chains.items():
+        lines += [f"-A {name} -m comment --comment {_MARK}{table.digest}"]
+        lines += [f"-A {name} {rule}" for rule in rules]
+    lines += _unhook(saved, table.hooks.values())
+    lines += [f"-I {hook(saved, at)} 1 -j {to}" for at, to in table.hooks.items()]
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def removal(saved: Saved, bridge: str) -> str:
+    """What takes our chains and our jumps away, in one transaction; empty if there is nothing."""
+    ours = [name for name in saved.chains if name.startswith(prefix(bridge))]
+    if not ours:
+        return ""
+    lines = ["*filter", *(f":{name} - [0:0]" for name in ours), *_unhook(saved, ours)]
+    return "\n".join([*lines, *(f"-X {name}" for name in ours), "COMMIT", ""])
+
+
+def _unhook(saved: Saved, chains: Iterable[str]) -> list[str]:
+    jumps = {f"-j {chain}" for chain in chains}
+    return [
+        f"-D {name} {rule}"
+        for name, rules in saved.chains.items()
+        if not name.startswith("LB-")
+        for rule in rules
+        if rule in jumps
+    ]
