@@ -7,6 +7,7 @@
     │   ├── PolicyRefused        policy-refused
     │   ├── RepositoryUnreachable  repository-unreachable
     │   ├── RepositoryNotFound   repository-not-found
+    │   ├── CredentialNeeded     credential-needed, credential-refused
     │   ├── RefNotFound          ref-not-found
     │   ├── AmbiguousRef         ref-ambiguous
     │   ├── RepositoryTooLarge   repository-too-large
@@ -45,7 +46,7 @@
     │   ├── LimitReached         limit-reached
     │   └── MachineFull          machine-full
     ├── InvalidRequest           invalid-request
-    ├── Forbidden                forbidden
+    ├── Forbidden                forbidden, not-a-builder
     │   ├── NotSignedIn          not-signed-in
     │   └── FormExpired          form-expired
     ├── NotFound                 not-found
@@ -126,6 +127,13 @@ class RepositoryNotFound(SourceError):
 
     code = "repository-not-found"
     http_status = 404
+
+
+class CredentialNeeded(SourceError):
+    """The repository needs a user name and a password or token, and there is none, or the host refused it."""
+
+    code = "credential-needed"
+    http_status = 403
 
 
 class RefNotFound(SourceError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 VERSION = 1
 
@@ -31,6 +31,19 @@ class Person(Wire):
     admin: bool = False
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+
+
+class Credential(BaseModel):
+    """What a private repository is read with. It goes with a request and is never stored, logged or shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    username: str = Field("", repr=False)  # empty: an access token, for which most hosts take any name
+    password: SecretStr
+
+    def plain(self) -> dict[str, str]:
+        """As it is sent."""
+        return {"username": self.username, "password": self.password.get_secret_value()}
 
 
 class ErrorView(Wire):
@@ -122,6 +135,7 @@ class ResolveView(Wire):
     image: Literal["ready", "building", "missing"]
     image_id: str = ""
     build_id: str = ""
+    private: bool = False  # the repository was read with the person's credential
     projects: tuple[ProjectView, ...] = ()  # the person's projects of this repository
     warnings: tuple[str, ...] = ()
 
@@ -134,6 +148,26 @@ class ProjectView(Wire):
     commit: str
     created: str
     last_used: str = ""
+    title: str = ""  # what its person calls it
+    size_bytes: int | None = None  # allocated bytes, hard links once; None: not measured yet
+    size_whole: bool = True  # false: at least so much
+    measured: str = ""  # when its size was
+    archived: bool = False  # deleted; `id` is then the one to bring it back by
+    deleted: str = ""  # when
+    kept_until: str = ""  # until when it can be brought back
+    servers: tuple[str, ...] = ()  # names of the person's servers that use it, where that was asked
+
+
+class StorageView(Wire):
+    """`GET storage`: what the person keeps in all, and the limit (0: none)."""
+
+    used_bytes: int
+    whole: bool = True  # false: at least so much
+    limit_bytes: int = 0
+    state: Literal["fine", "warn", "full"] = "fine"
+    my_files_bytes: int | None = None
+    problem: ErrorView | None = None  # why the files cannot be reached now
+    root: str = ""  # administrators only
 
 
 class PrepareRequest(Wire):
@@ -158,6 +192,49 @@ class Prepared(Wire):
     lease: str = ""  # keeps the image until released or expired
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ("jupyterhub-singleuser",)
+
+
+class ProfileView(Wire):
+    """A profile that the person may choose. `lifetime_s` and `idle_s` of 0 mean without end.
+
+    `problem` says why it does not fit now; it is not `possible` if it never fits what the person may have.
+    """
+
+    id: str
+    title: str
+    description: str = ""
+    memory_bytes: int  # as much as the machine has, if the profile says more
+    cpus: float
+    lifetime_s: float = 0
+    idle_s: float = 0
+    default: bool = False  # what the person gets who chooses none
+    problem: str = ""
+    possible: bool = True
+
+
+class RoomView(Wire):
+    """What is free on the machine, read from it, and what the person has. A limit of 0 is none."""
+
+    memory_bytes: int
+    available_bytes: int
+    cpus: int
+    load: float  # processors that were busy, on average over the last minute
+    servers: int  # running or starting ones of all people
+    promised_bytes: int  # sum of their memory limits
+    capacity_bytes: int = 0  # most that these limits may add up to
+    own_servers: int = 0
+    own_memory_bytes: int = 0
+    own_cpus: float = 0
+    may_servers: int = 0
+    may_memory_bytes: int = 0
+    may_cpus: float = 0
+
+
+class ProfilesView(Wire):
+    """`GET profiles`: what the person may choose, and what is free; no `room` where Docker is silent."""
+
+    profiles: tuple[ProfileView, ...]
+    room: RoomView | None = None
 
 
 class LaunchView(Wire):
