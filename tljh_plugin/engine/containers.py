@@ -55,6 +55,10 @@ def configuration(client: Any, spec: ContainerSpec, instance: str) -> Any:
         environment=dict(spec.environment),
         labels={**spec.labels, INSTANCE_LABEL: instance, KIND_LABEL: spec.kind},
         working_dir=spec.workdir,
+        # An image's own would be run by Docker as often as it says, every millisecond if it likes.
+        healthcheck={"Test": ["NONE"]},
+        # An image's own might be one that ends nothing.
+        stop_signal="SIGTERM",
         host_config=client.create_host_config(
             **host_config(spec.limits),
             network_mode=spec.network,

@@ -16,6 +16,9 @@ from ..settings import Settings
 
 CPU_PERIOD_US = 100_000
 _LOG_FILES = 2
+# No core dumps, which are as large as the memory. Open files need no limit of their own: the kernel counts
+# them as a server's memory, and an engine without CAP_SYS_RESOURCE cannot set one above its own.
+_ULIMITS = {"core": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def host_config(limits: Limits) -> dict[str, Any]:
         "shm_size": limits.shm_bytes,
         "ipc_mode": "private",
         "init": True,
+        "ulimits": [{"Name": name, "Soft": most, "Hard": most} for name, most in sorted(_ULIMITS.items())],
         "log_config": {
             "type": "json-file",
             "config": {
@@ -110,6 +114,7 @@ def deviations(inspect: Mapping[str, Any], limits: Limits) -> list[str]:
         *_privileges(host),
         *_namespaces(host),
         *_amounts(host, limits),
+        *_profile(inspect),
     ]
 
 
@@ -147,6 +152,12 @@ def _privileges(host: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _profile(inspect: Mapping[str, Any]) -> list[str]:
+    """Of AppArmor, which Docker loads where the kernel has it; elsewhere it says nothing."""
+    profile = inspect.get("AppArmorProfile") or ""
+    return [] if profile in ("", "docker-default") else [f"its AppArmor profile is {profile!r}"]
+
+
 def _namespaces(host: Mapping[str, Any]) -> list[str]:
     found = []
     for key, allowed in (
@@ -182,6 +193,10 @@ def _amounts(host: Mapping[str, Any], limits: Limits) -> list[str]:
     quota = host.get("CpuQuota") or 0
     if quota <= 0 or quota / period > limits.cpu_quota_us / CPU_PERIOD_US:
         found.append(f"CpuQuota is {quota} of {period}, not {limits.cpu_quota_us} of {CPU_PERIOD_US}")
+    ulimits = {each.get("Name"): each.get("Hard") for each in host.get("Ulimits") or ()}
+    for name, most in _ULIMITS.items():
+        if ulimits.get(name) != most:
+            found.append(f"ulimit {name} is {ulimits.get(name)}, not {most}")
     log = host.get("LogConfig") or {}
     if not _log_is_bounded(log, limits):
         found.append(f"its log is not bounded: {log!r:.120}")

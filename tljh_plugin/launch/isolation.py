@@ -1,13 +1,23 @@
-"""After a start: is the container as isolated as it was asked to be? Pure; the caller stops what is not."""
+"""After a start: is the container as isolated as it was asked to be? The caller stops what is not."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os.path
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..engine import Limits, Mount, deviations
+from ..engine.kernel import differences, look
+from ..engine.threads import in_thread
 from ..errors import IsolationBroken, ServerNotReady
+
+log = logging.getLogger("littlest_binder.launch")
+
+# Docker answers before the program has begun; its filter of system calls is set in that moment.
+_SETTLED_S = 2.0
+_LOOK_S = 0.02
 
 
 def check(
@@ -21,10 +31,34 @@ def check(
         *_networks(inspect, network),
     ]
     if found:
-        raise IsolationBroken(
-            f"Docker did not isolate the server as it was told: {'; '.join(found)}.",
-            "The server was stopped. Tell the administrator: the Docker engine changes what it is asked for.",
-        )
+        raise _broken(found)
+
+
+async def check_kernel(inspect: Mapping[str, Any], limits: Limits) -> None:
+    """Compare what the kernel shows of the container's first process with what was asked.
+
+    Raises `IsolationBroken` with every difference. Where the process cannot be seen, the log says so.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _SETTLED_S
+    while True:
+        seen = await in_thread(lambda: look(inspect))
+        if seen is None:
+            log.info("The kernel shows nothing of %s: what Docker says must do", inspect.get("Name"))
+            return
+        found = differences(seen, limits)
+        if not found:
+            return
+        if clock() > deadline:
+            raise _broken(found)
+        await asyncio.sleep(_LOOK_S)
+
+
+def _broken(found: Sequence[str]) -> IsolationBroken:
+    return IsolationBroken(
+        f"Docker did not isolate the server as it was told: {'; '.join(found)}.",
+        "The server was stopped. Tell the administrator: the Docker engine changes what it is asked for.",
+    )
 
 
 def address(inspect: Mapping[str, Any], network: str) -> str:

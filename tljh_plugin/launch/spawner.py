@@ -281,6 +281,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             isolation.check(
                 found, limits, image_id=prepared.image_id, mounts=spec.mounts, network=network.name
             )
+            await isolation.check_kernel(found, limits)
             host = isolation.address(found, network.name)
             self._progress.say(WAITING, "Waiting for its first answer")
             await wait_until_ready(

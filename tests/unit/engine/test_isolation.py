@@ -74,6 +74,7 @@ def test_what_older_and_newer_engines_say_differently_is_no_deviation() -> None:
         ({"MemorySwap": 2 * LIMITS.memory_bytes}, "MemorySwap"),
         ({"MemorySwap": -1}, "MemorySwap"),
         ({"ShmSize": 8 * 1024**3}, "ShmSize"),
+        ({"Ulimits": None}, "ulimit core"),
         ({"OomKillDisable": True}, "memory is exhausted"),
         ({"CpuQuota": 0}, "CpuQuota"),
         ({"CpuQuota": 200_000}, "CpuQuota"),
@@ -87,6 +88,11 @@ def test_the_absence_of_each_rule_is_noticed(difference: dict[str, Any], named: 
     found = deviations(inspect(**difference), LIMITS)
     assert len(found) == 1
     assert named in found[0]
+
+
+@pytest.mark.parametrize(("profile", "deviates"), [("", 0), ("docker-default", 0), ("unconfined", 1)])
+def test_an_apparmor_profile_is_dockers_own_or_there_is_none(profile: str, deviates: int) -> None:
+    assert len(deviations({**inspect(), "AppArmorProfile": profile}, LIMITS)) == deviates
 
 
 @pytest.mark.parametrize("user", ["", "root", "jovyan", "0:0", "1000", "1000:0", "1000:1000"])

@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
         "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges:true"], "PidsLimit": 512,
         "Memory": 1 << 30, "MemorySwap": 1 << 30, "ShmSize": 1 << 20, "IpcMode": "private",
         "CpuPeriod": 100000, "CpuQuota": 100000,
+        "Ulimits": [{"Name": "core", "Hard": 0}],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1000", "max-file": "2"}},
     },
     "Mounts": [{"Type": "bind", "Source": HOME.source, "Destination": HOME.target, "RW": True}],
