@@ -35,6 +35,7 @@ class Handover(BaseModel):
     platform: Literal["desktop", "tljh", "jupyterhub"]
     state_dir: Path
     owner: str = ""
+    origin: Path | None = None  # the file from which the settings came
     section: dict[str, Any]
     environment: dict[str, str] = {}
     hub_api_url: str = ""
@@ -50,6 +51,7 @@ class Handover(BaseModel):
             state_dir=self.state_dir,
             owner=self.owner,
             source=str(path(self.state_dir)),
+            origin=self.origin,
         )
 
 

@@ -44,7 +44,11 @@ def tljh_custom_jupyterhub_config(c: Any) -> None:
 
     section = copy.deepcopy(load_config().get("binder") or {})
     settings = from_mapping(
-        section, platform="tljh", state_dir=Path(STATE_DIR) / "binder", source=str(CONFIG_FILE)
+        section,
+        platform="tljh",
+        state_dir=Path(STATE_DIR) / "binder",
+        source=str(CONFIG_FILE),
+        origin=Path(CONFIG_FILE),
     )
     configure(c, settings)
 

@@ -96,6 +96,7 @@ def configure(c: Any, settings: Settings) -> None:
             platform=settings.platform,
             state_dir=settings.state_dir,
             owner=settings.owner,
+            origin=settings.origin,
             section=settings.model_dump(mode="json"),
             environment=environment,
             hub_api_url=hub_api_url,

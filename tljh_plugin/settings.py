@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import logging
 import os
 import pwd
+import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .amounts import Bytes
 from .errors import SettingsError
+
+log = logging.getLogger("littlest_binder.settings")
 
 GIB = 1024**3
 MIB = 1024**2
@@ -61,6 +74,11 @@ class PolicySettings(Section):
         "off", description="Whether existing Docker images may be started as `image/NAME`."
     )
     image_names: tuple[str, ...] = Field((), description="With `images: listed`: patterns of image names.")
+    builders: Literal["everyone", "role"] = Field(
+        "everyone",
+        description="Who may have images built. `role`: administrators and who has the role `binder-builder` "
+        "(such as the members of the group of that name); others start what is there.",
+    )
 
 
 class SourceSettings(Section):
@@ -80,6 +98,17 @@ class SourceSettings(Section):
     max_fetch_bytes: Bytes = Field(8 * GIB, gt=0, description="Most bytes that one fetch may write.")
     full_history_bytes: Bytes = Field(
         20 * MIB, ge=0, description="A history smaller than this is put into the image whole."
+    )
+    credentials_file: str = Field(
+        "",
+        description="File with credentials of git hosts, for the people and groups that it names. Only its "
+        "owner may be able to read it.",
+    )
+    credential_s: float = Field(
+        900.0,
+        gt=0,
+        description="Seconds for which a credential that came with a request is held in memory at most; it "
+        "goes earlier when its build has ended.",
     )
 
 
@@ -297,22 +326,104 @@ class NetworkSettings(Section):
         return value
 
 
+class MountSettings(Section):
+    """The catalogue of mounts, a list: folders of this machine that people may have in their servers.
+
+    Changes apply at the next start of a server, without a restart of the hub.
+    """
+
+    id: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="Name in options and commands, and of the link in the home: at most 40 lowercase "
+        "letters, digits, hyphens. `my-files` and what begins with `grant-` are taken.",
+    )
+    title: str = Field("", max_length=100, description="What people read. Default: the id.")
+    description: str = Field("", max_length=500, description="A sentence that says what is in it.")
+    source: str = Field(description="The folder on this machine, as an absolute path.")
+    target: str = Field(
+        "", description="Where it is in the server, as an absolute path. Default: `/data/` and the id."
+    )
+    access: Literal["read-only", "read-write"] = Field(
+        "read-only", description="`read-only`, or `read-write` to let people change what is in it."
+    )
+    people: tuple[str, ...] = Field(
+        (), description="People for whom it is meant. Without `people` and `groups`: everyone."
+    )
+    groups: tuple[str, ...] = Field((), description="Groups for whose members it is meant.")
+    default: bool = Field(False, description="Whether its box is ticked on the forms. A link never ticks it.")
+    per_person: bool = Field(
+        False,
+        description="Mount only the folder in it that is named for the person. A missing one is made for "
+        "`read-write`, for the servers' user alone, and refused for `read-only`.",
+    )
+
+    @property
+    def shown(self) -> str:
+        """What people read."""
+        return self.title or self.id
+
+    @property
+    def place(self) -> str:
+        """Where it is in the server."""
+        return self.target or f"/data/{self.id}"
+
+    @field_validator("id")
+    @classmethod
+    def _is_not_taken(cls, value: str) -> str:
+        if value == "my-files" or value.startswith("grant-"):
+            raise ValueError("is a name that we use ourselves")
+        return value
+
+    @field_validator("source", "target")
+    @classmethod
+    def _is_a_plain_path(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "target":
+            return value
+        return plain_path(value)
+
+
+def plain_path(value: str) -> str:
+    """An absolute path that means only itself; raises `ValueError` for anything else.
+
+    Braces are refused since parts of JupyterHub format what they are given, control characters since pages
+    and logs show it.
+    """
+    if not value.startswith("/") or value.startswith("//"):
+        raise ValueError("must be an absolute path")
+    if re.search(r"[\x00-\x1f\x7f{}]", value):
+        raise ValueError("must not hold braces or control characters")
+    if {".", ".."} & set(value.split("/")):
+        raise ValueError("must not hold `.` or `..`")
+    return "/" + "/".join(part for part in value.split("/") if part)
+
+
 class DesktopSettings(Section):
     """Binder at home."""
 
     port: int = Field(8888, ge=1, le=65535, description="Port on 127.0.0.1 at which the pages are.")
     sign_in_link_s: float = Field(600.0, gt=0, description="Seconds for which a sign-in link is good.")
+    mount_roots: tuple[str, ...] = Field(
+        ("~",),
+        description="Folders below which you may pick folders of your own for your servers, on the page "
+        "Folders. `~` is your home; nothing in a hidden folder can be picked.",
+    )
+
+    @field_validator("mount_roots")
+    @classmethod
+    def _are_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(each if each == "~" else plain_path(each) for each in value)
 
 
 class Settings(Section):
     """The whole `binder` section, plus where it applies.
 
-    `platform`, `state_dir` and `owner` are set by whoever starts us, not by the file.
+    `platform`, `state_dir` and `owner` are set by whoever starts us, not by the file; `origin` is that file.
     """
 
     platform: Literal["desktop", "tljh", "jupyterhub"] = Field("desktop", exclude=True)
     state_dir: Path = Field(Path("/opt/tljh/state/binder"), exclude=True)
     owner: str = Field("", exclude=True, description="Desktop: the one person of this installation.")
+    origin: Path | None = Field(None, exclude=True)
 
     policy: PolicySettings = PolicySettings()
     source: SourceSettings = SourceSettings()
@@ -322,7 +433,16 @@ class Settings(Section):
     profiles: tuple[ProfileSettings, ...] = ()
     limits: LimitSettings = LimitSettings()
     network: NetworkSettings = NetworkSettings()
+    mounts: tuple[MountSettings, ...] = ()
     desktop: DesktopSettings = DesktopSettings()
+
+    @model_validator(mode="after")
+    def _mounts_are_told_apart(self) -> Settings:
+        ids = [each.id for each in self.mounts]
+        twice = sorted({each for each in ids if ids.count(each) > 1})
+        if twice:
+            raise ValueError(f"two mounts have the id `{twice[0]}`")
+        return self
 
     @model_validator(mode="after")
     def _profiles_are_told_apart(self) -> Settings:
@@ -396,6 +516,19 @@ class Settings(Section):
     def server_gid(self) -> int:
         return self.servers.gid if self.servers.gid is not None else self.server_uid
 
+    @property
+    def mount_roots(self) -> tuple[Path, ...]:
+        """Folders under which the one person of a desktop may pick folders; none elsewhere."""
+        if self.platform != "desktop" or not self.owner:
+            return ()
+        home = pwd.getpwnam(self.owner).pw_dir
+        return tuple(Path(home if each == "~" else each) for each in self.desktop.mount_roots)
+
+    @property
+    def grants_path(self) -> Path:
+        """The folders that were picked."""
+        return self.state_dir / "grants.json"
+
 
 def desktop_state_dir() -> Path:
     """`$XDG_DATA_HOME/littlest-binder` of the person, by the XDG base directory specification."""
@@ -448,9 +581,10 @@ def from_mapping(
     state_dir: Path,
     owner: str = "",
     source: str = "the configuration",
+    origin: Path | None = None,
 ) -> Settings:
     """Validate a `binder` section; raises `SettingsError` naming the key, its value and the next step."""
-    reserved = {"platform", "state_dir", "owner"} & set(section)
+    reserved = {"platform", "state_dir", "owner", "origin"} & set(section)
     if reserved:
         raise SettingsError(
             f"Unknown setting `binder.{sorted(reserved)[0]}` in {source}.",
@@ -459,14 +593,14 @@ def from_mapping(
         )
     try:
         return Settings.model_validate(
-            {**section, "platform": platform, "state_dir": state_dir, "owner": owner}
+            {**section, "platform": platform, "state_dir": state_dir, "owner": owner, "origin": origin}
         )
     except ValidationError as error:
         raise _explain(error, source) from None
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """The `binder` section of a YAML file; `{}` if the file does not exist."""
+def read_file(path: Path, *, alone: bool = True) -> dict[str, Any]:
+    """The `binder` section of a YAML file, in which it must be `alone` or not; `{}` without that file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -479,12 +613,12 @@ def read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid YAML: {error}", "Correct the file.") from None
     if document is None:
         return {}
-    if not isinstance(document, dict) or set(document) - {"binder"}:
+    if not isinstance(document, dict) or (alone and set(document) - {"binder"}):
         raise SettingsError(
             f"{path} must hold one section `binder:`, found {document!r:.80}.",
             "Indent the keys under `binder:`.",
         )
-    return document["binder"] or {}
+    return document.get("binder") or {}
 
 
 def load_desktop(state_dir: Path | None = None, owner: str | None = None) -> Settings:
@@ -497,4 +631,72 @@ def load_desktop(state_dir: Path | None = None, owner: str | None = None) -> Set
         state_dir=where,
         owner=owner or pwd.getpwuid(os.getuid()).pw_name,
         source=str(path),
+        origin=path,
     )
+
+
+# -- changes while we run -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a file gave when it was as `state` says; `good` is what it gave last without a mistake."""
+
+    state: tuple[int, ...]
+    good: Settings
+    problem: SettingsError | None
+
+
+# One entry for each file, which is one in all but tests: starts and requests look at it all the time.
+_readings: dict[tuple[Path, Path, str], _Reading] = {}
+_reading = threading.Lock()
+
+
+def fresh(settings: Settings) -> Settings:
+    """What the file that `settings` came from says now; the last good ones, and a warning, if it is invalid.
+
+    What needs a restart (addresses, folders, Docker) is for the caller to leave alone. Costs one look at the
+    file while it does not change.
+    """
+    return _look(settings.origin, settings).good if settings.origin is not None else settings
+
+
+def stale(settings: Settings) -> SettingsError | None:
+    """What is wrong with the file now, so that `fresh` keeps what it said before; None if nothing is."""
+    return _look(settings.origin, settings).problem if settings.origin is not None else None
+
+
+def _look(path: Path, settings: Settings) -> _Reading:
+    key = (path, settings.state_dir, settings.owner)
+    with _reading:
+        known = _readings.get(key)
+        state = _state_of(path)
+        if known is None or known.state != state:
+            known = _read_again(path, state, known.good if known else settings)
+            _readings[key] = known
+    return known
+
+
+def _read_again(path: Path, state: tuple[int, ...], before: Settings) -> _Reading:
+    try:
+        good = from_mapping(
+            read_file(path, alone=before.platform == "desktop"),
+            platform=before.platform,
+            state_dir=before.state_dir,
+            owner=before.owner,
+            source=str(path),
+            origin=path,
+        )
+    except SettingsError as error:
+        log.warning("The settings stay as they were: %s", error)
+        return _Reading(state, before, error)
+    return _Reading(state, good, None)
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What differs when a file was changed or replaced."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)

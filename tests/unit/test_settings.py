@@ -8,7 +8,7 @@ import pytest
 from tljh_plugin import settings as module
 from tljh_plugin.amounts import read_bytes
 from tljh_plugin.errors import SettingsError
-from tljh_plugin.settings import Settings, from_mapping, load_desktop, read_file
+from tljh_plugin.settings import Settings, fresh, from_mapping, load_desktop, read_file, stale
 
 
 def make(section: dict[str, Any], **more: Any) -> Settings:
@@ -129,3 +129,92 @@ def test_every_setting_has_a_description() -> None:
         kind = module.entry_of(section.annotation) if listed else section.annotation
         fields = getattr(kind, "model_fields", {})
         assert all(field.description for field in fields.values()), name
+
+
+# -- changes while we run -----------------------------------------------------------------------------
+
+
+def write(path: Path, text: str) -> None:
+    """As editors do: another file in its place."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.rename(path)
+
+
+MOUNT = "binder: {mounts: [{id: lab, source: /srv/lab}]}"
+
+
+def test_a_change_of_the_file_holds_without_a_restart(tmp_path: Path) -> None:
+    before = load_desktop(tmp_path)
+    assert fresh(before).mounts == ()
+    write(tmp_path / "config.yaml", MOUNT)
+    now = fresh(before)
+    assert [(each.id, each.source, each.place) for each in now.mounts] == [("lab", "/srv/lab", "/data/lab")]
+    assert (now.state_dir, now.owner, now.platform) == (before.state_dir, before.owner, before.platform)
+    assert fresh(now) is now, "a file that did not change was read again"
+
+
+def test_a_mistake_in_the_file_keeps_the_last_good_settings_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = load_desktop(tmp_path)
+    write(tmp_path / "config.yaml", MOUNT)
+    assert len(fresh(before).mounts) == 1
+    assert stale(before) is None
+    write(tmp_path / "config.yaml", "binder: {mounts: [{id: lab, sorce: /srv/lab}]}")
+    for _ in range(3):
+        assert len(fresh(before).mounts) == 1
+    problem = stale(before)
+    assert problem is not None
+    assert "sorce" in str(problem)
+    assert len([each for each in caplog.records if "sorce" in each.message]) == 1, "told once"
+
+
+def test_other_sections_of_tljhs_file_are_not_ours(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"users: {{admin: [ada]}}\n{MOUNT}")
+    before = make({}, platform="tljh", origin=path)
+    assert [each.id for each in fresh(before).mounts] == ["lab"]
+    path.write_text("users: {admin: [ada]}")
+    assert fresh(before).mounts == ()
+
+
+def test_settings_that_came_from_no_file_stay(tmp_path: Path) -> None:
+    before = make({"mounts": [{"id": "lab", "source": "/srv/lab"}]})
+    assert fresh(before) is before
+
+
+# -- mounts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mount", "shown"),
+    [
+        ({"id": "Lab", "source": "/srv"}, "Lab"),
+        ({"id": "my-files", "source": "/srv"}, "my-files"),
+        ({"id": "grant-1", "source": "/srv"}, "grant-1"),
+        ({"id": "lab", "source": "srv/lab"}, "absolute"),
+        ({"id": "lab", "source": "//srv/lab"}, "absolute"),
+        ({"id": "lab", "source": "/srv/{username}"}, "braces"),
+        ({"id": "lab", "source": "/srv/../etc"}, r"\.\."),
+        ({"id": "lab", "source": "/srv/a\nb"}, "control"),
+        ({"id": "lab", "source": "/srv", "target": "data"}, "absolute"),
+        ({"id": "lab", "source": "/srv", "access": "rw"}, "read-write"),
+        ({"id": "lab"}, "source"),
+    ],
+)
+def test_a_mount_that_means_nothing_is_refused(mount: dict[str, Any], shown: str) -> None:
+    with pytest.raises(SettingsError, match=shown):
+        make({"mounts": [mount]})
+
+
+def test_two_mounts_of_one_id_are_refused() -> None:
+    mount = {"id": "lab", "source": "/srv"}
+    with pytest.raises(SettingsError, match="two mounts have the id `lab`"):
+        make({"mounts": [mount, mount]})
+
+
+def test_folders_are_picked_on_a_desktop_alone() -> None:
+    assert make({}, owner="root").mount_roots == (Path("/root"),)
+    assert make({"desktop": {"mount_roots": ["/srv/a/"]}}, owner="root").mount_roots == (Path("/srv/a"),)
+    assert make({}, platform="tljh").mount_roots == ()
