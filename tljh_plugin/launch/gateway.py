@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
@@ -30,6 +31,9 @@ _ANSWER_S = 60.0
 _SLOW_BODY_S = 30.0
 # A room of people starts at the same minute, and each server asks a few times.
 _AT_ONCE = 200
+# A server that keeps connections open takes file descriptors of the hub, and with them everybody's hub.
+_CONNECTIONS_PER_SERVER = 32
+_IDLE_S = 60.0
 
 _REQUEST_HEADERS = ("Authorization", "Content-Type", "Accept", "User-Agent")
 _ANSWER_HEADERS = ("Content-Type", "X-JupyterHub-Version", "Cache-Control", "Etag", "Location")
@@ -86,10 +90,11 @@ class Gateway:
         client = AsyncHTTPClient(force_instance=True, max_clients=_AT_ONCE, max_body_size=_MAX_ANSWER_BYTES)
         routes = [(r"/.*", Forward, {"hub": hub, "prefix": api_prefix.rstrip("/"), "client": client})]
         sockets = self._bind(gateway)
-        server = HTTPServer(
+        server = _Listener(
             Application(routes, log_function=_log_request),
             max_body_size=_MAX_REQUEST_BYTES,
             body_timeout=_SLOW_BODY_S,
+            idle_connection_timeout=_IDLE_S,
         )
         server.add_sockets(sockets)
         self._server, self._address = server, (gateway, sockets[0].getsockname()[1])
@@ -122,6 +127,17 @@ class Gateway:
             self._memory.write_text(f"{port}\n")
         except OSError as error:
             log.warning("Cannot note the gateway's port in %s: %s", self._memory, error.strerror)
+
+
+class _Listener(HTTPServer):
+    """Closes what one address opens beyond its share."""
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        known = [each for each in self._connections if each.context.address[:1] == address[:1]]
+        if len(known) < _CONNECTIONS_PER_SERVER:
+            super().handle_stream(stream, address)
+        else:
+            stream.close()
 
 
 class Forward(RequestHandler):

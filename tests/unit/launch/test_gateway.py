@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -110,6 +111,30 @@ async def test_sizes_are_bounded_in_both_directions(way: httpx.AsyncClient) -> N
         refused = True
     assert refused
     assert (await way.get("/hub/api/large")).status_code == 502
+
+
+async def test_one_server_cannot_take_all_connections(way: httpx.AsyncClient) -> None:
+    """Others still get through, and so does it itself once it closes some."""
+    host, port = way.base_url.host, way.base_url.port
+    opened = [await asyncio.open_connection(host, port) for _ in range(40)]
+    assert sum(await asyncio.gather(*(_is_closed(reader) for reader, _ in opened))) == 8
+    other = httpx.AsyncHTTPTransport(local_address="127.0.0.3")
+    async with httpx.AsyncClient(base_url=way.base_url, transport=other) as client:
+        assert (await client.get("/hub/api")).status_code == 201
+    for _, writer in opened:
+        writer.close()
+        await writer.wait_closed()
+    assert (await way.get("/hub/api")).status_code == 201
+
+
+async def _is_closed(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side closed the connection; one that is kept says nothing."""
+    try:
+        return await asyncio.wait_for(reader.read(1), 0.2) == b""
+    except asyncio.TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 async def test_a_hub_that_does_not_answer_is_told(tmp_path: Path) -> None:
