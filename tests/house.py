@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from tljh_plugin import settings as binder_settings
 from tljh_plugin.access import may
 from tljh_plugin.cache.sweep import Deleted, Plan
 from tljh_plugin.client import ServiceClient
-from tljh_plugin.engine import EngineInfo
+from tljh_plugin.engine import ContainerRow, EngineInfo
+from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import BinderError, ImageInUse, NotFound, RefNotFound
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import ensure_state
+from tljh_plugin.launch.running import Running
 from tljh_plugin.service.app import cookie_secret, listening
 from tljh_plugin.service.context import Context
 from tljh_plugin.service.engine_health import EngineHealth
@@ -34,6 +36,7 @@ from tljh_plugin.service.environment import HubEnvironment, from_environment
 from tljh_plugin.service.launches import Launches
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
+from tljh_plugin.service.room import Room
 from tljh_plugin.settings import Settings
 from tljh_plugin.source.resolve import PinnedRepo
 from tljh_plugin.source.spec import RepoSpec
@@ -107,6 +110,18 @@ def line(n: int, phase: Phase = "building", text: str = "", **more: Any) -> LogL
 class StandInEngine:
     def __init__(self) -> None:
         self.problem: BinderError | None = None
+        self.running: list[Running] = []
+
+    def is_ours(self, labels: Mapping[str, str]) -> bool:
+        return True
+
+    async def containers(self) -> list[ContainerRow]:
+        if self.problem:
+            raise self.problem
+        return [
+            ContainerRow(each.server, each.server, IMAGE, {KIND_LABEL: "server", **each.labels()}, "running")
+            for each in self.running
+        ]
 
     async def info(self) -> EngineInfo:
         if self.problem:
@@ -472,6 +487,7 @@ class House:
             launches=Launches(self.environment, hub_api, lookups, given.queue),
             preparations=given.preparations,
             offers=Offers(self.settings, given.inventory, given.queue, lookups),
+            room=Room(self.settings, given.engine),
         )
 
     def come(self, hub_api: HubApi) -> None:

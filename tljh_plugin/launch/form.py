@@ -18,8 +18,10 @@ import jinja2
 
 from ..errors import BinderError, InvalidOptions, InvalidSpec
 from ..source.spec import RepoSpec, open_file, parse_link, parse_typed
-from ..wire import ImageView
+from ..wire import ImageView, ProfilesView, ProfileView
 from .options import LaunchOptions, parse
+from .profiles import summary
+from .room import sentences
 
 _TEMPLATES = Path(__file__).parents[1] / "web" / "templates" / "hub"
 _IN_LAB = "lab/tree/"
@@ -35,7 +37,7 @@ _STORAGES = {
 class Choice:
     """What the fields show. `commit` is one that is kept as long as `commit_of` is what is asked for.
 
-    `storage` is `project`, `ephemeral`, `new`, or the id of a project.
+    `storage` is `project`, `ephemeral`, `new`, or the id of a project; `profile` the id of one, or empty.
     """
 
     repository: str = ""
@@ -45,6 +47,7 @@ class Choice:
     image: str = ""
     path: str = ""
     storage: str = "project"
+    profile: str = ""
 
 
 def from_options(options: LaunchOptions | None, storage: str = "project") -> Choice:
@@ -53,7 +56,9 @@ def from_options(options: LaunchOptions | None, storage: str = "project") -> Cho
         return Choice(storage=storage)
     # `new` made its project at that start; asking again would make another.
     kept = options.project if options.project not in ("", "new") else options.storage
-    choice = Choice(image=options.image, path=_shown_path(options.path), storage=kept)
+    choice = Choice(
+        image=options.image, path=_shown_path(options.path), storage=kept, profile=options.profile
+    )
     if not options.repository:
         return choice
     try:
@@ -80,12 +85,15 @@ def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The options that the fields mean. Raises `InvalidSpec` or `InvalidOptions`."""
     path = _path(_first(data, "path"))
     storage = _first(data, "storage")
+    profile = _first(data, "profile")
     if _first(data, "kind") == "image" or not _first(data, "repository"):
         if not _first(data, "image"):
             raise InvalidOptions(
                 "Neither a repository nor an image was chosen.", "Give the address of a repository."
             )
-        return parse({**_storage(storage), "image": _first(data, "image"), "path": path}).model_dump()
+        return parse(
+            {**_storage(storage), "image": _first(data, "image"), "path": path, "profile": profile}
+        ).model_dump()
     link = parse_typed(_first(data, "repository"))
     ref = _first(data, "ref")
     spec = link.spec.with_ref(ref) if ref else link.spec
@@ -96,6 +104,7 @@ def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
             "repository": spec.path,
             "commit": _first(data, "commit") if pinned else "",
             "path": path or link.open_path,
+            "profile": profile or link.profile,
         }
     )
     if not pinned and storage not in _STORAGES:
@@ -103,16 +112,72 @@ def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return wanted.model_dump()
 
 
-def render(choice: Choice, images: Sequence[ImageView], *, notice: str = "", problem: str = "") -> str:
+@dataclass(frozen=True)
+class ProfileChoice:
+    """A profile as the select shows it; one that never fits what the person may have is not `possible`."""
+
+    id: str
+    title: str
+    text: str
+    problem: str
+    possible: bool
+    chosen: bool
+    default: bool
+
+
+def profile_choices(offered: ProfilesView | None, chosen: str = "") -> list[ProfileChoice]:
+    """What a form's select shows; empty if there is nothing to choose.
+
+    Without `chosen`, or where it is not the person's, their default one is preselected.
+    """
+    known = offered.profiles if offered else ()
+    if len(known) < 2:
+        return []
+    preselected = next((each.id for each in known if each.id == chosen and each.possible), "")
+    return [
+        ProfileChoice(
+            each.id,
+            each.title,
+            _profile_text(each),
+            each.problem,
+            each.possible,
+            each.id == preselected or (not preselected and each.default),
+            each.default,
+        )
+        for each in known
+    ]
+
+
+def render(
+    choice: Choice,
+    images: Sequence[ImageView],
+    *,
+    profiles: ProfilesView | None = None,
+    notice: str = "",
+    problem: str = "",
+) -> str:
     """The fields as HTML; `problem` is shown where the list of images could not be had."""
+    room = profiles.room if profiles else None
     return _template().render(
-        choice=choice, images=images, notice=notice, problem=problem, storages=_storages(choice)
+        choice=choice,
+        images=images,
+        notice=notice,
+        problem=problem,
+        storages=_storages(choice),
+        profiles=profile_choices(profiles, choice.profile),
+        only=profiles.profiles[0] if profiles and len(profiles.profiles) == 1 else None,
+        room=sentences(room) if room else (),
     )
 
 
 def problem_of(error: BinderError) -> str:
     """Why the list of images is missing."""
     return f"The images cannot be listed now, and nothing can be started: {error}"
+
+
+def _profile_text(view: ProfileView) -> str:
+    gives = summary(view.memory_bytes, view.cpus, view.lifetime_s, view.idle_s)
+    return f"{view.title}: {gives}" + (f". {view.description}" if view.description else "")
 
 
 def _storages(choice: Choice) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from ..errors import InvalidOptions
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -24,7 +25,8 @@ class LaunchOptions(BaseModel):
 
     `repository` is the path of a launch link (`gh/owner/repo/ref`), `commit` the full commit that the
     person confirmed, `image` the id of an image of ours, `project` the id of one of the person's
-    projects (empty: the repository's own; `new`: another one), `path` what to open on the server.
+    projects (empty: the repository's own; `new`: another one), `path` what to open on the server, `profile`
+    the id of a profile (empty: the person's default one).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +38,7 @@ class LaunchOptions(BaseModel):
     storage: Literal["project", "ephemeral"] = "project"
     project: str = ""
     path: str = Field("", max_length=2000)
+    profile: str = ""
 
     @field_validator("commit")
     @classmethod
@@ -56,6 +59,13 @@ class LaunchOptions(BaseModel):
     def _project_id(cls, value: str) -> str:
         if value and not _PROJECT.fullmatch(value):
             raise ValueError("must be the id of a project, not a path")
+        return value
+
+    @field_validator("profile")
+    @classmethod
+    def _profile_id(cls, value: str) -> str:
+        if value and not _PROFILE.fullmatch(value):
+            raise ValueError("must be the id of a profile: lowercase letters, digits and hyphens")
         return value
 
     @field_validator("path")

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 from ..client import ServiceClient
 from ..engine import Engine, Limits, Network, limits_for
-from ..errors import BinderError, FirewallMissing
+from ..errors import BinderError, EngineError, FirewallMissing
 from ..installation import instance_id
 from ..settings import Settings
-from ..wire import Person
+from ..wire import Person, ProfilesView
 from .gateway import Gateway
+from .profiles import Profile
+from .reservations import Reservations
+from .room import fitted, offer, read_machine
 
 log = logging.getLogger("littlest_binder.launch")
 
 _SERVICE_S = 60.0
+# A form is shown without what Docker would have said.
+_ROOM_S = 2.0
 
 
 class LaunchPad:
@@ -25,16 +31,33 @@ class LaunchPad:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine = Engine(instance_id(settings))
+        self.reservations = Reservations(self.engine)
         self._gateway = Gateway(settings.network.gateway_port, settings.state_dir / "gateway-port")
         self._background: set[asyncio.Task[Any]] = set()
         self._firewall = asyncio.Lock()
         self._firewall_looked = -1.0
         self._firewall_told = ""
 
-    @property
-    def limits(self) -> Limits:
-        """As whom servers run and how much they get."""
-        return limits_for(self.settings)
+    def limits(self, settings: Settings, profile: Profile) -> Limits:
+        """As whom a server of this profile runs and how much it gets; never more than the machine has."""
+        return replace(
+            limits_for(settings),
+            memory_bytes=fitted(profile.memory_bytes, settings.limits, read_machine()),
+            cpus=profile.cpus,
+            pids=profile.pids,
+            shm_bytes=profile.shm_bytes,
+        )
+
+    async def profiles(self, settings: Settings, person: Person) -> ProfilesView:
+        """What `person` may choose, and what is free; without the latter where Docker does not tell.
+
+        Raises `ProfileRefused` if no profile is meant for the person.
+        """
+        try:
+            others = await asyncio.wait_for(self.reservations.others(), _ROOM_S)
+            return offer(settings, person, others, read_machine())
+        except (EngineError, asyncio.TimeoutError):
+            return offer(settings, person, None, None)
 
     def client(self, person: Person, *, timeout_s: float = _SERVICE_S) -> ServiceClient:
         """The service, asked for `person`."""

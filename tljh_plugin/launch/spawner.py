@@ -13,9 +13,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from dockerspawner import DockerSpawner
+from jupyterhub import orm
 from jupyterhub.scopes import get_scopes_for
 from sqlalchemy.orm import object_session
 from traitlets import default
@@ -23,19 +25,19 @@ from traitlets import default
 from ..client import ServiceClient
 from ..engine import ContainerSpec, Limits, Mount, Network
 from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, UnexpectedFailure
-from ..installation import LABEL_PREFIX
 from ..settings import Settings
-from ..wire import ImageView, Person, Prepared, PrepareRequest
-from . import form, isolation, server_logs
+from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
+from . import endings, form, isolation, lifetime, server_logs
+from .activity import Activity, activity_of
 from .failure import spawn_error
-from .obtain import Obtained, Source, obtain
+from .obtain import Source, obtain
 from .options import LaunchOptions, normalise, parse
 from .pad import LaunchPad
+from .profiles import Profile, choose
 from .progress import BUILT, PREPARED, STARTED, WAITING, Progress
 from .readiness import not_ready, wait_until_ready
-
-PERSON_LABEL = LABEL_PREFIX + "person"
-SERVER_LABEL = LABEL_PREFIX + "server"
+from .room import read_machine, refuse_if_too_much
+from .running import Running, Span, of_labels
 
 # Queueing, building and filling have their own limits, which say what took too long; this is only the last.
 _START_TIMEOUT_S = 24 * 3600
@@ -43,6 +45,8 @@ _FORM_S = 5.0
 _LOG_LINES = 2000
 _DEFAULT_PATH = "lab"
 _SCOPE_PREFIX = "custom:binder:"
+# A token with which the hub asks a server for its activity.
+_LOOK_S = 60
 
 
 class Confirm(Exception):
@@ -72,6 +76,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         self._refused: BinderError | None = None
         self._shown: Callable[[], tuple[form.Choice, str]] | None = None
         self._ended_as = ""
+        self._stopping: asyncio.Task[None] | None = None
         super().__init__(**kwargs)
 
     @default("start_timeout")  # type: ignore[untyped-decorator]
@@ -96,7 +101,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         self._wanted, self._refused = None, None
         try:
             if normalise(options):
-                self._wanted = parse(options)
+                wanted = parse(options)
+                choose(self.pad.settings, self._person(), wanted.profile)
+                self._wanted = wanted
                 return
             if not self._accepted:
                 raise InvalidOptions(
@@ -128,13 +135,18 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         choice, notice = self._shown() if self._shown else (self._choice_of_before(), "")
         self._shown = None
         images: Sequence[ImageView] = ()
+        profiles: ProfilesView | None = None
         problem = ""
         try:
             async with self.pad.client(self._person(), timeout_s=_FORM_S) as client:
                 images = await client.images()
         except BinderError as error:
             problem = form.problem_of(error)
-        return form.render(choice, images, notice=notice, problem=problem)
+        try:
+            profiles = await self.pad.profiles(self.pad.settings, self._person())
+        except BinderError as error:
+            problem = str(error)
+        return form.render(choice, images, profiles=profiles, notice=notice, problem=problem)
 
     def run_options_from_form(self, form_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """The options that a sent form means; what is wrong is shown above the form again."""
@@ -212,16 +224,28 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         options = self._wanted
         if options is None:
             raise InvalidOptions("The server has no launch options.", "Start it from the front page.")
+        settings, person = self.pad.settings, self._person()
+        profile = choose(settings, person, options.profile)
+        limits = self._limits(self.pad.limits(settings, profile))
+        place = self._place(profile, limits)
+        async with self.pad.reservations.hold(
+            place, lambda others: refuse_if_too_much(place, others, person, settings, read_machine())
+        ):
+            return await self._start_in(place, limits, options)
+
+    async def _start_in(self, place: Running, limits: Limits, options: LaunchOptions) -> str:
+        """Start in a place that was found free."""
         self._ended_as = ""
+        endings.forget(self.pad.settings.state_dir, self.user.name, self.name)
         hub = self._hub_origin()
         # It is needed only when the image is there, and costs a few calls to Docker.
         network = self.pad.behind(self.pad.ready_network(hub, self.hub.base_url))
         lease, ok = "", False
         async with self.pad.client(self._person()) as client:
             try:
-                obtained, prepared = await self._prepare(client, options)
+                prepared = await self._prepare(client, options)
                 lease = prepared.lease
-                url = await self._run(prepared, obtained, *await asyncio.shield(network))
+                url = await self._run(prepared, place, limits, *await asyncio.shield(network))
                 ok = True
                 self.log.info("%s is ready: %s", self._log_name, self._progress.laps())
             finally:
@@ -236,7 +260,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             async with self.pad.client(self._person()) as client:
                 await client.release(lease, ok)
 
-    async def _prepare(self, client: ServiceClient, options: LaunchOptions) -> tuple[Obtained, Prepared]:
+    async def _prepare(self, client: ServiceClient, options: LaunchOptions) -> Prepared:
         """The image and the person's files; an image that is evicted in between is built once more."""
         known = self._source if self._accepted.get("image") == options.image else None
         for attempt in ("first", "last"):
@@ -264,15 +288,15 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             # The next start is to find these files, not to make another copy.
             self._accept(options.model_copy(update={"project": prepared.project}), obtained.source)
         self._progress.say(PREPARED, "Your files are ready")
-        return obtained, prepared
+        return prepared
 
-    async def _run(self, prepared: Prepared, obtained: Obtained, network: Network, hub_url: str) -> str:
+    async def _run(
+        self, prepared: Prepared, place: Running, limits: Limits, network: Network, hub_url: str
+    ) -> str:
         """Container, isolation, first answer; whatever fails, no container is left, but its log is."""
-        limits = self._limits()
         self.hub_connect_url = hub_url
         self.image = prepared.image_name or prepared.image_id
-        self.mem_limit, self.cpu_limit = limits.memory_bytes, limits.cpus
-        spec = self._container(prepared, limits, network.name)
+        spec = self._container(prepared, place, limits, network.name)
         self.object_name = spec.name
         self._progress.say(STARTED, "Starting the server")
         self.object_id = await self.pad.engine.start(spec)
@@ -301,12 +325,15 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             raise
         return f"http://{host}:{self.port}"
 
-    def _container(self, prepared: Prepared, limits: Limits, network: str) -> ContainerSpec:
+    def _container(self, prepared: Prepared, place: Running, limits: Limits, network: str) -> ContainerSpec:
         path = self._wanted.path if self._wanted and self._wanted.path else _DEFAULT_PATH
         environment = {
             **{str(name): str(value) for name, value in self.get_env().items() if value is not None},
             **prepared.environment,
             "HOME": prepared.home,
+            # As JupyterHub tells them, whose own limits may be larger than those that hold.
+            "MEM_LIMIT": str(limits.memory_bytes),
+            "CPU_LIMIT": str(limits.cpus),
             # Not by `default_url`, which JupyterHub formats: a person's braces would be read.
             "JUPYTERHUB_DEFAULT_URL": f"/{path}",
         }
@@ -319,18 +346,22 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             environment=environment,
             mounts=mounts,
             network=network,
-            labels={PERSON_LABEL: self.user.name, SERVER_LABEL: self.name},
+            labels=place.labels(),
             name=server_logs.container_name(self.user.name, self.name),
         )
 
-    def _limits(self) -> Limits:
+    def _limits(self, limits: Limits) -> Limits:
         """Ours; JupyterHub's own `mem_limit` and `cpu_limit` can only lower them."""
-        limits = self.pad.limits
         if self.mem_limit:
             limits = replace(limits, memory_bytes=min(limits.memory_bytes, int(self.mem_limit)))
         if self.cpu_limit:
             limits = replace(limits, cpus=min(limits.cpus, float(self.cpu_limit)))
         return limits
+
+    def _place(self, profile: Profile, limits: Limits) -> Running:
+        """What the server will hold."""
+        span = Span(profile.lifetime_s, profile.idle_s)
+        return Running(self.user.name, self.name, limits.memory_bytes, limits.cpus, profile.id, span)
 
     def _person(self) -> Person:
         scopes = get_scopes_for(self.user.orm_user)
@@ -355,16 +386,56 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             return self._ended_as or 0
         self.pad.reopen_gateway(self._hub_origin(), self.hub.base_url)
         try:
-            how = await self._how_it_ended()
+            found = await self.pad.engine.inspect(self.object_id)
+            if found is not None and found["State"]["Running"]:
+                return await self._end_if_due(found) or None
         except EngineError as error:
             self.log.warning("Cannot look after %s: %s", self._log_name, error)
             return None  # what cannot be seen is not taken for gone
-        if not how:
-            return None
-        self._ended_as = how
+        self._ended_as = how = self._ended_as or _ending(found)
         if not self._start_pending:
             await self.pad.finish(self._take_away(keep_log=True))
         return how
+
+    async def _end_if_due(self, inspect: Mapping[str, Any]) -> str:
+        """Stop a server whose time is over; why, or nothing. Its files are kept as with any stop."""
+        told = of_labels(inspect["Config"].get("Labels") or {})
+        if told is None or self.pending:
+            return ""
+        kept = self.orm_spawner
+        now = datetime.now(timezone.utc).replace(tzinfo=None)
+        verdict = await lifetime.judge(told.span, kept.started, kept.last_activity, now, self._look)
+        if verdict.last_activity is not None:
+            kept.last_activity = verdict.last_activity
+            self.db.commit()
+        if not verdict.why or self.pending:
+            return ""
+        if self._stopping is None or self._stopping.done():
+            self.log.info("%s is stopped. %s", self._log_name, verdict.why)
+            self._stopping = self.pad.behind(self._end(self.object_id, verdict.why))
+        await asyncio.shield(self._stopping)
+        return verdict.why
+
+    async def _end(self, container: str, why: str) -> None:
+        await self.pad.engine.stop(container, self.pad.settings.servers.stop_timeout_s)
+        self._ended_as = why
+        endings.note(self.pad.settings.state_dir, self.user.name, self.name, why)
+        await self._take_away(keep_log=False)
+
+    async def _look(self) -> Activity | None:
+        """What the server says of its own activity."""
+        token = self.user.orm_user.new_api_token(
+            note="The Littlest Binder: is the server idle?",
+            expires_in=_LOOK_S,
+            scopes=[f"access:servers!server={self.user.name}/{self.name}"],
+        )
+        try:
+            return await activity_of(str(self.server.url), token)
+        finally:
+            found = orm.APIToken.find(self.db, token)
+            if found is not None:
+                self.db.delete(found)
+                self.db.commit()
 
     async def stop(self, now: bool = False) -> None:
         """Let the server end by itself within `binder.servers.stop_timeout_s` seconds, then remove it."""

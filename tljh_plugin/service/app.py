@@ -31,6 +31,7 @@ from .api.health import Health, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
 from .api.prepare import Prepare, Release
+from .api.profiles import ProfileList
 from .api.projects import ProjectList
 from .auth import Door, HubDoor, SocketDoor
 from .context import Context, open_context
@@ -61,6 +62,7 @@ API_ROUTES: Routes = [
     (r"images", Images),
     (r"images/([^/]+)", OneImage),
     (r"projects", ProjectList),
+    (r"profiles", ProfileList),
     (r"launches", LaunchList),
     (r"launches/([^/]+)/events", LaunchEvents),
 ]

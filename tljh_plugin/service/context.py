@@ -25,6 +25,7 @@ from .launches import Launches
 from .lookups import Lookups
 from .offers import Offers
 from .preparations import Preparations
+from .room import Room
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Context:
     launches: Launches
     preparations: Preparations
     offers: Offers
+    room: Room
 
 
 @contextlib.asynccontextmanager
@@ -83,4 +85,5 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             launches=Launches(environment, hub, lookups, queue),
             preparations=Preparations(settings, environment, store, engine, leases, projects),
             offers=offers,
+            room=Room(settings, engine),
         )

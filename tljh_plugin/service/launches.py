@@ -52,6 +52,7 @@ class Server:
     page: str
     options: LaunchOptions | None
     last_activity: str = ""
+    started: str = ""
 
     @property
     def active(self) -> bool:
@@ -110,12 +111,15 @@ class OptionsDiffer(ServerExists):
 
 
 def differences(
-    now: LaunchOptions | None, wanted: LaunchOptions, projects: Sequence[ProjectView] = ()
+    now: LaunchOptions | None,
+    wanted: LaunchOptions,
+    projects: Sequence[ProjectView] = (),
+    default_profile: str = "",
 ) -> list[Difference]:
     """What would change; options that were not given do not differ, and neither does what to open.
 
     `projects` are the person's of this repository, last used first: without an id the last used one at the
-    commit is meant.
+    commit is meant. Without a profile `default_profile` is.
     """
     if now is None:
         return [Difference("started by", "somebody else", "The Littlest Binder")]
@@ -129,6 +133,10 @@ def differences(
         old, new = project_of(now, projects), project_of(wanted, projects)
         if old != new:
             found.append(Difference("project", old, new))
+    if "profile" in given and wanted.profile:
+        before, asked = now.profile or default_profile, wanted.profile
+        if before != asked:
+            found.append(Difference("profile", before, asked))
     return found
 
 
@@ -201,7 +209,7 @@ class Launches:
         servers = await hub.servers(person.name)
         name = check_name(name) if name and name not in servers else name or random_name(servers)
         found = self._server(servers[name]) if name in servers else None
-        changes = differences(found.options, wanted, await self._projects(person, wanted)) if found else []
+        changes = await self._changes(person, found.options, wanted) if found else []
         decision = decide(found, changes, restart)
         if found is not None and decision == "wait":
             raise ServerExists(f"The server {found.shown!r} is being stopped.", "Try again in a few seconds.")
@@ -303,6 +311,12 @@ class Launches:
         pinned = await self._lookups.pin_spec(parse_link(options.repository), options.commit)
         return options.model_copy(update={"repository": pinned.spec.path, "commit": pinned.commit})
 
+    async def _changes(
+        self, person: Person, now: LaunchOptions | None, wanted: LaunchOptions
+    ) -> list[Difference]:
+        projects = await self._projects(person, wanted)
+        return differences(now, wanted, projects, self._lookups.default_profile(person))
+
     async def _projects(self, person: Person, options: LaunchOptions) -> list[ProjectView]:
         return (
             await self._lookups.projects(person, parse_link(options.repository)) if options.repository else []
@@ -332,6 +346,7 @@ class Launches:
             page=self.page(found.name),
             options=options_of(found.user_options),
             last_activity=found.last_activity.isoformat() if found.last_activity else "",
+            started=found.started.isoformat() if found.started else "",
         )
 
 

@@ -18,7 +18,7 @@ class LinkView(Wire):
     html: str
 
 
-def from_form(repository: str, ref: str = "", path: str = "") -> LaunchLink:
+def from_form(repository: str, ref: str = "", path: str = "", profile: str = "") -> LaunchLink:
     """What the launch form says; raises `InvalidSpec`.
 
     `path` is a file or folder of the repository, or with a leading slash an address on the server.
@@ -29,6 +29,8 @@ def from_form(repository: str, ref: str = "", path: str = "") -> LaunchLink:
     if path.strip():
         opened = path.strip()
         link = replace(link, open_path=opened[1:] if opened.startswith("/") else open_file(opened))
+    if profile:
+        link = replace(link, profile=profile)
     return link
 
 

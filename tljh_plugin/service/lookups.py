@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from ..build.queue import Queue
-from ..errors import EngineError
+from ..errors import EngineError, ProfileRefused
+from ..launch.profiles import default_for
 from ..projects import Projects
 from ..settings import Settings
 from ..source.policy import check_spec
@@ -89,6 +90,13 @@ class Lookups:
             projects=tuple(await self.projects(person, spec)),
             warnings=warnings,
         )
+
+    def default_profile(self, person: Person) -> str:
+        """The id of the profile that the person gets who chooses none; empty if none is meant for them."""
+        try:
+            return default_for(self._settings, person).id
+        except ProfileRefused:
+            return ""
 
     async def projects(self, person: Person, spec: RepoSpec) -> list[ProjectView]:
         """The person's projects of this repository and folder, last used first."""

@@ -46,6 +46,7 @@ _IMAGE = re.compile(
 )
 _SERVER = re.compile(r"[a-z](?:-?[a-z0-9])*")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class LaunchLink:
     storage: Storage = ""
     server: str = ""
     project: str = ""
+    profile: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "open_path", _open_path(self.open_path))
@@ -173,6 +175,11 @@ class LaunchLink:
         if self.project and not _PROJECT.fullmatch(self.project):
             raise InvalidSpec(
                 f"`{shown(self.project, 40)}` is not the id of a project.", "Use the id, or `new`."
+            )
+
+        if self.profile and not _PROFILE.fullmatch(self.profile):
+            raise InvalidSpec(
+                f"`{shown(self.profile, 40)}` is not the id of a profile.", "Correct or leave out `profile=`."
             )
 
     @classmethod
@@ -201,6 +208,7 @@ class LaunchLink:
             cast(Storage, first("storage")),
             first("server"),
             first("project"),
+            first("profile"),
         )
 
     def to_url(self, base: str) -> str:
@@ -212,6 +220,7 @@ class LaunchLink:
             "storage": self.storage,
             "server": self.server,
             "project": self.project,
+            "profile": self.profile,
         }
         given = {key: value for key, value in query.items() if value}
         tail = "?" + urlencode(given, quote_via=quote, safe="/") if given else ""

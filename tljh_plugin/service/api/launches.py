@@ -27,6 +27,9 @@ LaunchRequest: type[BaseModel] = create_model(
 )  # type: ignore[call-overload]
 
 
+FORM_FIELDS = ("repository", "ref", "path", "profile")
+
+
 class LaunchList(ApiHandler):
     async def post(self) -> None:
         asked: Any = self.body(LaunchRequest)
@@ -56,7 +59,7 @@ class Link(ApiHandler):
     """The link and badge for what the launch form says."""
 
     def get(self) -> None:
-        fields = {name: self.get_query_argument(name, "") for name in ("repository", "ref", "path")}
+        fields = {name: self.get_query_argument(name, "") for name in FORM_FIELDS}
         self.answer(share(from_form(**fields), self.hub_address))
 
 

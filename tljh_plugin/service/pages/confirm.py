@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
 
 from ...errors import BinderError, InvalidOptions, NotFound
+from ...launch.form import profile_choices
 from ...launch.options import LaunchOptions, parse
+from ...launch.room import sentences
 from ...source.spec import LaunchLink, RepoSpec
 from ...wire import ProjectView
 from ..launches import Difference, OptionsDiffer, Server
@@ -66,7 +68,12 @@ def _beginning(projects: Sequence[ProjectView], commit: str) -> FilesChoice:
 
 
 def options_for(
-    files: str, spec: RepoSpec, commit: str, path: str, projects: Sequence[ProjectView]
+    files: str,
+    spec: RepoSpec,
+    commit: str,
+    path: str,
+    projects: Sequence[ProjectView],
+    profile: str = "",
 ) -> LaunchOptions:
     """The options that a choice means. Raises `InvalidOptions` for one that was not offered, `NotFound`.
 
@@ -74,6 +81,8 @@ def options_for(
     time is the same options.
     """
     given = {"repository": spec.path, "commit": commit, "path": path, "storage": OWN, "project": ""}
+    if profile:
+        given["profile"] = profile
     if files == EPHEMERAL:
         given["storage"] = EPHEMERAL
     elif files == NEW:
@@ -103,8 +112,13 @@ class Confirm(Page):
         view = await self.context.lookups.view(self.person, pinned)
         offered = choices(view.projects, view.commit, link.project)
         servers = await self._servers()
+        profiles = await self.context.room.profiles(self.person)
         self.show(
             "confirm.html",
+            profiles=profile_choices(profiles, link.profile),
+            only=profiles.profiles[0],
+            room=sentences(profiles.room) if profiles.room else (),
+            no_such_profile="" if link.profile in [each.id for each in profiles.profiles] else link.profile,
             view=view,
             title=self.context.offers.title(link.spec),
             subdir=link.spec.subdir,
@@ -126,14 +140,15 @@ class Confirm(Page):
         pinned = await self.context.lookups.pin_spec(link.spec, commit)
         projects = await self.context.lookups.projects(self.person, link.spec)
         files = self.get_body_argument("files", self._default_files(projects, pinned.commit))
-        options = options_for(files, link.spec, pinned.commit, link.open_path, projects)
+        profile = self.get_body_argument("profile", "")
+        options = options_for(files, link.spec, pinned.commit, link.open_path, projects, profile)
         name = self.get_body_argument("server", "").strip()
         restart = self.get_body_argument("restart", "") == "1"
         token = self.door.token(self)
         try:
             launched = await self.context.launches.launch(self.person, token, options, name, restart)
         except OptionsDiffer as error:
-            fields = {"commit": pinned.commit, "files": files, "server": name}
+            fields = {"commit": pinned.commit, "files": files, "server": name, "profile": profile}
             self._ask(error, fields)
             return
         self.redirect(launched.url, status=303)
@@ -185,6 +200,7 @@ def _in_words(difference: Difference) -> Difference:
         "commit": _("Commit"),
         "storage": _("Your files"),
         "project": _("Project"),
+        "profile": _("Profile"),
     }
     values = {"project": _("kept"), "ephemeral": _("nothing is kept"), NEW: _("a new one"), "": "–"}
     now, wanted = difference.now, difference.wanted

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from ...errors import BinderError
+from ...errors import BinderError, ProfileRefused
+from ...launch import endings
+from ...launch.endings import Ending
+from ...launch.form import profile_choices
+from ...launch.room import sentences
 from ...source.spec import LaunchLink
-from ...wire import ProjectView
+from ...wire import ProfilesView, ProjectView
+from ..api.launches import FORM_FIELDS
 from ..launches import Server
 from ..links import from_form, read_spec
 from .page import Page
@@ -19,6 +26,7 @@ class Typed:
     repository: str = ""
     ref: str = ""
     path: str = ""
+    profile: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,14 @@ class ShownProject:
     created: str
     last_used: str
     link: str
+
+
+@dataclass(frozen=True)
+class ShownEnd:
+    """When a server ends; `rule` is `idle` if it goes on as long as it is used, else `lifetime`."""
+
+    time: str
+    rule: str
 
 
 class FrontPage(Page):
@@ -47,6 +63,7 @@ class FrontPage(Page):
             servers = await self.context.launches.servers(self.person, self.door.token(self))
         except BinderError as error:
             hub_problem = error
+        offered = await self._profiles()
         projects = await self.context.projects.list(self.person)
         self.show(
             "front.html",
@@ -57,9 +74,41 @@ class FrontPage(Page):
             servers=servers,
             title=self.context.offers.title,
             hub_problem=hub_problem,
+            ends=await self._ends(servers),
+            endings=self._endings(servers),
+            profiles=profile_choices(offered, typed.profile),
+            room=sentences(offered.room) if offered and offered.room else (),
             offers=await self.context.offers.for_person(self.person),
             projects=[self._shown(each) for each in _by_use(projects)],
         )
+
+    async def _profiles(self) -> ProfilesView | None:
+        try:
+            return await self.context.room.profiles(self.person)
+        except ProfileRefused:
+            return None  # a launch says so; the page is good for the rest
+
+    async def _ends(self, servers: Sequence[Server]) -> dict[str, ShownEnd]:
+        """When running servers end, as their containers were told and not as today's settings say."""
+        running = await self.context.room.servers() or {}
+        found = {}
+        for server in servers:
+            known = running.get((self.person.name, server.name))
+            if known is not None and server.ready:
+                time, rule = known.span.end(_time(server.started), _time(server.last_activity))
+                if time is not None:
+                    found[server.name] = ShownEnd(time.isoformat(), rule)
+        return found
+
+    def _endings(self, servers: Sequence[Server]) -> dict[str, Ending]:
+        """Why stopped servers were stopped, where a rule of their profile did it."""
+        folder = self.context.settings.state_dir
+        read = {
+            each.name: endings.read(folder, self.person.name, each.name)
+            for each in servers
+            if not each.active
+        }
+        return {name: ending for name, ending in read.items() if ending is not None}
 
     def _shown(self, project: ProjectView) -> ShownProject:
         spec = read_spec(project.spec)
@@ -87,9 +136,10 @@ class Go(FrontPage):
     open_to_all = True
 
     async def get(self) -> None:
-        typed = Typed(*(self.get_query_argument(name, "") for name in ("repository", "ref", "path")))
+        typed = Typed(*(self.get_query_argument(name, "") for name in FORM_FIELDS))
         try:
-            address = from_form(typed.repository, typed.ref, typed.path).to_url(self.prefix)
+            link = from_form(typed.repository, typed.ref, typed.path, typed.profile)
+            address = link.to_url(self.prefix)
         except BinderError as error:
             if self.signed_in is None:
                 self.ask_to_sign_in()
@@ -100,6 +150,10 @@ class Go(FrontPage):
             self.show("onward.html", address=address)
         else:
             self.redirect(address)
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _by_use(projects: list[ProjectView]) -> list[ProjectView]:

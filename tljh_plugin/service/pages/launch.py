@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from ...errors import ServerStopped
+from ...launch import endings
 from ...source.spec import LaunchLink
 from ...wire import LaunchEvent
 from ..api.launches import server_name
@@ -45,7 +46,12 @@ class LaunchPage(Page):
         percent = failed.progress if failed else BUILT * build.progress // 100 if build and active else 0
         again = ""
         if server.spec is not None:
-            link = LaunchLink(server.spec, server.options.path if server.options else "", server=server.name)
+            link = LaunchLink(
+                server.spec,
+                server.options.path if server.options else "",
+                server=server.name,
+                profile=server.options.profile if server.options else "",
+            )
             again = link.to_url(self.prefix)
         self.show(
             "launch.html",
@@ -64,6 +70,7 @@ class LaunchPage(Page):
             and failed.error.code == ServerStopped.code,
             build_page=f"{self.prefix}builds/{build.id}" if build and (active or failed) else "",
             again=again,
+            ending=endings.read(self.context.settings.state_dir, self.person.name, server.name),
         )
 
 
@@ -103,4 +110,5 @@ class RemoveServer(Page):
         server = await self.context.launches.server(self.person, token, server_name(segment))
         if not server.active:
             await self.context.launches.stop(self.person, token, server.name, remove=True)
+            endings.forget(self.context.settings.state_dir, self.person.name, server.name)
         self.redirect(self.prefix, status=303)

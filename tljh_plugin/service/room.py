@@ -1,0 +1,54 @@
+"""What a person may choose and what is free, for pages and API; Docker is asked at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..engine import Engine
+from ..errors import EngineError
+from ..launch.room import offer, read_machine
+from ..launch.running import Running, running_servers
+from ..settings import Settings
+from ..wire import Person, ProfilesView
+
+_FRESH_S = 1.0
+_WAIT_S = 2.0
+
+Servers = dict[tuple[str, str], Running]
+
+
+class Room:
+    """Shares one question to Docker between all who ask; a slow Docker makes no page wait for long."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._question: asyncio.Task[Servers | None] | None = None
+        self._asked = 0.0
+
+    async def servers(self) -> Servers | None:
+        """All running servers by person and name; None where Docker does not tell."""
+        now = asyncio.get_running_loop().time()
+        question = self._question
+        if question is None or (question.done() and now - self._asked > _FRESH_S):
+            question = self._question = asyncio.create_task(self._ask())
+            self._asked = now
+        try:
+            return await asyncio.wait_for(asyncio.shield(question), _WAIT_S)
+        except asyncio.TimeoutError:
+            return None
+
+    async def profiles(self, person: Person) -> ProfilesView:
+        """The person's profiles and what is free. Raises `ProfileRefused` if none is meant for them."""
+        servers = await self.servers()
+        try:
+            machine = read_machine()
+        except EngineError:
+            machine = None
+        return offer(self._settings, person, None if servers is None else list(servers.values()), machine)
+
+    async def _ask(self) -> Servers | None:
+        try:
+            return await running_servers(self._engine)
+        except EngineError:
+            return None
