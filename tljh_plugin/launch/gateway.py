@@ -133,8 +133,8 @@ class _Listener(HTTPServer):
     """Closes what one address opens beyond its share."""
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        known = [each for each in self._connections if each.context.address[:1] == address[:1]]
-        if len(known) < _CONNECTIONS_PER_SERVER:
+        contexts: list[Any] = [each.context for each in self._connections]
+        if sum(each.address[:1] == address[:1] for each in contexts) < _CONNECTIONS_PER_SERVER:
             super().handle_stream(stream, address)
         else:
             stream.close()
