@@ -12,6 +12,7 @@ Names, mails and times of commits are fixed, so equal files give equal commits.
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import ssl
@@ -137,7 +138,8 @@ class GitServer:
     `redirects` (path → address), `status` (repository → HTTP status instead of an answer), `stall` (a
     request for one of these repositories waits until the event `release` is set), `protocol_2` and
     `filters` (whether this is a server that knows git's protocol 2, and partial clones). With `tls` it
-    speaks https.
+    speaks https. `private` names repositories that demand a user name and a password (HTTP's basic
+    authentication); `authorizations` lists every request that came with one.
     """
 
     folder: Path
@@ -150,6 +152,8 @@ class GitServer:
     protocol_2: bool = True
     filters: bool = True
     tls: ssl.SSLContext | None = None
+    private: dict[str, tuple[str, str]] = field(default_factory=dict)
+    authorizations: list[str] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -259,6 +263,13 @@ class _Handler(BaseHTTPRequestHandler):
         if address.path in server.redirects:
             target = server.redirects[address.path]
             self._plain(HTTPStatus.MOVED_PERMANENTLY, {"Location": target})
+            return
+        given = self.headers.get("Authorization", "")
+        if given:
+            server.authorizations.append(f"{self.command} {self.path}")
+        wanted = base64.b64encode(":".join(server.private.get(name, ())).encode()).decode()
+        if name in server.private and given != f"Basic {wanted}":
+            self._plain(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Basic realm="git"'})
             return
         if name in server.status:
             self._plain(HTTPStatus(server.status[name]), {"WWW-Authenticate": 'Basic realm="git"'})

@@ -38,6 +38,7 @@ from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
 from tljh_plugin.service.room import Room
 from tljh_plugin.settings import Settings
+from tljh_plugin.source.credentials import Credentials, Login
 from tljh_plugin.source.resolve import PinnedRepo
 from tljh_plugin.source.spec import RepoSpec
 from tljh_plugin.wire import (
@@ -137,7 +138,7 @@ class StandInResolver:
         self.hold: asyncio.Event | None = None
         self.asked = 0
 
-    async def resolve(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
+    async def resolve(self, spec: RepoSpec, commit: str = "", login: Login | None = None) -> PinnedRepo:
         self.asked += 1
         if self.hold is not None:
             await self.hold.wait()
@@ -473,7 +474,9 @@ class House:
 
     def context(self, hub_api: HubApi) -> Context:
         given: Any = self
-        lookups = Lookups(self.settings, given.resolver, given.queue, given.projects)
+        lookups = Lookups(
+            self.settings, given.resolver, given.queue, given.projects, Credentials(self.settings)
+        )
         return Context(
             settings=self.settings,
             environment=self.environment,

@@ -15,6 +15,7 @@ from git_server import GitServer
 
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.source.checkout import Checkout, Checkouts
+from tljh_plugin.source.credentials import Login
 from tljh_plugin.source.resolve import PinnedRepo, Resolver
 from tljh_plugin.source.spec import parse_typed
 
@@ -33,8 +34,8 @@ class Place:
         self.checkouts = Checkouts(self.settings)
         self.said: list[str] = []
 
-    async def pin(self, text: str) -> PinnedRepo:
-        return await self.resolver.resolve(parse_typed(text).spec)
+    async def pin(self, text: str, commit: str = "", login: Login | None = None) -> PinnedRepo:
+        return await self.resolver.resolve(parse_typed(text).spec, commit, login)
 
     @asynccontextmanager
     async def checkout(self, what: str | PinnedRepo) -> AsyncIterator[Checkout]:

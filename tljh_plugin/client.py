@@ -24,6 +24,7 @@ from .errors import BinderError, ServiceDown, from_dict
 from .wire import (
     BuildRequest,
     BuildView,
+    Credential,
     DeletionView,
     HealthView,
     ImageView,
@@ -112,13 +113,18 @@ class ServiceClient:
         """Whether the service answers, and whether Docker does."""
         return await self._get("health", HealthView)
 
-    async def resolve(self, text: str, commit: str = "") -> ResolveView:
-        """What a link or a typed text means. With a full `commit` no network is needed."""
-        return await self._send("POST", "resolve", ResolveView, {"spec": text, "commit": commit})
+    async def resolve(self, text: str, commit: str = "", credential: Credential | None = None) -> ResolveView:
+        """What a link or a typed text means. With a full `commit` no network is needed.
 
-    async def build(self, request: BuildRequest) -> BuildView:
+        `credential` is for a private repository, here as in `build` and `launch`; the service holds it until
+        the build has ended.
+        """
+        body = {"spec": text, "commit": commit, **_plain(credential)}
+        return await self._send("POST", "resolve", ResolveView, body)
+
+    async def build(self, request: BuildRequest, credential: Credential | None = None) -> BuildView:
         """Start a build, join an equal one, or learn that the image is there (`hit`)."""
-        return await self._send("POST", "builds", BuildView, request.model_dump())
+        return await self._send("POST", "builds", BuildView, {**request.model_dump(), **_plain(credential)})
 
     async def get_build(self, build_id: str) -> BuildView:
         """One build."""
@@ -169,13 +175,18 @@ class ServiceClient:
         await self._request("POST", "release", {"lease": lease, "ok": ok})
 
     async def launch(
-        self, options: Mapping[str, Any], *, server: str = "", restart: bool = False
+        self,
+        options: Mapping[str, Any],
+        *,
+        server: str = "",
+        restart: bool = False,
+        credential: Credential | None = None,
     ) -> LaunchView:
         """Ask the hub to start a server with these launch options, as the owner of the token.
 
         Raises `ServerExists` if a server of that name has other options and `restart` is not set.
         """
-        body = {**options, "server": server, "restart": restart}
+        body = {**options, "server": server, "restart": restart, **_plain(credential)}
         return await self._send("POST", "launches", LaunchView, body)
 
     async def events(
@@ -347,6 +358,10 @@ async def _event_data(lines: AsyncIterator[str]) -> AsyncGenerator[str, None]:
 
 def _launch_position(event: LaunchEvent) -> str:
     return f"{event.build}:{event.line.n}" if event.line is not None else ""
+
+
+def _plain(credential: Credential | None) -> dict[str, Any]:
+    return {"credential": credential.plain()} if credential is not None else {}
 
 
 def _segment(value: str) -> str:

@@ -17,7 +17,7 @@ NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "
 # What a stage may import from the package, besides the root modules that hold values.
 VALUES = {"amounts", "errors", "settings", "wire", "installation"}
 MAY_IMPORT = {
-    "source": set(),
+    "source": {"access"},
     "engine": set(),
     "access": set(),
     "store": set(),

@@ -102,11 +102,14 @@ def building_name(build_id: str) -> str:
     return f"{BUILDING}:{build_id}"
 
 
-def labels_for(identity: ImageIdentity, *, spec: str, ref: str, recipe: str, secret: bytes) -> dict[str, str]:
+def labels_for(
+    identity: ImageIdentity, *, spec: str, ref: str, recipe: str, secret: bytes, audience: str = ""
+) -> dict[str, str]:
     """All labels with our prefix that the image gets, signed by the installation's `secret`.
 
-    `spec` is the path of a link to it at its commit, `ref` what was asked. Never the instance label:
-    containers inherit their image's labels.
+    `spec` is the path of a link to it at its commit, `ref` what was asked. What was made with the credential
+    of a person, `audience`, says so: two people's images of one private commit are two images, each its
+    owner's. Never the instance label: containers inherit their image's labels.
     """
     labels = {
         LABEL_PREFIX + "identity": identity.key,
@@ -118,6 +121,9 @@ def labels_for(identity: ImageIdentity, *, spec: str, ref: str, recipe: str, sec
         LABEL_PREFIX + "ref": ref,
         LABEL_PREFIX + "recipe": recipe,
     }
+    if audience:
+        digest = hmac.new(secret, audience.encode(), hashlib.sha256).hexdigest()
+        labels[LABEL_PREFIX + "audience"] = digest[:16]
     return {**labels, _SIGNATURE: _sign(labels, secret)}
 
 

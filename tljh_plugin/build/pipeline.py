@@ -33,6 +33,7 @@ from ..errors import (
 from ..installation import LABEL_PREFIX, instance_id, secret
 from ..settings import MIB, Settings
 from ..source.checkout import Checkouts
+from ..source.credentials import Login, secrets_of
 from ..source.resolve import PinnedRepo, Resolver
 from ..source.spec import parse_link
 from ..store import BuildRow, ImageRow, Store, utc_now
@@ -105,12 +106,15 @@ class Pipeline:
         with suppress(EngineError):
             self._inventory.recipe = await current_recipe(self._settings)
 
-    async def build(self, row: BuildRow, report: Report) -> ImageRow:
-        """Raises a `BinderError` that says why there is no image; then, and when cancelled, nothing of it
-        is left over but the log."""
+    async def build(self, row: BuildRow, report: Report, login: Login | None = None) -> ImageRow:
+        """Build what a row asks for, reading its repository with `login` if there is one.
+
+        Raises a `BinderError` that says why there is no image; then, and when cancelled, nothing of it is
+        left over but the log.
+        """
         try:
             async with self._temporary(row.id) as temporary:
-                return await self._build(row, report, temporary)
+                return await self._build(row, report, temporary, login)
         finally:
             await to_its_end(self._discard_quietly(row))
 
@@ -128,13 +132,13 @@ class Pipeline:
 
     # -- the steps ------------------------------------------------------------------------------------
 
-    async def _build(self, row: BuildRow, report: Report, temporary: Path) -> ImageRow:
+    async def _build(self, row: BuildRow, report: Report, temporary: Path, login: Login | None) -> ImageRow:
         await report.reach("fetching", 0)
         await self._wait_for_docker(report)
         await self.check_disk()
         identity = ImageIdentity(row.url, row.commit, row.subdir, row.platform)
         # The policy is asked again: it may have changed while the build was queued.
-        pinned = await self._resolver.resolve(parse_link(row.spec), commit=row.commit)
+        pinned = await self._resolver.resolve(parse_link(row.spec), row.commit, login)
         base = await self._base(report)
         recipe = recipe_digest(self._settings, base)
         await self._store.set_recipe(row.id, recipe)
@@ -144,6 +148,7 @@ class Pipeline:
             ref=row.asked_ref,
             recipe=recipe,
             secret=secret(self._settings),
+            audience=pinned.audience,
         )
         result = await self._fetch_and_run(row, pinned, base, labels, report, temporary)
         facts = await self._image_of(row, result, labels)
@@ -206,9 +211,11 @@ class Pipeline:
                 appendix=self._settings.build.appendix,
                 cache_namespace=cache_namespace(instance_id(self._settings), row),
             )
-            return await self._run(row, job, report, temporary)
+            return await self._run(row, job, report, temporary, secrets_of(pinned.login))
 
-    async def _run(self, row: BuildRow, job: WorkerJob, report: Report, temporary: Path) -> WorkerResult:
+    async def _run(
+        self, row: BuildRow, job: WorkerJob, report: Report, temporary: Path, secrets: frozenset[str]
+    ) -> WorkerResult:
         async def hear(event: LogEvent | PhaseEvent) -> None:
             if isinstance(event, LogEvent):
                 report.say(event.text)
@@ -230,7 +237,7 @@ class Pipeline:
             watch,
             mark=row.id,
             temporary=temporary,
-            secrets=machine.secrets,
+            secrets=machine.secrets | secrets,
             command=self._worker,
         )
 

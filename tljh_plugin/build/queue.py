@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from ..access import is_admin, may
+from ..access import is_admin, may, may_build
 from ..cache.inventory import Inventory
 from ..engine import Engine
 from ..errors import (
     BinderError,
     BuildFailed,
+    CredentialNeeded,
     Forbidden,
     NotFound,
     QueueFull,
@@ -27,7 +28,9 @@ from ..errors import (
 )
 from ..settings import Settings
 from ..source.checkout import Checkouts
+from ..source.credentials import Credentials, Login
 from ..source.resolve import PinnedRepo, Resolver
+from ..source.spec import parse_link
 from ..store import BuildRow, ImageRow, Store, utc_now
 from ..wire import BuildState, BuildView, ErrorView, LogLine, Person, Phase
 from .identity import ImageIdentity, platform_of
@@ -51,6 +54,7 @@ class _Entry:
 
     row: BuildRow
     log: BuildLog
+    login: Login | None = field(default=None, repr=False)
     phase: Phase = "queued"
     progress: int = 0
     turn: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,12 +75,15 @@ class Queue:
         checkouts: Checkouts,
         inventory: Inventory,
         *,
+        credentials: Credentials | None = None,
         pipeline: Pipeline | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
+        self._resolver = resolver
         self._inventory = inventory
+        self._credentials = credentials or Credentials(settings)
         self._pipeline = pipeline or Pipeline(settings, store, engine, resolver, checkouts, inventory)
         self._entries: dict[str, _Entry] = {}
         self._platform = ""
@@ -111,6 +118,21 @@ class Queue:
         for entry in entries:
             await entry.done.wait()
 
+    async def tidy(self) -> None:
+        """Do what could not be done when Docker, or the store's disk, was gone. Raises `BinderError`."""
+        await self._engine.remove_strays("check")
+        await self._engine.remove_strays("stub")
+        for each in await self._store.unsettled_builds():
+            row = await self._row(each.id)
+            if row.id in self._entries or row.settled or self._stopping:
+                continue
+            if row.active:
+                _log.warning("The end of build %s was never noted; it is taken up again.", row.id)
+                await self._take_up(row)
+            else:
+                await self._pipeline.tidy(row)
+                await self._store.settle_build(row.id)
+
     async def _remove_strays(self) -> None:
         try:
             await self._engine.remove_strays("check")
@@ -131,7 +153,25 @@ class Queue:
                 return
             await self._store.requeue_build(row.id)
             log.append("queued", "The service was restarted; the build starts again.", progress=0)
-        self._enter(row, log)
+        login = None
+        if row.credential:
+            # Of groups the store knows nothing: a credential that is for a group must be asked for again.
+            login = await self._credentials.find(
+                Person(name=row.requested_by), parse_link(row.spec).clone_url
+            )
+            if login is None:
+                await log.open()
+                await self._lost_its_login(row, log)
+                return
+        self._enter(row, log, login)
+
+    async def _lost_its_login(self, row: BuildRow, log: BuildLog) -> None:
+        error = CredentialNeeded(
+            "The service was restarted, and it keeps no user names, passwords and tokens.",
+            "Open the launch link again and give them once more.",
+        )
+        await self._store.finish_unbuilt(row.id, "failed", error_view(error))
+        await self._end(await self._row(row.id), log)
 
     async def _give_up(self, row: BuildRow, log: BuildLog) -> None:
         error = BuildFailed(
@@ -147,24 +187,14 @@ class Queue:
     async def request(self, person: Person, pinned: PinnedRepo, rebuild: bool = False) -> BuildView:
         """An image for a commit: a hit, an equal build that is queued or running, or a new one.
 
-        With `rebuild` an image that is there is no hit. Raises `QueueFull`, `DiskLow`, `EngineError`.
+        With `rebuild` an image that is there is no hit. What needs the person's credential becomes theirs
+        alone. Raises `QueueFull`, `DiskLow`, `EngineError`, `Forbidden` for somebody who may not build, and
+        where it has to be seen whether a credential is needed `SourceError`.
         """
         if self._stopping:
             raise ServiceDown("The service is stopping.", "Try again in a few seconds.")
         identity = await self._identity(pinned)
-        wish = BuildRow(
-            id=new_build_id(),
-            identity=identity.key,
-            url=identity.url,
-            commit=identity.commit,
-            subdir=identity.subdir,
-            platform=identity.platform,
-            spec=pinned.spec.path,
-            asked_ref=pinned.spec.ref,
-            requested_by=person.name,
-            created=utc_now(),
-            rebuild=rebuild,
-        )
+        wish: BuildRow | None = None
         while True:
             considered: frozenset[str] = frozenset()
             if not rebuild:
@@ -172,13 +202,26 @@ class Queue:
                 if look.hit is not None:
                     return await self._hit(look.hit)
                 considered = look.considered
+            if pinned.login is not None and not pinned.proven:
+                pinned = await self._resolver.prove(pinned)
+            wish = wish or _wish(identity, pinned, person, rebuild)
             if await self._store.active_build(identity.key, person.name) is None:
                 await self._pipeline.check_disk()
+            # Somebody who may not build joins what others have built, which only `enqueue` can tell for sure.
+            allowed = may_build(person, self._settings.policy.builders)
             answer = await self._store.enqueue(
-                wish, per_person=self._settings.build.per_person, considered=considered
+                wish,
+                per_person=self._settings.build.per_person if allowed else 0,
+                considered=considered,
             )
             if answer.look_again:
                 continue
+            if answer.build is None and not allowed:
+                raise Forbidden(
+                    f"{person.name} may start images that are there, but not have new ones built.",
+                    "Ask an administrator to build it, or for the role `binder-builder`.",
+                    code="not-a-builder",
+                )
             if answer.build is None:
                 raise QueueFull(
                     f"{person.name} has {answer.full} builds queued or running already.",
@@ -186,7 +229,7 @@ class Queue:
                 )
             if answer.joined:
                 return self._view(answer.build, joined=True)
-            self._enter(answer.build, self._build_log(wish.id, live=True))
+            self._enter(answer.build, self._build_log(wish.id, live=True), pinned.login)
             await self._store.audit(person.name, "build.request", wish.spec, wish.id)
             return self._view(answer.build)
 
@@ -208,11 +251,15 @@ class Queue:
         person: Person | None = None,
         *,
         states: Iterable[BuildState] = (),
+        asked_by: str = "",
         limit: int = 200,
         before: str = "",
     ) -> Builds:
-        """Newest first, those that `person` may see; `before` is a build's id, for the next page."""
-        rows = await self._store.builds(states=states, limit=limit, before=before)
+        """Newest first, those that `person` may see; `before` is a build's id, for the next page.
+
+        `asked_by`: only builds that this person asked for or joined.
+        """
+        rows = await self._store.builds(states=states, asked_by=asked_by, limit=limit, before=before)
         return [self._view(row) for row in rows if person is None or may(person, "see", row)]
 
     async def finished(self, build_id: str) -> BuildView:
@@ -282,8 +329,8 @@ class Queue:
 
     # -- one build ------------------------------------------------------------------------------------
 
-    def _enter(self, row: BuildRow, log: BuildLog) -> None:
-        entry = _Entry(row, log)
+    def _enter(self, row: BuildRow, log: BuildLog, login: Login | None) -> None:
+        entry = _Entry(row, log, login)
         self._entries[row.id] = entry
         self._admit()
         entry.work = asyncio.create_task(self._work(entry), name=f"build {row.id}")
@@ -304,7 +351,7 @@ class Queue:
             await entry.turn.wait()
         if await self._store.start_build(entry.row.id):
             entry.row = await self._row(entry.row.id)
-            await self._pipeline.build(entry.row, _Report(entry, self._store))
+            await self._pipeline.build(entry.row, _Report(entry, self._store), entry.login)
 
     async def _conclude(self, entry: _Entry, work: asyncio.Task[None]) -> None:
         await asyncio.wait({work})
@@ -315,6 +362,9 @@ class Queue:
             # of the service comes back to it.
             _log.exception("The end of build %s could not be noted.", entry.row.id)
         finally:
+            if entry.login is not None:
+                self._credentials.forget(entry.login)
+                entry.login = None
             del self._entries[entry.row.id]
             self._admit()
             entry.done.set()
@@ -411,6 +461,25 @@ class _Report:
 def new_build_id() -> str:
     """Sorts by day, and cannot be guessed; who may see a build is asked all the same."""
     return f"b-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(5)}"
+
+
+def _wish(identity: ImageIdentity, pinned: PinnedRepo, person: Person, rebuild: bool) -> BuildRow:
+    """The row of a new build; of a private repository it is the person's alone."""
+    return BuildRow(
+        id=new_build_id(),
+        identity=identity.key,
+        url=identity.url,
+        commit=identity.commit,
+        subdir=identity.subdir,
+        platform=identity.platform,
+        spec=pinned.spec.path,
+        asked_ref=pinned.spec.ref,
+        requested_by=person.name,
+        created=utc_now(),
+        visibility="private" if pinned.login else "everyone",
+        rebuild=rebuild,
+        credential=pinned.login.kind if pinned.login else "",
+    )
 
 
 def _cause(row: BuildRow, work: asyncio.Task[None]) -> BinderError:

@@ -26,6 +26,7 @@ from ..client import API
 from ..errors import SettingsError
 from ..installation import ensure_state, secret
 from ..settings import Settings
+from ..source.providers import shown
 from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve
 from .api.health import Health, Versions
 from .api.images import Images, OneImage
@@ -181,6 +182,6 @@ def _log_request(handler: Any) -> None:
         "%s %s %s %.0f ms",
         status,
         handler.request.method,
-        handler.request.path,
+        shown(handler.request.path, 300),
         1000 * handler.request.request_time(),
     )

@@ -17,6 +17,7 @@ from ..installation import instance_id
 from ..projects import Projects
 from ..settings import Settings
 from ..source.checkout import Checkouts
+from ..source.credentials import Credentials
 from ..source.resolve import Resolver
 from ..store import Store
 from .engine_health import EngineHealth
@@ -62,9 +63,11 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         inventory = Inventory(store, engine)
         leases = Leases(store)
         resolver = Resolver(settings)
-        queue = Queue(settings, store, engine, resolver, Checkouts(settings), inventory)
+        credentials = Credentials(settings)
+        checkouts = Checkouts(settings)
+        queue = Queue(settings, store, engine, resolver, checkouts, inventory, credentials=credentials)
         projects = Projects(settings, store, engine)
-        lookups = Lookups(settings, resolver, queue, projects)
+        lookups = Lookups(settings, resolver, queue, projects, credentials)
         offers = Offers(settings, inventory, queue, lookups)
         await inventory.start()
         stack.push_async_callback(inventory.stop)

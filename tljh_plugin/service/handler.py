@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from tornado.web import Finish, HTTPError, RequestHandler
 
 from ..access import is_admin
 from ..errors import BinderError, Forbidden, InvalidRequest, NotFound, NotSignedIn, UnexpectedFailure
+from ..source.providers import shown
 from ..wire import Person, Wire
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from .context import Context
 
 log = logging.getLogger("littlest_binder.service")
+
+_SECRET = re.compile("credential|password|passwd|token|secret|username", re.IGNORECASE)
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -103,7 +107,7 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = explain(
-            kwargs.get("exc_info", (None, None, None))[1], f"{self.request.method} {self.request.path}"
+            kwargs.get("exc_info", (None, None, None))[1], f"{self.request.method} {shown(self.request.path)}"
         )
         self.set_status(error.http_status)
         self.answer_error(error)
@@ -159,7 +163,7 @@ def parse_body(content: bytes, content_type: str, model: type[_Model]) -> _Model
     unknown = sorted(set(value) - set(model.model_fields))
     if unknown:
         raise InvalidRequest(
-            f"Unknown key `{unknown[0]:.80}` (value {value[unknown[0]]!r:.80}).",
+            f"Unknown key `{unknown[0]:.80}` (value {_shown(unknown[0], value[unknown[0]])}).",
             f"Known keys: {', '.join(model.model_fields)}.",
         )
     try:
@@ -169,8 +173,13 @@ def parse_body(content: bytes, content_type: str, model: type[_Model]) -> _Model
         key = ".".join(str(part) for part in first["loc"]) or "the body"
         reason = first["msg"].removeprefix("Value error, ")
         raise InvalidRequest(
-            f"`{key}` has the value {first['input']!r:.80}: {reason}.", "Correct it and send it again."
+            f"`{key}` has the value {_shown(key, first['input'])}: {reason}.", "Correct it and send it again."
         ) from None
+
+
+def _shown(key: str, value: Any) -> str:
+    """A value as a message shows it; one that may be a secret is not shown."""
+    return "…" if _SECRET.search(key) else f"{value!r:.80}"
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:

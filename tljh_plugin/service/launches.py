@@ -219,7 +219,7 @@ class Launches:
             return self._view(found.name, "ready" if found.ready else "starting", wanted.path)
         if found is not None and found.options is not None and not changes:
             wanted = found.options.model_copy(update={"path": wanted.path or found.options.path})
-        options = await self._pinned(wanted)
+        options = await self._pinned(person, wanted)
         if decision == "restart" and found is not None and found.active:
             await self._stop_and_wait(hub, person, name)
         state = await hub.start(person.name, name, options.model_dump())
@@ -230,7 +230,7 @@ class Launches:
         server = await self.server(person, token, name)
         if server.active:
             return self._view(name, "ready" if server.ready else "starting", "")
-        options = (await self._pinned(server.options)).model_dump() if server.options else None
+        options = (await self._pinned(person, server.options)).model_dump() if server.options else None
         return self._view(name, await self._acting(token).start(person.name, name, options), "")
 
     async def stop(self, person: Person, token: str, name: str, *, remove: bool = False) -> None:
@@ -304,11 +304,11 @@ class Launches:
                 yield {"error": error.to_dict()}
             yield {"failed": True}
 
-    async def _pinned(self, options: LaunchOptions) -> LaunchOptions:
+    async def _pinned(self, person: Person, options: LaunchOptions) -> LaunchOptions:
         """The options with a full commit; raises `SourceError`."""
         if not options.repository:
             return options
-        pinned = await self._lookups.pin_spec(parse_link(options.repository), options.commit)
+        pinned = await self._lookups.pin_spec(person, parse_link(options.repository), options.commit)
         return options.model_copy(update={"repository": pinned.spec.path, "commit": pinned.commit})
 
     async def _changes(

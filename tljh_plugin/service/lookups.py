@@ -9,12 +9,15 @@ from ..errors import EngineError, ProfileRefused
 from ..launch.profiles import default_for
 from ..projects import Projects
 from ..settings import Settings
+from ..source.credentials import Credentials
 from ..source.policy import check_spec
 from ..source.resolve import PinnedRepo, Resolver
 from ..source.spec import RepoSpec
-from ..wire import BuildView, Person, ProjectView, ResolveView
+from ..wire import BuildView, Credential, Person, ProjectView, ResolveView
 from .links import from_text, read_spec
 from .texts import _
+
+_Asked = tuple[str, str, str]  # path, commit, and the mark of the login
 
 # A page that was told to ask again asks within a second or two.
 _KEPT_S = 30.0
@@ -25,29 +28,56 @@ _DOCKER_S = 5.0
 class Lookups:
     """Asks the stages; decides nothing."""
 
-    def __init__(self, settings: Settings, resolver: Resolver, queue: Queue, projects: Projects) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        resolver: Resolver,
+        queue: Queue,
+        projects: Projects,
+        credentials: Credentials,
+    ) -> None:
         self._settings = settings
         self._resolver = resolver
         self._queue = queue
         self._projects = projects
-        self._pinning: dict[tuple[str, str], asyncio.Task[PinnedRepo]] = {}
+        self._credentials = credentials
+        self._pinning: dict[_Asked, asyncio.Task[PinnedRepo]] = {}
 
-    async def pin(self, text: str, commit: str = "") -> PinnedRepo:
-        """The commit of what was typed or linked. Raises `SourceError`; the policy is asked before the
-        network."""
-        return await self.pin_spec(from_text(text).spec, commit)
+    async def pin(
+        self, person: Person, text: str, commit: str = "", credential: Credential | None = None
+    ) -> PinnedRepo:
+        """The commit of what was typed or linked, read with `credential` if the host wants one.
 
-    async def pin_spec(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
+        Raises `SourceError`; the policy is asked before the network.
+        """
+        spec = from_text(text).spec
+        self.hold(person, spec, credential)
+        return await self.pin_spec(person, spec, commit)
+
+    def hold(self, person: Person, spec: RepoSpec, credential: Credential | None) -> None:
+        """Keep a credential in memory for what the person does with this repository now.
+
+        Raises `PolicyRefused`, `InvalidRequest`, and `InvalidSpec` for an image.
+        """
+        if credential is not None:
+            self._credentials.give(person, spec.clone_url, credential)
+
+    async def pin_spec(self, person: Person, spec: RepoSpec, commit: str = "") -> PinnedRepo:
         """As `pin`, for what was read already."""
         await asyncio.to_thread(check_spec, spec, self._settings)
-        return await self._resolver.resolve(spec, commit)
+        login = None if spec.provider == "image" else await self._credentials.find(person, spec.clone_url)
+        return await self._resolver.resolve(spec, commit, login)
 
-    async def pin_within(self, spec: RepoSpec, commit: str, seconds: float) -> PinnedRepo | None:
+    async def pin_within(
+        self, person: Person, spec: RepoSpec, commit: str, seconds: float
+    ) -> PinnedRepo | None:
         """As `pin_spec`, or None if it takes longer; it goes on, and the next call finds what it found."""
-        key = (spec.path, commit)
+        # Others have other credentials, and the same person another one the next time.
+        login = None if spec.provider == "image" else await self._credentials.find(person, spec.clone_url)
+        key = (spec.path, commit, login.mark if login else "")
         task = self._pinning.get(key)
         if task is None:
-            task = self._pinning[key] = asyncio.create_task(self.pin_spec(spec, commit))
+            task = self._pinning[key] = asyncio.create_task(self.pin_spec(person, spec, commit))
             loop = asyncio.get_running_loop()
             task.add_done_callback(lambda done: loop.call_later(_KEPT_S, self._forget, key, done))
         await asyncio.wait({task}, timeout=seconds)
@@ -56,15 +86,17 @@ class Lookups:
         self._forget(key, task)
         return task.result()
 
-    def _forget(self, key: tuple[str, str], task: asyncio.Task[PinnedRepo]) -> None:
+    def _forget(self, key: _Asked, task: asyncio.Task[PinnedRepo]) -> None:
         if self._pinning.get(key) is task:
             del self._pinning[key]
         if task.done() and not task.cancelled():
             task.exception()  # nobody came back for it
 
-    async def resolve(self, person: Person, text: str, commit: str = "") -> ResolveView:
+    async def resolve(
+        self, person: Person, text: str, commit: str = "", credential: Credential | None = None
+    ) -> ResolveView:
         """Everything that the person may know about what they typed."""
-        return await self.view(person, await self.pin(text, commit))
+        return await self.view(person, await self.pin(person, text, commit, credential))
 
     async def view(self, person: Person, pinned: PinnedRepo) -> ResolveView:
         """The same for a commit. A Docker that does not answer becomes a warning."""
@@ -87,6 +119,7 @@ class Lookups:
             image="missing" if build is None else "ready" if build.state == "built" else "building",
             image_id=build.image_id if build else "",
             build_id=build.id if build else "",
+            private=pinned.proven and pinned.login is not None,
             projects=tuple(await self.projects(person, spec)),
             warnings=warnings,
         )

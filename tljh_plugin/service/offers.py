@@ -135,7 +135,7 @@ class Offers:
             await asyncio.sleep(_AGAIN_S)
 
     async def _build_plain(self, folder: Path) -> None:
-        pinned = await self._lookups.pin_spec(_spec(folder))
+        pinned = await self._lookups.pin_spec(SYSTEM, _spec(folder))
         build = await self._queue.request(SYSTEM, pinned)
         if not build.hit:
             log.info("Building the plain image: %s", build.id)

@@ -20,6 +20,7 @@ from pathlib import Path
 from ..errors import CheckoutFailed, SourceError
 from ..settings import MIB, Settings
 from . import files, history
+from .credentials import same_host
 from .files import Budget
 from .git import Git, GitFailed
 from .mirror import Mirror
@@ -87,7 +88,7 @@ class Checkouts:
         Raises the errors of `remote.reach`.
         """
         await asyncio.to_thread(check_spec, pinned.spec, self._settings)
-        mirror = Mirror(self._settings, self._git, pinned.url, pinned.commit)
+        mirror = self._mirror(pinned)
         async with mirror.held():
             return await mirror.published(pinned, lambda _: None)
 
@@ -114,7 +115,7 @@ class Checkouts:
 
     async def _put(self, pinned: PinnedRepo, target: Path, run: _Run, depth: int) -> int:
         """Write the repository and its submodules to `target`; the time of its commit."""
-        mirror = Mirror(self._settings, self._git, pinned.url, pinned.commit)
+        mirror = self._mirror(pinned)
         async with mirror.held():
             try:
                 found = await self._read(mirror, pinned, target, run)
@@ -160,13 +161,17 @@ class Checkouts:
             )
         spec = submodule.spec
         run.say(f"Submodule {shown(submodule.path)}: {shown(spec.display)} at {submodule.commit[:12]}")
-        pinned = PinnedRepo(spec, spec.normal_url, submodule.commit)
+        login = same_host(parent.login, spec.clone_url)
+        pinned = PinnedRepo(spec, spec.normal_url, submodule.commit, login=login)
         try:
             await asyncio.to_thread(check_spec, spec, self._settings)
             await self._put(pinned, target / submodule.path, run, depth)
         except SourceError as error:
             error.message = f"Submodule `{shown(submodule.path)}`: {error.message}"
             raise
+
+    def _mirror(self, pinned: PinnedRepo) -> Mirror:
+        return Mirror(self._settings, self._git, pinned.url, pinned.commit, pinned.audience)
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path]:

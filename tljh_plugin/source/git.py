@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import CheckoutFailed, RepositoryTooLarge
 from ..settings import Settings
+from .credentials import Login
 from .providers import printable
 
 _WATCH_S = 0.1
@@ -101,7 +102,8 @@ class Access:
 
     `protocol` is git's name of the only transport allowed; `options` are settings for this command;
     `environment` is added to git's; `folders` are open descriptors that git inherits; `authorities` is the
-    file of the certificate authorities, which the account that runs git need not be able to read.
+    file of the certificate authorities, which the account that runs git need not be able to read; `login` is
+    given to the one host that it is for, when that asks.
     """
 
     protocol: str = ""
@@ -109,6 +111,7 @@ class Access:
     environment: tuple[tuple[str, str], ...] = ()
     folders: tuple[int, ...] = ()
     authorities: str = ""
+    login: Login | None = None
 
 
 NOTHING = Access()
@@ -189,7 +192,8 @@ class Git:
             raise
         output, errors = reading.result(), listening.result()
         if exit_code != 0:
-            raise GitFailed(arguments[0], exit_code, errors.decode(errors="replace"))
+            said = errors.decode(errors="replace")
+            raise GitFailed(arguments[0], exit_code, access.login.without(said) if access.login else said)
         return output
 
     async def _start(
@@ -211,6 +215,9 @@ class Git:
             inherited.append(_file_of(_content(access.authorities), closing))
             variables["GIT_SSL_CAINFO"] = f"/proc/self/fd/{inherited[-1]}"
         options = [part for key, value in access.options for part in ("-c", f"{key}={value}")]
+        if access.login:
+            inherited.append(_file_of(access.login.for_git, closing))
+            options += ["-c", f"credential.{access.login.origin}.helper={_helper(inherited[-1])}"]
         if access.protocol:
             options += ["-c", f"protocol.{access.protocol}.allow=always"]
         command = [
@@ -272,6 +279,11 @@ def _file_of(content: bytes, closing: contextlib.ExitStack) -> int:
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
     return descriptor
+
+
+def _helper(descriptor: int) -> str:
+    """A credential helper that reads its answer from an inherited descriptor, see gitcredentials(7)."""
+    return f'!answer() {{ test "$1" = get && cat /proc/self/fd/{descriptor}; }}; answer'
 
 
 def _content(path: str) -> bytes:

@@ -99,13 +99,17 @@ class Over(Exception):
 
 
 class Mirror:
-    """The stored repository of one URL. Use `held()` around everything."""
+    """The stored repository of one URL. Use `held()` around everything.
 
-    def __init__(self, settings: Settings, git: Git, url: str, commit: str) -> None:
+    What was fetched with a login is stored for that person (`audience`) alone: nobody else gets at it by
+    naming a commit.
+    """
+
+    def __init__(self, settings: Settings, git: Git, url: str, commit: str, audience: str = "") -> None:
         self._settings = settings
         self._git = git
         self._hash = "sha256" if len(commit) == 64 else "sha1"
-        self.folder = settings.mirror_dir / folder_name(url, self._hash)
+        self.folder = settings.mirror_dir / folder_name(url, self._hash, audience)
         self.path = self.folder / "git"
         self.state = State()
         self._lock: tuple[int, ...] = ()
@@ -213,7 +217,7 @@ class Mirror:
         started = time.monotonic()
         self._clear_leftovers()
         before = self._bytes()
-        fetch = Fetch(self, self._git, self._settings, pinned, await reach(pinned.spec, self._settings), say)
+        fetch = Fetch(self, self._git, self._settings, pinned, await self._reach(pinned), say)
         try:
             size, refs = await together(fetch.commit(), fetch.tags())
         except GitFailed as error:
@@ -225,12 +229,14 @@ class Mirror:
 
     async def published(self, pinned: PinnedRepo, say: Say) -> bool:
         """Whether the commit is on a branch or tag of the repository now; asks the network."""
-        remote = await reach(pinned.spec, self._settings)
-        fetch = Fetch(self, self._git, self._settings, pinned, remote, say)
+        fetch = Fetch(self, self._git, self._settings, pinned, await self._reach(pinned), say)
         try:
             return await fetch.published()
         except GitFailed as error:
             raise _explained(error, pinned) from None
+
+    async def _reach(self, pinned: PinnedRepo) -> Remote:
+        return await reach(pinned.spec, self._settings, pinned.login)
 
     def _keep(self, commit: str, size: int | None) -> None:
         bound = self._settings.source.full_history_bytes
@@ -493,10 +499,11 @@ class Fetch:
             self._mirror.remove_drafts()
 
 
-def folder_name(url: str, hash_name: str = "sha1") -> str:
+def folder_name(url: str, hash_name: str = "sha1", audience: str = "") -> str:
     """A readable name and a hash, since two URLs may read the same."""
+    whose = json.dumps([hash_name, url, audience]) if audience else f"{hash_name} {url}"
     readable = re.sub(r"[^a-z0-9]+", "-", url.lower().partition("://")[2]).strip("-")[:60]
-    return f"{readable}-{hashlib.sha256(f'{hash_name} {url}'.encode()).hexdigest()[:16]}"
+    return f"{readable}-{hashlib.sha256(whose.encode()).hexdigest()[:16]}"
 
 
 def not_there(pinned: PinnedRepo) -> RefNotFound:

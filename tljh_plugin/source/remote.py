@@ -23,6 +23,7 @@ import httpx
 from ..errors import (
     BinderError,
     CheckoutFailed,
+    CredentialNeeded,
     InvalidSpec,
     PolicyRefused,
     RefNotFound,
@@ -31,6 +32,7 @@ from ..errors import (
 )
 from ..settings import Settings
 from . import git, policy
+from .credentials import Login, same_host
 from .git import Access
 from .providers import DEFAULT_PORTS, normal_git_url, shown
 from .spec import RepoSpec
@@ -48,7 +50,10 @@ _UPLOAD_PACK = 'enter() { cd "$1" && exec git upload-pack --strict .; }; enter'
 
 @dataclass(frozen=True)
 class Remote:
-    """A repository that the policy allows: `url` for git, and what git needs to get there."""
+    """A repository that the policy allows: `url` for git, and what git needs to get there.
+
+    `access.login` is set where it cannot be read without.
+    """
 
     spec: RepoSpec
     url: str
@@ -79,17 +84,18 @@ class Remote:
             yield Access("file", options, folders=(folder,))
 
 
-async def reach(spec: RepoSpec, settings: Settings) -> Remote:
-    """Ask the policy, look up the host, follow redirects.
+async def reach(spec: RepoSpec, settings: Settings, login: Login | None = None) -> Remote:
+    """Ask the policy, look up the host, follow redirects; `login` is used only where the host wants one.
 
-    Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `InvalidSpec`.
+    Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `InvalidSpec`, and
+    `CredentialNeeded` where the host refuses the login.
     """
     await asyncio.to_thread(policy.check_spec, spec, settings)
     if spec.provider == "local":
         return Remote(spec, spec.repository, Access(), policy.local_folder(spec, settings))
     seconds = settings.source.resolve_timeout_s
     try:
-        return await asyncio.wait_for(_reach(spec, settings), seconds)
+        return await asyncio.wait_for(_reach(spec, settings, login), seconds)
     except asyncio.TimeoutError:
         raise RepositoryUnreachable(
             f"`{shown(spec.clone_url)}` did not answer within {seconds:g} seconds.",
@@ -97,16 +103,18 @@ async def reach(spec: RepoSpec, settings: Settings) -> Remote:
         ) from None
 
 
-async def _reach(spec: RepoSpec, settings: Settings) -> Remote:
+async def _reach(spec: RepoSpec, settings: Settings, login: Login | None) -> Remote:
     url = spec.clone_url
+    login = same_host(login, url)
     addresses = await policy.check_host(url, settings)
     if url.startswith("ssh://"):
         return Remote(spec, url, _ssh_access(url, addresses))
     for _ in range(_MAX_REDIRECTS + 1):
-        target = await _ask(url, addresses)
+        target, used = await _ask(url, addresses, login)
         if target is None:
-            return Remote(spec, url, _http_access(url, addresses))
+            return Remote(spec, url, replace(_http_access(url, addresses), login=used))
         url = _redirected(url, target)
+        login = same_host(login, url)
         try:
             policy.check_url(url, settings)
             addresses = await policy.check_host(url, settings)
@@ -119,11 +127,12 @@ async def _reach(spec: RepoSpec, settings: Settings) -> Remote:
     )
 
 
-async def _ask(url: str, addresses: Sequence[str]) -> str | None:
-    """Whether git would be served at `url`: None, or the address to which it redirects."""
+async def _ask(url: str, addresses: Sequence[str], login: Login | None) -> tuple[str | None, Login | None]:
+    """Whether git would be served at `url`: None, or the address to which it redirects; and the login, if it
+    was needed for that."""
     proxy = policy.proxy_for(url)
     if proxy and not proxy.startswith(("http://", "https://")):
-        return None  # git speaks SOCKS and reports errors itself; it follows no redirect
+        return None, login  # git speaks SOCKS and reports errors itself; it follows no redirect
     verify: ssl.SSLContext | bool = tls_context() if url.startswith("https:") or proxy else True
     async with httpx.AsyncClient(
         trust_env=False,
@@ -135,7 +144,7 @@ async def _ask(url: str, addresses: Sequence[str]) -> str | None:
         error: httpx.TransportError | None = None
         for address in addresses[:3] or [""]:
             try:
-                return await _head(client, url, address)
+                return await _head(client, url, address, login)
             except httpx.ConnectError as problem:
                 error = problem
             except (httpx.TransportError, httpx.InvalidURL) as problem:
@@ -143,8 +152,13 @@ async def _ask(url: str, addresses: Sequence[str]) -> str | None:
     raise _unreachable(url, error)
 
 
-async def _head(client: httpx.AsyncClient, url: str, address: str) -> str | None:
-    """Ask for the refs, at exactly this address if one is given, and read no more than the headers."""
+async def _head(
+    client: httpx.AsyncClient, url: str, address: str, login: Login | None
+) -> tuple[str | None, Login | None]:
+    """Ask for the refs, at exactly this address if one is given, and read no more than the headers.
+
+    The login goes along only when the host says that it wants one, as git itself does.
+    """
     target = httpx.URL(url + _SERVICE)
     headers = {
         "User-Agent": "git/2 littlest-binder",
@@ -156,11 +170,22 @@ async def _head(client: httpx.AsyncClient, url: str, address: str) -> str | None
         extensions["sni_hostname"] = target.host
         target = target.copy_with(host=address.partition("%")[0])
     async with client.stream("GET", target, headers=headers, extensions=extensions) as answer:
-        return _judge(url, answer)
+        if answer.status_code != 401 or login is None:
+            return _judge(url, answer), None
+    headers["Authorization"] = login.header
+    async with client.stream("GET", target, headers=headers, extensions=extensions) as answer:
+        return _judge(url, answer, login), login
 
 
-def _judge(url: str, answer: httpx.Response) -> str | None:
+def _judge(url: str, answer: httpx.Response, login: Login | None = None) -> str | None:
     status = answer.status_code
+    if login is not None and status in (401, 403, 404, 410):
+        raise CredentialNeeded(
+            f"The host of `{shown(url)}` does not take the user name and password or token for it, or there "
+            "is no such repository.",
+            "Check the spelling, whether the token has expired, and whether it may read this repository.",
+            code="credential-refused",
+        )
     if status in (301, 302, 303, 307, 308):
         return urljoin(url + _SERVICE, str(answer.headers.get("Location", "")))
     if status in (401, 403, 404, 410):
@@ -199,7 +224,7 @@ def missing(url: str) -> RepositoryNotFound:
     """A repository that nobody may read and one that is not there cannot be told apart."""
     return RepositoryNotFound(
         f"The repository `{shown(url)}` does not exist or is private.",
-        "Check the spelling. Private repositories are not supported yet.",
+        "Check the spelling. If it is private, open its launch link and give an access token for its host.",
     )
 
 

@@ -11,12 +11,13 @@ import difflib
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import AmbiguousRef, InvalidSpec, RefNotFound, RepositoryUnreachable
 from ..settings import Settings
 from . import policy
+from .credentials import Login
 from .git import Git, GitFailed, GitTimedOut
 from .providers import shown
 from .remote import Remote, explain, reach
@@ -26,6 +27,9 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PARTIAL_COMMIT = re.compile(r"[0-9a-f]{4,63}")
 _KEPT = 256  # answers
 
+# Address, whether all refs are wanted, and the mark of the login: what one may read is not told to others.
+_Asked = tuple[str, bool, str]
+
 
 @dataclass(frozen=True)
 class PinnedRepo:
@@ -33,12 +37,20 @@ class PinnedRepo:
 
     `url` is `spec.normal_url`, the URL of the image's identity; `commit` has 40 or 64 hexadecimal digits;
     `ref_found` is the full ref that led there (`refs/heads/main`, `HEAD`), empty where a commit was given.
+    `login` is what the repository is read with: needed where `proven`, else only there in case it is.
     """
 
     spec: RepoSpec
     url: str
     commit: str
     ref_found: str = ""
+    login: Login | None = field(default=None, repr=False, compare=False)
+    proven: bool = field(default=False, compare=False)
+
+    @property
+    def audience(self) -> str:
+        """The person whom everything that is made of it belongs to; empty: everyone."""
+        return self.login.person if self.login else ""
 
 
 @dataclass(frozen=True)
@@ -59,15 +71,15 @@ class Resolver:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._git = Git(settings)
-        self._running: dict[tuple[str, bool], asyncio.Task[Refs]] = {}
-        self._kept: dict[tuple[str, bool], tuple[float, Refs]] = {}
+        self._running: dict[_Asked, asyncio.Task[tuple[Refs, bool]]] = {}
+        self._kept: dict[_Asked, tuple[float, tuple[Refs, bool]]] = {}
         self.waiting = 0  # how many wait for an answer now
 
-    async def resolve(self, spec: RepoSpec, commit: str = "") -> PinnedRepo:
+    async def resolve(self, spec: RepoSpec, commit: str = "", login: Login | None = None) -> PinnedRepo:
         """The commit that `spec` means now; a full `commit`, or a ref that is one, needs no network.
 
-        Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `RefNotFound`, `AmbiguousRef`,
-        and `InvalidSpec` for an image.
+        Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `CredentialNeeded`,
+        `RefNotFound`, `AmbiguousRef`, and `InvalidSpec` for an image.
         """
         if spec.provider == "image":
             raise InvalidSpec(f"`{shown(spec.path)}` is an image, not a repository.", "It has no commit.")
@@ -78,21 +90,28 @@ class Resolver:
         given = commit or spec.ref.lower()
         if _FULL_COMMIT.fullmatch(given):
             await asyncio.to_thread(policy.check_spec, spec, self._settings)
-            return PinnedRepo(spec, spec.normal_url, given)
+            return PinnedRepo(spec, spec.normal_url, given, login=login)
         # Pull requests outnumber everything else in large repositories: they are left out where they can be.
         everything = not spec.ref or spec.ref.startswith(("refs/", "pull/", "merge-requests/"))
-        refs = await self._refs(spec, everything)
+        refs, needed = await self._refs(spec, everything, login)
         name = find(refs, spec)
-        return PinnedRepo(spec, spec.normal_url, refs.commit(name), name)
+        return PinnedRepo(
+            spec, spec.normal_url, refs.commit(name), name, login=login if needed else None, proven=True
+        )
 
-    async def _refs(self, spec: RepoSpec, everything: bool) -> Refs:
-        key = (spec.clone_url, everything)
+    async def prove(self, pinned: PinnedRepo) -> PinnedRepo:
+        """The same with its login only where it is needed; asks the host. Raises what `reach` raises."""
+        remote = await reach(pinned.spec, self._settings, pinned.login)
+        return replace(pinned, login=remote.access.login, proven=True)
+
+    async def _refs(self, spec: RepoSpec, everything: bool, login: Login | None) -> tuple[Refs, bool]:
+        key = (spec.clone_url, everything, login.mark if login else "")
         kept = self._kept.get(key)
         if kept and time.monotonic() - kept[0] < self._settings.source.resolve_cache_s:
             return kept[1]
         task = self._running.get(key)
         if task is None:
-            task = asyncio.create_task(self._look_up(spec, everything))
+            task = asyncio.create_task(self._look_up(spec, everything, login))
             self._running[key] = task
             task.add_done_callback(lambda done: self._finished(key, done))
         self.waiting += 1
@@ -102,17 +121,19 @@ class Resolver:
         finally:
             self.waiting -= 1
 
-    def _finished(self, key: tuple[str, bool], task: asyncio.Task[Refs]) -> None:
+    def _finished(self, key: _Asked, task: asyncio.Task[tuple[Refs, bool]]) -> None:
         self._running.pop(key, None)
         if not task.cancelled() and task.exception() is None:
             self._kept[key] = (time.monotonic(), task.result())
             while len(self._kept) > _KEPT:
                 self._kept.pop(next(iter(self._kept)))
 
-    async def _look_up(self, spec: RepoSpec, everything: bool) -> Refs:
-        remote = await reach(spec, self._settings)
+    async def _look_up(self, spec: RepoSpec, everything: bool, login: Login | None) -> tuple[Refs, bool]:
+        """The refs, and whether the login was needed."""
+        remote = await reach(spec, self._settings, login)
         options = ("--symref",) if everything else ("--heads", "--tags")
-        return await list_refs(self._git, self._settings, remote, *options)
+        refs = await list_refs(self._git, self._settings, remote, *options)
+        return refs, remote.access.login is not None
 
 
 async def list_refs(git: Git, settings: Settings, remote: Remote, *options: str) -> Refs:

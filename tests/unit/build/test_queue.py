@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,11 @@ from tljh_plugin.errors import (
 )
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import Settings, from_mapping
+from tljh_plugin.source.credentials import Credentials, Login
 from tljh_plugin.source.resolve import PinnedRepo
 from tljh_plugin.source.spec import parse_link
 from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
-from tljh_plugin.wire import BuildView, LogLine, Person
+from tljh_plugin.wire import BuildView, Credential, LogLine, Person
 
 ANN, BOB, ROOT = Person(name="ann"), Person(name="bob"), Person(name="root", admin=True)
 
@@ -49,6 +51,7 @@ class Gate:
         self.open = asyncio.Event()
         self.inside: list[str] = []
         self.order: list[str] = []
+        self.logins: list[object] = []
         self.most = 0
         self.tidied: list[str] = []
         self.error: Exception | None = None
@@ -59,7 +62,8 @@ class Gate:
         if self.disk is not None:
             raise self.disk
 
-    async def build(self, row: BuildRow, report: object) -> ImageRow:
+    async def build(self, row: BuildRow, report: object, login: object = None) -> ImageRow:
+        self.logins.append(login)
         await report.reach("fetching", 1, "Fetching.")
         self.inside.append(row.id)
         self.order.append(row.id)
@@ -93,6 +97,7 @@ class Gate:
             recipe="r",
             home="/home/jovyan",
             workdir="/home/jovyan",
+            visibility=row.visibility,
         )
         if not await self.store.finish_built(row.id, image):
             raise BuildCancelled("cancelled", "again")
@@ -108,19 +113,40 @@ class Gate:
         self.tidied.append(row.id)
 
 
+class GitHost:
+    """Stands in for the resolver: says whether a repository needs the login that was offered."""
+
+    def __init__(self) -> None:
+        self.private = True
+        self.asked = 0
+
+    async def prove(self, wanted: PinnedRepo) -> PinnedRepo:
+        self.asked += 1
+        return replace(wanted, login=wanted.login if self.private else None, proven=True)
+
+
 class House:
     """A queue with all that it needs; `restart` is what a new service does on the same state."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.docker = SmallDocker()
+        self.host = GitHost()
 
     async def open(self) -> House:
         self.store = await Store.open(self.settings.store_path)
         self.gate = Gate(self.store, self.docker)
         self.inventory = Inventory(self.store, self.docker)
+        self.credentials = Credentials(self.settings)
         self.queue = Queue(
-            self.settings, self.store, self.docker, None, None, self.inventory, pipeline=self.gate
+            self.settings,
+            self.store,
+            self.docker,
+            self.host,
+            None,
+            self.inventory,
+            credentials=self.credentials,
+            pipeline=self.gate,
         )
         await self.queue.start()
         return self
@@ -530,3 +556,140 @@ class TestRestart:
         house.docker.down = True
         await house.restart()
         assert len(await house.queue.list(states=["queued", "running"])) == 1
+
+
+SECRET = "gh-token-that-nobody-may-see"
+
+
+def with_login(house: House, person: Person = ANN) -> PinnedRepo:
+    """What `Lookups` hands over when the person gave a credential for the host."""
+    wanted = pinned()
+    login = house.credentials.give(person, wanted.url, Credential(password=SECRET))
+    return replace(wanted, login=login)
+
+
+class TestPrivateRepositories:
+    async def test_what_needs_a_credential_is_its_builders_alone(self, house: House) -> None:
+        view = await house.queue.request(ANN, with_login(house))
+        assert view.visibility == "private"
+        with pytest.raises(NotFound):
+            await house.queue.get(view.id, BOB)
+        assert await house.queue.state_of(BOB, pinned()) is None
+        guess = await house.request(BOB)
+        assert (guess.id == view.id, guess.joined, guess.visibility) == (False, False, "everyone")
+        again = await house.queue.request(ANN, with_login(house))
+        assert (again.id, again.joined) == (view.id, True)
+        await house.queue.cancel(guess.id, BOB)  # a real one fails: the host gives him nothing
+        house.gate.open.set()
+        built = await house.queue.finished(view.id)
+        hit = await house.request(ANN)
+        assert (hit.image_id, hit.visibility) == (built.image_id, "private")
+
+    async def test_a_guessed_commit_is_no_hit_for_others_and_administrators(self, house: House) -> None:
+        house.gate.open.set()
+        await house.queue.finished((await house.queue.request(ANN, with_login(house))).id)
+        for person in (BOB, ROOT):
+            assert await house.queue.state_of(person, pinned()) is None
+
+    async def test_a_hit_asks_no_host(self, house: House) -> None:
+        house.gate.open.set()
+        await house.queue.finished((await house.queue.request(ANN, with_login(house))).id)
+        asked = house.host.asked
+        assert (await house.queue.request(ANN, with_login(house))).hit
+        assert house.host.asked == asked
+
+    async def test_what_everyone_may_read_is_for_everyone_credential_or_not(self, house: House) -> None:
+        house.host.private = False
+        view = await house.queue.request(ANN, with_login(house))
+        assert view.visibility == "everyone"
+        assert (await house.request(BOB)).joined
+        await until(lambda: house.gate.inside)
+        assert house.gate.logins == [None]
+
+    async def test_the_credential_is_held_until_the_build_has_ended(self, house: House) -> None:
+        view = await house.queue.request(ANN, with_login(house))
+        await until(lambda: house.gate.inside)
+        [login] = house.gate.logins
+        assert isinstance(login, Login)
+        assert await house.credentials.find(ANN, pinned().url) is login
+        house.gate.open.set()
+        await house.queue.finished(view.id)
+        assert await house.credentials.find(ANN, pinned().url) is None
+
+    async def test_a_newer_credential_outlives_the_build_of_an_older_one(self, house: House) -> None:
+        view = await house.queue.request(ANN, with_login(house))
+        newer = house.credentials.give(ANN, pinned().url, Credential(password="another"))
+        house.gate.open.set()
+        await house.queue.finished(view.id)
+        assert await house.credentials.find(ANN, pinned().url) is newer
+
+    async def test_after_a_restart_it_is_asked_for_again(self, house: House) -> None:
+        view = await house.queue.request(ANN, with_login(house))
+        await until(lambda: house.gate.inside)
+        await house.restart()
+        ended = await house.queue.finished(view.id)
+        assert ended.error is not None
+        assert (ended.state, ended.error.code) == ("failed", "credential-needed")
+        assert "again" in ended.error.next
+        last = (await house.log(view.id))[-1]
+        assert (last.phase, last.error) == ("failed", ended.error)
+        assert await house.store.unsettled_builds() == []
+
+    async def test_a_build_with_the_administrators_credential_goes_on_after_a_restart(
+        self, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "hosts.yaml"
+        file.write_text(f"- {{host: github.com, password: {SECRET}, people: [ann]}}")
+        file.chmod(0o600)
+        section = {"source": {"credentials_file": str(file)}}
+        settings = from_mapping(section, platform="tljh", state_dir=tmp_path / "state")
+        ensure_state(settings)
+        house = await House(settings).open()
+        login = await house.credentials.find(ANN, pinned().url)
+        view = await house.queue.request(ANN, replace(pinned(), login=login))
+        await until(lambda: house.gate.inside)
+        await house.restart()
+        await until(lambda: house.gate.inside)
+        assert house.gate.logins == [login]
+        house.gate.open.set()
+        assert (await house.queue.finished(view.id)).state == "built"
+        await house.close()
+
+    async def test_the_store_holds_nothing_of_it(self, house: House) -> None:
+        view = await house.queue.request(ANN, with_login(house))
+        house.gate.open.set()
+        await house.queue.finished(view.id)
+        for path in house.settings.state_dir.rglob("*"):
+            if path.is_file():
+                assert SECRET.encode() not in path.read_bytes(), path
+
+
+class TestWhoMayBuild:
+    @pytest.fixture
+    async def strict(self, tmp_path: Path) -> AsyncIterator[House]:
+        section = {"policy": {"builders": "role"}}
+        settings = from_mapping(section, platform="tljh", state_dir=tmp_path / "strict")
+        ensure_state(settings)
+        opened = await House(settings).open()
+        yield opened
+        await opened.close()
+
+    async def test_others_start_what_is_there_and_join_what_is_being_built(self, strict: House) -> None:
+        builder = Person(name="dora", scopes=("custom:binder:build",))
+        with pytest.raises(Forbidden) as caught:
+            await strict.request(BOB)
+        assert caught.value.code == "not-a-builder"
+        assert await strict.queue.list() == []
+        view = await strict.request(builder)
+        assert (await strict.request(BOB)).id == view.id
+        strict.gate.open.set()
+        await strict.queue.finished(view.id)
+        assert (await strict.request(BOB)).hit
+        with pytest.raises(Forbidden):
+            await strict.queue.request(BOB, pinned(), rebuild=True)
+        assert (await strict.request(ROOT, repository="a/other")).state == "queued"
+
+    async def test_a_private_wish_is_no_way_round(self, strict: House) -> None:
+        await strict.request(ROOT)
+        with pytest.raises(Forbidden):
+            await strict.queue.request(ANN, with_login(strict))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ...build.log import BuildLog
 from ...settings import Settings
-from ...wire import BuildRequest, BuildView, LogLine
+from ...wire import BuildRequest, BuildView, Credential, LogLine
 from ..events import Event, StreamHandler
 from ..handler import ApiHandler
 
@@ -22,12 +22,21 @@ class ResolveRequest(BaseModel):
 
     spec: str
     commit: str = ""
+    credential: Credential | None = None
+
+
+class PrivateBuildRequest(BuildRequest):
+    """`POST builds`, with what a private repository is read with."""
+
+    credential: Credential | None = None
 
 
 class Resolve(ApiHandler):
     async def post(self) -> None:
         asked = self.body(ResolveRequest)
-        self.answer(await self.context.lookups.resolve(self.person, asked.spec, asked.commit))
+        self.answer(
+            await self.context.lookups.resolve(self.person, asked.spec, asked.commit, asked.credential)
+        )
 
 
 class Builds(ApiHandler):
@@ -40,8 +49,8 @@ class Builds(ApiHandler):
         self.answer([each for each in builds if everyone or each.requested_by == mine])
 
     async def post(self) -> None:
-        asked = self.body(BuildRequest)
-        pinned = await self.context.lookups.pin(asked.spec, asked.commit)
+        asked = self.body(PrivateBuildRequest)
+        pinned = await self.context.lookups.pin(self.person, asked.spec, asked.commit, asked.credential)
         build = await self.context.queue.request(self.person, pinned, rebuild=asked.rebuild)
         self.answer(build, status=200 if build.state in ("built", "failed", "cancelled") else 202)
 

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, create_model
 
 from ...launch.options import LaunchOptions, parse
-from ...wire import LaunchEvent
+from ...source.spec import parse_link
+from ...wire import Credential, LaunchEvent
 from ..events import Event, StreamHandler
 from ..handler import ApiHandler
 from ..launches import NO_NAME, opened
@@ -24,6 +25,7 @@ LaunchRequest: type[BaseModel] = create_model(
     **{name: (field.annotation, field.default) for name, field in LaunchOptions.model_fields.items()},
     server=(str, ""),
     restart=(bool, False),
+    credential=(Credential | None, None),
 )  # type: ignore[call-overload]
 
 
@@ -33,9 +35,11 @@ FORM_FIELDS = ("repository", "ref", "path", "profile")
 class LaunchList(ApiHandler):
     async def post(self) -> None:
         asked: Any = self.body(LaunchRequest)
-        given = asked.model_dump(exclude_unset=True, exclude={"server", "restart"})
+        options = parse(asked.model_dump(exclude_unset=True, exclude={"server", "restart", "credential"}))
+        if options.repository:
+            self.context.lookups.hold(self.person, parse_link(options.repository), asked.credential)
         view = await self.context.launches.launch(
-            self.person, self.door.token(self), parse(given), asked.server, asked.restart
+            self.person, self.door.token(self), options, asked.server, asked.restart
         )
         self.answer(view, status=200 if view.state == "ready" else 202)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
-from ...errors import BinderError, InvalidOptions, NotFound
+from pydantic import SecretStr
+
+from ...errors import BinderError, CredentialNeeded, InvalidOptions, NotFound, RepositoryNotFound
 from ...launch.form import profile_choices
 from ...launch.options import LaunchOptions, parse
 from ...launch.room import sentences
+from ...source.credentials import origin_of
 from ...source.spec import LaunchLink, RepoSpec
-from ...wire import ProjectView
+from ...wire import Credential, ProjectView
 from ..launches import Difference, OptionsDiffer, Server
 from ..links import share
 from ..names import random_name
@@ -105,7 +108,11 @@ class Confirm(Page):
 
     async def get(self, path: str) -> None:
         link = self._link()
-        pinned = await self.context.lookups.pin_within(link.spec, "", _PATIENCE_S)
+        try:
+            pinned = await self.context.lookups.pin_within(self.person, link.spec, "", _PATIENCE_S)
+        except (RepositoryNotFound, CredentialNeeded) as error:
+            self._ask_for_credential(link, error)
+            return
         if pinned is None:
             self.show("looking.html", status=202, spec=link.spec, here=self.request.uri)
             return
@@ -136,8 +143,15 @@ class Confirm(Page):
 
     async def post(self, path: str) -> None:
         link = self._link()
+        if self.get_body_argument("password", ""):
+            self.context.lookups.hold(self.person, link.spec, self._credential())
+            self.redirect(self.request.uri or self.prefix, status=303)
+            return
         commit = self.get_body_argument("commit", "")
-        pinned = await self.context.lookups.pin_spec(link.spec, commit)
+        pinned = await self.context.lookups.pin_spec(self.person, link.spec, commit)
+        if pinned.login is None and self.get_body_argument("private", "") == "1":
+            self._ask_for_credential(link, _too_late())
+            return
         projects = await self.context.lookups.projects(self.person, link.spec)
         files = self.get_body_argument("files", self._default_files(projects, pinned.commit))
         profile = self.get_body_argument("profile", "")
@@ -152,6 +166,24 @@ class Confirm(Page):
             self._ask(error, fields)
             return
         self.redirect(launched.url, status=303)
+
+    def _ask_for_credential(self, link: LaunchLink, error: BinderError) -> None:
+        """Show what is wrong, and where a credential could help the fields for one."""
+        if not origin_of(link.spec.clone_url):
+            raise error
+        self.show(
+            "credential.html",
+            status=error.http_status,
+            error=error,
+            display=link.spec.display,
+            host=urlsplit(link.spec.clone_url).hostname,
+            action=self.request.uri,
+        )
+
+    def _credential(self) -> Credential:
+        # Not stripped: a password may begin or end with a space.
+        password = self.get_body_argument("password", "", strip=False)
+        return Credential(username=self.get_body_argument("username", ""), password=SecretStr(password))
 
     def _link(self) -> LaunchLink:
         """The link as it came: its escapes still tell a `/` in a name from one between names."""
@@ -190,6 +222,13 @@ class Confirm(Page):
             open_url=server.url if server.ready else (server.page if server.active else self.prefix),
             back=self.request.uri,
         )
+
+
+def _too_late() -> CredentialNeeded:
+    return CredentialNeeded(
+        _("The user name and the password or token that you gave are not held any more."),
+        _("Give them again."),
+    )
 
 
 def _in_words(difference: Difference) -> Difference:
