@@ -1,35 +1,69 @@
-"""Attempts to get at what belongs to others: the machine, other people, other repositories.
+"""What hostile tests share; at the end of a run, a table of the attempts by class.
 
-Each test here carries `@pytest.mark.attack("class", preventable=…)`. What cannot be prevented is shown to
-work, so that nobody believes otherwise, and stands in `docs/explanation/security.md`. A run ends with a table.
+`@pytest.mark.attempt("becoming root")` counts a test as an attempt of that class that must be stopped; with
+`preventable=False` as one that cannot be stopped here, which the security page must say.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Iterator
 
+import docker
+import docker.utils
 import pytest
 
+from tljh_plugin.build.base import ensure_base
+from tljh_plugin.installation import ensure_state
+from tljh_plugin.settings import from_mapping
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        mark = item.get_closest_marker("attack")
-        if mark is not None:
-            item.user_properties.append(("attack", (mark.args[0], mark.kwargs.get("preventable", True))))
+_COLUMNS = ("tried", "stopped", "not preventable here", "went through")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "attempt(kind, preventable=True): one attempt of a class, counted at the end of the run"
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    mark = item.get_closest_marker("attempt")
+    if mark is not None:
+        item.user_properties.append(("attempt", (mark.args[0], mark.kwargs.get("preventable", True))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many attempts of each class were made, and what became of them."""
-    counts: dict[str, Counter[str]] = {}
+    table: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            found = dict(getattr(report, "user_properties", [])).get("attack")
-            if found is not None and getattr(report, "when", "call") == "call":
-                name, preventable = found
-                told = ("refused" if preventable else "documented") if outcome == "passed" else "FAILED"
-                counts.setdefault(name, Counter())[told] += 1
-    if counts:
-        terminalreporter.section("attacks")
-        for name, told in sorted(counts.items()):
-            said = ", ".join(f"{number} {what}" for what, number in sorted(told.items()))
-            terminalreporter.line(f"{name}: {said}")
+        for report in terminalreporter.stats.get(outcome, ()):
+            for kind, preventable in (value for key, value in report.user_properties if key == "attempt"):
+                row = table.setdefault(kind, Counter())
+                row["tried"] += 1
+                if outcome == "failed":
+                    row["went through"] += 1
+                else:
+                    row["stopped" if preventable else "not preventable here"] += 1
+    if table:
+        terminalreporter.section("hostile attempts")
+        width = max(map(len, table))
+        terminalreporter.line(f"{'':{width}}  " + "  ".join(_COLUMNS))
+        for kind, row in [*sorted(table.items()), ("all", sum(table.values(), Counter()))]:
+            cells = (f"{row[column]:{len(column)}}" for column in _COLUMNS)
+            terminalreporter.line(f"{kind:{width}}  " + "  ".join(cells))
+
+
+@pytest.fixture(scope="session")
+def base_image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of our base image; made if it is not there, which takes some minutes once."""
+    settings = from_mapping({}, platform="jupyterhub", state_dir=tmp_path_factory.mktemp("state"))
+    ensure_state(settings)
+    return asyncio.run(ensure_base(settings, lambda line: None)).name
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[docker.APIClient]:
+    """Docker itself."""
+    low_level = docker.APIClient(**docker.utils.kwargs_from_env(), version="auto")
+    yield low_level
+    low_level.close()

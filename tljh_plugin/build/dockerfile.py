@@ -14,12 +14,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import DockerfileRefused, ReservedLabel
 from ..installation import LABEL_PREFIX
 
 _OURS = re.compile(r"docker\.io/littlest-binder/(base:(latest|[0-9a-f]{12}(-python-3\.\d+)?)|debian:[a-z]+)")
-_DIRECTIVE = re.compile(r"^\s*#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
+# By Go's `\s`, which is ASCII's alone.
+_DIRECTIVE = re.compile(r"#[\t\n\f\r ]*([A-Za-z][A-Za-z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*")
 _SYNTAX = re.compile(r"^\s*(#|//)\s*syntax\s*=", re.IGNORECASE)
 _INSTRUCTION = re.compile(r"^([A-Za-z]+)(?:[ \t\v\f\r]+(.*))?$", re.DOTALL)
 _HEREDOC = re.compile(r"^\d*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\2$")
@@ -31,7 +33,16 @@ _IMAGE = re.compile(
 _REMOTE = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:)")
 _UNKNOWN = "\0"
 _BLANK = " \t\v\f\r\n"
+# What Go's `unicode.IsSpace` says: builders take it away from the ends of lines, and part assignments at it.
+_SPACE = (
+    _BLANK + "\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+)
 _FROM_FLAG, _MOUNT_FLAG = "--from=", "--mount="
+# Set by BuildKit itself, whatever the file says.
+_PLATFORM = tuple(
+    f"{side}{part}" for side in ("BUILD", "TARGET") for part in ("PLATFORM", "OS", "ARCH", "VARIANT")
+)
+_MOST_BYTES = 1024**2
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,22 @@ class _Reading:
     images: list[tuple[int, str]] = field(default_factory=list)
 
 
+def read_dockerfile(path: Path) -> str:
+    """The text, letter for letter: also its line ends, which are no ends where BuildKit sees none.
+
+    Raises `DockerfileRefused` for what is not UTF-8, since BuildKit takes some bytes for blanks.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise DockerfileRefused(f"The Dockerfile has more than {_MOST_BYTES} bytes.", "Is it the right file?")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        raise _refused(number, "it is not written in UTF-8", "Save the file as UTF-8.") from None
+
+
 def check_dockerfile(text: str, arguments: Mapping[str, str], local: LocalImages) -> Plan:
     """Raises `DockerfileRefused` (for labels of ours `ReservedLabel`) naming the line, what is wrong with it
     and what to write instead.
@@ -83,7 +110,7 @@ def check_dockerfile(text: str, arguments: Mapping[str, str], local: LocalImages
     escape = _directives(text)
     images: list[tuple[int, str]] = []
     for lines in (_plain_lines(text, escape), _heredoc_lines(text, escape)):
-        reading = _Reading(arguments, escape)
+        reading = _Reading(arguments, escape, globals=dict.fromkeys(_PLATFORM, _UNKNOWN))
         for line in lines:
             _check(line, reading)
         images += reading.images
@@ -108,7 +135,7 @@ def _refused(number: int, what: str, instead: str) -> DockerfileRefused:
 
 def _directives(text: str) -> str:
     """The escape character. Raises for `# syntax`, wherever some version of BuildKit would look for it."""
-    escape, directives = "\\", True
+    escape, directives, unknown = "\\", True, False
     if text.lstrip().startswith("{"):
         raise _refused(1, "it is not a Dockerfile", "Begin with `FROM`.")
     for number, line in enumerate(text.split("\n"), 1):
@@ -117,12 +144,16 @@ def _directives(text: str) -> str:
         if _SYNTAX.match(line):
             what = f"`{line.strip():.80}` would run another builder"
             raise _refused(number, what, "Remove the line; it is not needed.")
-        match = _DIRECTIVE.match(line) if directives else None
+        match = _DIRECTIVE.fullmatch(line.removesuffix("\r").lstrip(_SPACE)) if directives else None
         directives = match is not None  # they end at the first line that is none
         if match and match.group(1).lower() == "escape":
             escape = match.group(2)
             if escape not in ("\\", "`"):
                 raise _refused(number, f"the escape character {escape!r:.20} is unknown", "Remove the line.")
+            if unknown:
+                what = "builders disagree about a directive after one that they do not know"
+                raise _refused(number, what, "Make it the first line.")
+        unknown = unknown or match is not None
     return escape
 
 
@@ -158,7 +189,7 @@ def _joined_with_rest(
     begun, joined = 0, ""
     for place, (number, raw) in enumerate(lines):
         line = raw.rstrip("\r")
-        bare = line.lstrip(_BLANK)
+        bare = line.lstrip(_SPACE)
         if not bare or bare.startswith("#"):
             continue
         begun = begun or number
@@ -170,18 +201,20 @@ def _joined_with_rest(
         if ending.endswith(escape):
             joined += ending[:-1]
             continue
-        yield _Line(begun, (joined + line).strip(_BLANK)), lines[place + 1 :]
+        yield _Line(begun, (joined + line).strip(_SPACE)), lines[place + 1 :]
         begun, joined = 0, ""
     if joined:
-        yield _Line(begun, joined.strip(_BLANK)), []
+        yield _Line(begun, joined.strip(_SPACE)), []
 
 
 def _heredocs(line: _Line) -> list[tuple[bool, str]]:
     match = _INSTRUCTION.match(line.text)
+    while match and match.group(1).upper() == "ONBUILD":
+        match = _INSTRUCTION.match((match.group(2) or "").strip(_SPACE))
     if not match or match.group(1).upper() not in ("RUN", "COPY", "ADD"):
         return []
     found = []
-    for word in _words(match.group(2) or ""):
+    for word in (match.group(2) or "").split():
         heredoc = _HEREDOC.match(word)
         if heredoc:
             found.append((bool(heredoc.group(1)), heredoc.group(3)))
@@ -199,8 +232,30 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(f"[{_BLANK}]+", text) if word]
 
 
-def expand(word: str, known: Mapping[str, str], escape: str = "\\") -> str:
-    """A word as BuildKit's shell lexer reads it; a variable that is not known becomes a NUL."""
+def _assignments(text: str, escape: str) -> list[str]:
+    """The words of an `ENV` or `ARG`: blanks in quotes, or after the escape character, part nothing."""
+    words, word, quote, position = [], "", "", 0
+    while position < len(text):
+        char = text[position]
+        if char == escape and quote != "'":
+            word += text[position : position + 2]
+            position += 2
+            continue
+        if not quote and char in _SPACE:
+            words.append(word)
+            word = ""
+        else:
+            word += char
+            quote = ("" if char == quote else quote) if quote else (char if char in "\"'" else "")
+        position += 1
+    return [each for each in [*words, word] if each]
+
+
+def expand(word: str, known: Mapping[str, str], escape: str = "\\", *, sure: bool = True) -> str:
+    """A word as BuildKit's shell lexer reads it; a variable that is not known becomes a NUL.
+
+    With `sure` what is not known is not set, so that its default counts.
+    """
     result, position, quote = "", 0, ""
     while position < len(word):
         char = word[position]
@@ -218,7 +273,7 @@ def expand(word: str, known: Mapping[str, str], escape: str = "\\") -> str:
         elif char == '"' or (char == "'" and not quote):
             quote = "" if quote else char
         elif char == "$":
-            value, position = _variable(word, position + 1, known, escape)
+            value, position = _variable(word, position + 1, known, escape, sure)
             result += value
             continue
         else:
@@ -227,7 +282,7 @@ def expand(word: str, known: Mapping[str, str], escape: str = "\\") -> str:
     return result + (_UNKNOWN if quote else "")
 
 
-def _variable(word: str, position: int, known: Mapping[str, str], escape: str) -> tuple[str, int]:
+def _variable(word: str, position: int, known: Mapping[str, str], escape: str, sure: bool) -> tuple[str, int]:
     """The value of the variable at `position` (after the `$`), and where the word goes on."""
     if word[position : position + 1] != "{":
         match = _NAME.match(word, position)
@@ -242,10 +297,12 @@ def _variable(word: str, position: int, known: Mapping[str, str], escape: str) -
     value, modifier = known.get(match.group()), inside[match.end() :]
     if not modifier:
         return (_UNKNOWN if value is None else value), end + 1
+    if (value is None and not sure) or _UNKNOWN in (value or ""):
+        return _UNKNOWN, end + 1
     if modifier.startswith(":-"):
-        return (value or expand(modifier[2:], known, escape)), end + 1
+        return (value or expand(modifier[2:], known, escape, sure=sure)), end + 1
     if modifier.startswith(":+") and value is not None:
-        return (expand(modifier[2:], known, escape) if value else ""), end + 1
+        return (expand(modifier[2:], known, escape, sure=sure) if value else ""), end + 1
     return _UNKNOWN, end + 1
 
 
@@ -294,9 +351,8 @@ def _check_label(line: _Line, rest: str, reading: _Reading) -> None:
 
 
 def _check_from(line: _Line, rest: str, reading: _Reading) -> None:
+    _, rest = _flags(line, rest, reading.escape)
     words = _words(rest)
-    while words and words[0].startswith("--"):
-        words.pop(0)
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].upper() != "AS"):
         return  # not a `FROM` for any builder; a line of a here-document may look like this
     reference = expand(words[0], reading.globals, reading.escape)
@@ -329,33 +385,35 @@ def _take_arguments(rest: str, reading: _Reading) -> None:
     """Only those before the first `FROM` matter: later ones lose to the environment of an unknown image."""
     if reading.stages:
         return
-    for word in _words(rest):
+    for word in _assignments(rest, reading.escape):
         name, equals, default = word.partition("=")
-        if name in reading.arguments:
-            reading.globals[name] = reading.arguments[name]
-        elif equals:
-            reading.globals[name] = expand(default, reading.globals, reading.escape)
-            if _UNKNOWN in reading.globals[name]:
-                del reading.globals[name]
+        if name in _PLATFORM:
+            continue
+        value = expand(default, reading.globals, reading.escape) if equals else _UNKNOWN
+        reading.globals[name] = reading.arguments.get(name, value)
 
 
 def _take_env(rest: str, reading: _Reading) -> None:
-    words = _words(rest)
+    words = _assignments(rest, reading.escape)
     if words and "=" not in words[0]:
-        words = [f"{words[0]}={rest[len(words[0]) :].strip()}"]
+        name, _, value = re.sub(f"[{_BLANK}]+", " ", rest, count=1).partition(" ")
+        words = [f"{name}={value}"]
     before = dict(reading.env)
     for word in words:
-        name, equals, value = word.partition("=")
-        reading.env.pop(name, None)
-        if equals and not re.search(r"[\"'\s]", value):
-            expanded = expand(value, before, reading.escape)
-            if _UNKNOWN not in expanded:
-                reading.env[name] = expanded
+        name, _, value = word.partition("=")
+        name = expand(name, before, reading.escape, sure=False)
+        if _UNKNOWN in name:
+            reading.env = {}  # it may be any of them
+            return
+        value = expand(value, before, reading.escape, sure=False)
+        reading.env[name] = _UNKNOWN if "$" in value else value
 
 
 def _check_files(line: _Line, name: str, rest: str, reading: _Reading) -> None:
     flags, rest = _flags(line, rest, reading.escape)
     for flag in flags:
+        if name == "RUN" and re.match(r"--security=(?!sandbox$)|--network=(?!none$|default$)", flag):
+            raise _refused(line.number, f"`{flag:.80}` would leave the build's isolation", "Remove it.")
         if name == "RUN" and flag.startswith(_MOUNT_FLAG):
             for part in flag.removeprefix(_MOUNT_FLAG).split(","):
                 key, _, value = part.partition("=")
@@ -374,8 +432,11 @@ def _flags(line: _Line, rest: str, escape: str) -> tuple[list[str], str]:
     while rest.startswith("--"):
         flag, _, rest = re.sub(r"[\t\v\f\r\n]", " ", rest).partition(" ")
         rest = rest.lstrip()
-        if re.search(r"[\"']", flag) or escape in flag:
+        # Here a backslash escapes whatever the file says, and single bytes of other letters count as blanks.
+        if re.search(r"[\"'\\]", flag) or escape in flag or not flag.isascii():
             raise _refused(line.number, f"`{flag:.80}` cannot be evaluated", "Write it without quotes.")
+        if flag.lower() + "=" in (_FROM_FLAG, _MOUNT_FLAG, "--platform="):
+            raise _refused(line.number, f"`{flag}` has no value", f"Write `{flag}=…`.")
         flags.append(flag)
     return flags, rest
 
@@ -402,7 +463,7 @@ def _sources(rest: str) -> list[str]:
 
 
 def _check_added(line: _Line, source: str, reading: _Reading) -> None:
-    value = expand(source, reading.env, reading.escape)
+    value = expand(source, reading.env, reading.escape, sure=False)
     if _REMOTE.match(value):
         what = f"`ADD {source:.80}` would let Docker itself fetch an address"
         instead = "Use `RUN curl` or `RUN git clone`, which run in the build's own network."

@@ -30,7 +30,7 @@ from ..errors import BinderError, BuildFailed, DockerfileRefused, EngineError
 from ..wire import ErrorView
 from .base import PYTHON_VARIABLE, ensure_python
 from .builder import Builder, StepFailed
-from .dockerfile import LocalImages, check_dockerfile
+from .dockerfile import LocalImages, check_dockerfile, read_dockerfile
 from .explain import explain
 from .job import LogEvent, PhaseEvent, ResultEvent, WorkerJob
 from .machine import Machine, read_machine
@@ -163,8 +163,9 @@ class CheckedDockerfile(DockerBuildPack):  # type: ignore[misc]
                 "Ask an administrator to list the repository in `policy.dockerfile_repositories`, or "
                 "describe the environment in requirements.txt instead.",
             )
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-        plan = check_dockerfile(text, self._job.build_args, asyncio.run(_local_images()))
+        # What repo2docker passes to every build.
+        arguments = {"NB_USER": self._job.user_name, "NB_UID": str(self._job.uid), **self._job.build_args}
+        plan = check_dockerfile(read_dockerfile(Path(path)), arguments, asyncio.run(_local_images()))
         self._builder.pull = plan.pull
         return True
 
