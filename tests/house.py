@@ -33,6 +33,7 @@ from tljh_plugin.service.app import cookie_secret, listening
 from tljh_plugin.service.context import Context
 from tljh_plugin.service.engine_health import EngineHealth
 from tljh_plugin.service.environment import HubEnvironment, from_environment
+from tljh_plugin.service.folders import Folders
 from tljh_plugin.service.launches import Launches
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
@@ -124,6 +125,9 @@ class StandInEngine:
             for each in self.running
         ]
 
+    async def root_dir(self) -> str:
+        return (await self.info()).root_dir
+
     async def info(self) -> EngineInfo:
         if self.problem:
             raise self.problem
@@ -205,8 +209,11 @@ class StandInQueue:
             raise NotFound(f"There is no build {build_id!r}.", "Look at the list of builds.")
         return build
 
-    async def list(self, person: Person | None = None) -> list[BuildView]:
-        return list(reversed(self.builds.values()))
+    async def list(
+        self, person: Person | None = None, *, asked_by: str = "", limit: int = 200
+    ) -> list[BuildView]:
+        known = [each for each in reversed(self.builds.values()) if asked_by in ("", each.requested_by)]
+        return known[:limit]
 
     async def cancel(self, build_id: str, person: Person) -> BuildView:
         build = await self.get(build_id, person)
@@ -490,6 +497,7 @@ class House:
             launches=Launches(self.environment, hub_api, lookups, given.queue),
             preparations=given.preparations,
             offers=Offers(self.settings, given.inventory, given.queue, lookups),
+            folders=Folders(self.settings, given.engine),
             room=Room(self.settings, given.engine),
         )
 

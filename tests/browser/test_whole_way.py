@@ -73,7 +73,8 @@ def test_the_example_from_a_click_to_a_plot_that_is_kept(
 ) -> None:
     page = signed_in
     plain = page.locator("li.card", has_text="Plain Jupyter")
-    wait_until(page, lambda: bool(page.reload()) and plain.get_by_text("ready", exact=True).is_visible())
+    # The page follows by itself: nobody has to reload it.
+    expect(plain.get_by_text("ready", exact=True)).to_be_visible(timeout=BUILD_MS)
     visitor.shoot("front")
 
     page.locator("li.card", has_text="Example").get_by_role("link", name="Launch").click()
@@ -94,8 +95,7 @@ def test_the_example_from_a_click_to_a_plot_that_is_kept(
     page.goto(desktop.hub_url)
     page.get_by_role("button", name="Stop first").click()
     start = row(page, "first").get_by_role("button", name="Start")
-    page.wait_for_function("() => document.body.innerText.includes('first')")
-    wait_until(page, lambda: bool(page.reload()) and start.is_visible())
+    expect(start).to_be_visible(timeout=START_MS)
     start.click()
     arrive(page, START_MS)
     see_the_picture(page)

@@ -66,11 +66,22 @@ class Store:
         return await self._one(BuildRow, "builds", "id = ?", [build_id])
 
     async def builds(
-        self, *, states: Iterable[BuildState] = (), limit: int = 200, before: str = ""
+        self,
+        *,
+        states: Iterable[BuildState] = (),
+        asked_by: str = "",
+        limit: int = 200,
+        before: str = "",
     ) -> list[BuildRow]:
-        """Newest first; `before` is the id of a build, for the next page."""
+        """Newest first; `before` is a build's id, for the next page.
+
+        `asked_by`: only builds that this person asked for or joined.
+        """
         wanted = list(states)
         where, values = ["1"], list[Any]()
+        if asked_by:
+            where.append("id IN (SELECT build_id FROM requesters WHERE person = ?)")
+            values.append(asked_by)
         if wanted:
             where.append(f"state IN ({', '.join('?' * len(wanted))})")
             values += wanted
@@ -266,6 +277,10 @@ class Store:
     async def forget_project(self, owner: str, project_id: str) -> bool:
         """Drop the record of a project whose files are gone."""
         return await self._connection.write(lambda db: _forget_project(db, owner, project_id))
+
+    async def all_projects(self) -> list[ProjectRow]:
+        """Of everybody, deleted ones too."""
+        return await self._many(ProjectRow, "projects", "1", [], order="owner, id")
 
     async def has_projects(self) -> bool:
         """Whether anybody ever kept files here."""

@@ -328,6 +328,14 @@ class TestBuilds:
         assert await store.builds(states=["built", "failed"]) == []
         assert len(await store.builds(states=["queued"])) == 5
 
+    async def test_who_joined_a_build_asked_for_it(self, store: Store) -> None:
+        await store.enqueue(a_build(1, identity="x", requested_by="ann"), per_person=9)
+        await store.enqueue(a_build(2, identity="x", requested_by="bob"), per_person=9)
+        await store.enqueue(a_build(3, identity="y", requested_by="bob"), per_person=9)
+        assert [row.id for row in await store.builds(asked_by="ann")] == ["b-1"]
+        assert sorted(row.id for row in await store.builds(asked_by="bob")) == ["b-1", "b-3"]
+        assert await store.builds(asked_by="eve") == []
+
 
 class TestImages:
     async def test_a_rebuild_that_gives_the_same_image_keeps_what_people_decided(self, store: Store) -> None:

@@ -30,8 +30,9 @@ class BuildsPage(Page):
 
     async def get(self) -> None:
         everyone = is_admin(self.person) and self.get_query_argument("everyone", "") == "1"
-        builds = await self.context.queue.list(self.person)
-        mine = [each for each in builds if everyone or each.requested_by == self.person.name]
+        builds = await self.context.queue.list(
+            self.person, asked_by="" if everyone else self.person.name, limit=_LATEST
+        )
         self.show(
             "builds.html",
             everyone=everyone,
@@ -41,7 +42,7 @@ class BuildsPage(Page):
                     self.context.offers.title_of(each.spec),
                     duration(each.started, each.finished),
                 )
-                for each in mine[:_LATEST]
+                for each in builds
             ],
         )
 

@@ -17,13 +17,19 @@ export function setText(element, text) {
 }
 
 const shown = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-for (const time of document.querySelectorAll("time[datetime]")) {
-  const moment = new Date(time.dateTime);
-  if (!Number.isNaN(moment.valueOf())) {
-    time.title = time.textContent;
-    time.textContent = shown.format(moment);
+
+/** Every time below `top` in the reader's own zone. */
+export function showTimes(top) {
+  for (const time of top.querySelectorAll("time[datetime]")) {
+    const moment = new Date(time.dateTime);
+    if (!Number.isNaN(moment.valueOf())) {
+      time.title = time.textContent;
+      time.textContent = shown.format(moment);
+    }
   }
 }
+
+showTimes(document);
 
 for (const button of document.querySelectorAll("button[data-copy]")) {
   const field = document.getElementById(button.dataset.copy);

@@ -1,0 +1,22 @@
+// Parts of a page that are still on their way (`data-live`) are taken anew from the server until they have arrived.
+
+import { showTimes } from "./page.js";
+
+const EVERY_MS = 3000;
+const ON_THE_WAY = "[data-live] .state.busy";
+
+async function refresh() {
+  if (document.hidden || !document.querySelector(ON_THE_WAY)) return;
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok || answer.redirected) return;
+  const now = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const newer = now.getElementById(part.id);
+    if (!newer || part.contains(document.activeElement)) continue; // nobody loses the button under their finger
+    showTimes(newer);
+    if (!newer.isEqualNode(part)) part.replaceWith(document.adoptNode(newer));
+  }
+}
+
+// A service that restarts answers again later.
+setInterval(() => refresh().catch(() => {}), EVERY_MS);
