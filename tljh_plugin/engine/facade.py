@@ -58,6 +58,7 @@ class Engine:
         self._network_lock = asyncio.Lock()
         self._root_dir = ""
         self._cleanups: set[asyncio.Task[None]] = set()
+        self._at_work: dict[str, str] = {}  # what was started here and is not to be removed yet: name → id
 
     def is_ours(self, labels: Mapping[str, str] | None) -> bool:
         """Whether a container, network or volume with these labels belongs to this installation."""
@@ -88,9 +89,13 @@ class Engine:
         self._root_dir = info.root_dir
         return info
 
+    async def root_dir(self) -> str:
+        """Docker's folder on this machine; it is asked for once."""
+        return self._root_dir or (await self.info()).root_dir
+
     async def free_bytes(self) -> int:
         """Bytes that are free for ordinary use on the file system of Docker's folder."""
-        root = self._root_dir or (await self.info()).root_dir
+        root = await self.root_dir()
         try:
             figures = await in_thread(lambda: os.statvfs(root))
         except OSError as error:
@@ -266,6 +271,7 @@ class Engine:
         Raises `ImageNotFound`, or `ContainerNotStarted` if its program cannot be run.
         """
         name = spec.name or containers.make_name(spec.kind)
+        self._at_work[name] = ""
         task = asyncio.ensure_future(
             self._connection.call(
                 f"start a container of {spec.image}",
@@ -273,10 +279,14 @@ class Engine:
             )
         )
         try:
-            return await asyncio.shield(task)
+            self._at_work[name] = await asyncio.shield(task)
         except (asyncio.CancelledError, EngineTimedOut):
             await self._behind(self._remove_when_done(task, name))
             raise
+        except BaseException:
+            self._at_work.pop(name, None)
+            raise
+        return self._at_work[name]
 
     async def wait(self, container: str, timeout_s: float) -> int:
         """Wait until a container has ended; its exit code. Raises `EngineTimedOut` after `timeout_s`
@@ -321,8 +331,12 @@ class Engine:
     async def remove(self, container: str) -> None:
         """Remove a container of ours, running or not, with its anonymous volumes; none there is no error.
 
-        What was begun is finished, also when the caller is cancelled. Raises `NotOurs`.
+        What was begun is finished, also when the caller is cancelled; what fails is left to `remove_strays`.
+        Raises `NotOurs`.
         """
+        for name, identifier in list(self._at_work.items()):
+            if container in (name, identifier):
+                del self._at_work[name]
         await self._behind(
             self._connection.call(
                 f"remove the container {container}",
@@ -345,14 +359,17 @@ class Engine:
         return Finished(exit_code, output)
 
     async def remove_strays(self, kind: Kind) -> list[str]:
-        """Remove our containers of one kind, whatever their state; the names of what was removed.
+        """Remove our containers of one kind that nobody works with; the names of what was removed.
 
-        For the start of a process: what an earlier one that was killed has left.
+        What a process that was killed has left, and what could not be removed when Docker was gone. Those
+        that were started here and not given to `remove` yet stay.
         """
         rows = [
             each
             for each in await self.containers()
-            if self.is_ours(each.labels) and each.labels.get(KIND_LABEL) == kind
+            if self.is_ours(each.labels)
+            and each.labels.get(KIND_LABEL) == kind
+            and each.name not in self._at_work
         ]
         await asyncio.gather(*(self.remove(each.id) for each in rows))
         return [each.name for each in rows]
