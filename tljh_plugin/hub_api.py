@@ -173,7 +173,11 @@ class HubApi:
         answer = await self._request(
             "POST", self._server_path(person, name), body=body or None, starting=True
         )
-        return "ready" if answer.status_code == 201 else "starting"
+        if answer.status_code != 201:
+            return "starting"
+        # JupyterHub says 201 also of a second start that begins after one that failed.
+        found = await self.server(person, name)
+        return "ready" if found is not None and found.ready else "starting"
 
     async def stop(self, person: str, name: str, *, remove: bool = False) -> bool:
         """Stop a server, also one that is starting; with `remove` its name is forgotten, too.
