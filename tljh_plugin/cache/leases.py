@@ -21,13 +21,17 @@ class Leases:
         self._store = store
         self._going: set[str] = set()
 
-    async def take(self, image_id: str, seconds: float) -> str:
-        """The id of a new lease. Raises `ImageNotFound` for an image that is being deleted now."""
+    async def take(self, image_id: str, seconds: float, server: str = "") -> str:
+        """The id of a new lease for the start of `server` (`person/name`).
+
+        Raises `ImageNotFound` for an image that is being deleted now.
+        """
         if image_id in self._going:
             raise ImageNotFound(f"The image {image_id} is being deleted.", "Start again: it is built anew.")
         until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         # The store works in order: a deletion that begins from here on sees this lease when it looks.
-        return (await self._store.add_lease(image_id, until.isoformat(timespec="milliseconds"))).id
+        moment = until.isoformat(timespec="milliseconds")
+        return (await self._store.add_lease(image_id, moment, server)).id
 
     async def release(self, lease_id: str) -> None:
         """Give a lease back; one that is unknown or expired is no error."""

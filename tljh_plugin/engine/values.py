@@ -151,13 +151,17 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ContainerRow:
-    """A container in the list, running or not. `state` is Docker's word: running, exited, created, …"""
+    """A container in the list, running or not. `state` is Docker's word: running, exited, created, …
+
+    `mounts` are the places on the host that it sees.
+    """
 
     id: str
     name: str
     image_id: str
     labels: Mapping[str, str]
     state: str
+    mounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ HOME = "home"
 
 _VERSION = 1
 _TEXTS = ("id", "owner", "repository", "spec", "commit", "subdir", "image_id", "created")
+_LONGEST = 64 * 1024  # bytes of a marker
 
 
 def write_marker(folder: Path, project: ProjectRow, image_name: str, skipped: list[str]) -> None:
@@ -32,6 +33,15 @@ def write_marker(folder: Path, project: ProjectRow, image_name: str, skipped: li
         "image_name": image_name,
         "skipped": skipped,
     }
+    _write(folder, content)
+
+
+def change_marker(folder: Path, **changes: str) -> None:
+    """Give a project another `title` or `id`; what else the marker says stays. Raises `OSError`."""
+    _write(folder, {**_read(folder), **changes})
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
     draft = folder / f".{MARKER}.{secrets.token_hex(4)}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -51,18 +61,29 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_project(folder: Path) -> ProjectRow | None:
-    """The complete project in a folder, or `None`; `home` must be a folder, not a link to one."""
+def _read(folder: Path) -> dict[str, Any]:
+    with (folder / MARKER).open("rb") as file:
+        content = json.loads(file.read(_LONGEST))
+    if not isinstance(content, dict):
+        raise ValueError("a marker is an object")
+    return content
+
+
+def read_project(folder: Path, *, deleted: bool = False) -> ProjectRow | None:
+    """The complete project in a folder, or `None`; `home` must be a folder, not a link to one.
+
+    The folder of a `deleted` one is called otherwise than the project.
+    """
     try:
-        content: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        content = _read(folder)
         is_folder = stat.S_ISDIR((folder / HOME).lstat().st_mode)
-        texts = {name: content[name] for name in _TEXTS}
-    except (OSError, ValueError, KeyError, TypeError):
+        texts = {name: content[name] for name in _TEXTS} | {"title": content.get("title", "")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if (
         not is_folder
-        or texts["id"] != folder.name
         or not all(isinstance(each, str) for each in texts.values())
+        or (texts["id"] != folder.name and not deleted)
     ):
         return None
     return ProjectRow(**texts, path=str(folder / HOME))

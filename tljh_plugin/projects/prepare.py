@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
-from weakref import WeakValueDictionary
+from typing import Protocol
 
 from ..engine import Engine, ImageFacts, limits_for
 from ..engine.threads import in_thread
-from ..errors import BinderError, NotFound, ProjectAtOtherCommit, ProjectError, ProjectFailed, StoreError
+from ..errors import (
+    BinderError,
+    NotFound,
+    ProjectAtOtherCommit,
+    ProjectError,
+    ProjectFailed,
+    ProjectInUse,
+    StorageMissing,
+    StoreError,
+)
 from ..settings import Settings
-from ..store import ProjectRow, utc_now
+from ..store import LeaseRow, ProjectRow, SizeRow, utc_now
 from ..wire import Person, PrepareRequest, ProjectView
-from .fill import fill
-from .marker import HOME, MARKER, read_project, read_projects, sync_folder, write_marker
-from .names import further_project_id, person_slug, project_id
-from .staging import Staging, clear, make_staging, remove_empty, stagings
+from .disk import on_disk
+from .fill import Filled, fill
+from .locks import Locks
+from .marker import HOME, read_project, read_projects, sync_folder, write_marker
+from .my_files import ensure_my_files
+from .names import further_project_id, project_id
+from .people import ensure_person_folder, make_private, person_folder
+from .root import StorageRoot
+from .staging import Staging, clear, make_staging, new_staging, remove_empty, stagings
+from .unfinished import remove_unfinished, unfinished
+from .usage import of_other_images, uses
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Rows = list[ProjectRow]
 
 
@@ -38,6 +50,11 @@ class ProjectStore(Protocol):
     async def add_project(self, project: ProjectRow) -> None: ...
     async def projects(self, owner: str, repository: str = "") -> Rows: ...
     async def use_project(self, owner: str, project_id: str, image_id: str) -> bool: ...
+    async def has_projects(self) -> bool: ...
+    async def leases(self) -> list[LeaseRow]: ...
+    async def lease_project(self, lease_id: str, path: str) -> bool: ...
+    async def set_size(self, size: SizeRow) -> None: ...
+    async def sizes(self, owner: str = "") -> dict[str, SizeRow]: ...
 
 
 class Projects:
@@ -49,7 +66,22 @@ class Projects:
         self._settings = settings
         self._store = store
         self._engine = engine
-        self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+        self.root = StorageRoot(settings, engine.instance)
+        self.locks = Locks()
+        self._filling: set[Path] = set()
+
+    async def ensure_root(self) -> Path:
+        """The folder of people's files, known to be the right one. Raises `StorageMissing`, `ProjectFailed`.
+
+        To be asked before anything is made in it.
+        """
+        kept_before = await self._store.has_projects()
+        return await on_disk(lambda: self.root.ensure(kept_before))
+
+    async def problem(self) -> StorageMissing | None:
+        """Why people's files cannot be reached now, if they cannot."""
+        kept_before = await self._store.has_projects()
+        return await in_thread(lambda: self.root.problem(kept_before))
 
     async def prepare(
         self,
@@ -59,29 +91,40 @@ class Projects:
         base_image: str,
         *,
         subdir: str = "",
+        lease: str = "",
     ) -> tuple[ProjectView, Path]:
         """The project that the request means, filled from `image` if it is not there yet, and its folder to
         be mounted.
 
-        `base_image` is the id or name of our base image. Equal requests at the same time wait for one fill.
-        Nothing that exists is ever overwritten. Raises `ProjectAtOtherCommit`, `NotFound` (no project of
-        that id), `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
+        `base_image` is the id or name of our base image; `lease` keeps the project until the server runs.
+        Equal requests at the same time wait for one fill. Nothing that exists is ever overwritten. Raises
+        `StorageMissing`, `ProjectAtOtherCommit`, `ProjectInUse` (by a server with another image), `NotFound`
+        (no project of that id), `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
         """
+        await self.ensure_root()
         if request.project == "new":
             identifier = further_project_id(request.repository, subdir)
         else:
             identifier = project_id(request.repository, subdir)
-        async with self._lock(self._person_folder(person.name) / identifier):
-            project = choose(await self._rows(person.name), request, subdir)
+        async with self.locks.of_project(person.name, identifier):
+            project = await self._take(person, request, image, subdir, lease)
             if project is None:
-                project = await self._fill(person.name, identifier, request, image, base_image, subdir)
-            await in_thread(lambda: self._check_owner(project))
-            await self._store.use_project(person.name, project.id, image.id)
+                made = await self._fill(person.name, identifier, request, image, base_image, subdir)
+                fixed = request.model_copy(update={"project": made.id})
+                project = await self._take(person, fixed, image, subdir, lease)
+        if project is None:
+            raise _no_project(identifier)
         return _view(replace(project, last_used=utc_now())), Path(project.path)
 
+    async def my_files(self, person: Person) -> Path:
+        """The person's own folder, made if it is not there. Raises `StorageMissing`, `ProjectFailed`."""
+        root = await self.ensure_root()
+        return await on_disk(lambda: ensure_my_files(root, person.name, limits_for(self._settings)))
+
     async def list(self, person: Person) -> list[ProjectView]:
-        """The person's own projects, by id."""
-        return [_view(row) for row in await self._rows(person.name)]
+        """The person's own projects, by id, with their sizes as they were measured last."""
+        sizes = await self._store.sizes(person.name)
+        return [_view(row, sizes.get(row.path)) for row in await self._rows(person.name)]
 
     async def find(self, person: Person, identifier: str) -> ProjectRow:
         """One of the person's own projects: the commit and image that it belongs to. Raises `NotFound`."""
@@ -90,14 +133,35 @@ class Projects:
                 return row
         raise _no_project(identifier)
 
+    async def _take(
+        self, person: Person, request: PrepareRequest, image: ImageFacts, subdir: str, lease: str
+    ) -> ProjectRow | None:
+        """The project that is meant, from now on kept for this start; None if it is to be made."""
+        async with self.locks.of_person(person.name):
+            project = choose(await self._rows(person.name), request, subdir)
+            if project is None:
+                return None
+            await in_thread(lambda: self._check_owner(project))
+            found = uses(project.path, await self._engine.containers(), await self._store.leases())
+            others = of_other_images(found, image.id, f"{person.name}/{request.server}")
+            if others:
+                raise ProjectInUse(
+                    f"The project {project.id} is open in {others[0].shown} with another image of its "
+                    "repository, and the files of one environment do not fit two.",
+                    f"Stop {others[0].shown} first, or start a second project (`new`).",
+                )
+            if lease:
+                await self._store.lease_project(lease, project.path)
+            await self._store.use_project(person.name, project.id, image.id)
+        return project
+
     # -- what is there --------------------------------------------------------------------------------
 
     async def _rows(self, owner: str) -> Rows:
         """What is on the disk, with what the store knows of it; what the store lost is put back."""
-        folder = self._person_folder(owner)
         known = {row.id: row for row in await self._store.projects(owner)}
         found = []
-        for row in await in_thread(lambda: read_projects(folder, owner)):
+        for row in await in_thread(lambda: self._read(owner)):
             if row.id in known:
                 found.append(replace(row, last_used=known[row.id].last_used, image_id=known[row.id].image_id))
             else:
@@ -114,11 +178,10 @@ class Projects:
             if project.id not in {row.id for row in await self._store.projects(project.owner)}:
                 raise
 
-    def _person_folder(self, owner: str) -> Path:
-        return self._settings.storage_root / person_slug(owner)
-
-    def _lock(self, folder: Path) -> asyncio.Lock:
-        return self._locks.setdefault(folder, asyncio.Lock())
+    def _read(self, owner: str) -> Rows:
+        if self.root.strange:
+            return []
+        return read_projects(person_folder(self.root.path, owner), owner)
 
     def _check_owner(self, project: ProjectRow) -> None:
         uid = self._settings.server_uid
@@ -128,6 +191,18 @@ class Projects:
                 f"The project folder {project.path} belongs to user {owner}, but servers run as user {uid}.",
                 f"If `servers.uid` was changed on purpose, give the files to that user: `chown -R {uid} …`.",
             )
+
+    async def tidy(self, base_image: Callable[[], Awaitable[str]]) -> None:
+        """Remove what fills have left that were killed, or could not clean up without Docker.
+
+        `base_image` is asked for only if there is something. Raises `EngineError`.
+        """
+        if await in_thread(lambda: self.root.ready):
+            for owner, staging in await in_thread(lambda: list(unfinished(self.root.path))):
+                async with self.locks.of_project(owner, staging.path.parent.name):
+                    if staging.path not in self._filling:
+                        await self._give_up(await base_image(), staging.path.parent, staging)
+            await self._engine.remove_strays("fill")
 
     # -- making one -----------------------------------------------------------------------------------
 
@@ -146,11 +221,13 @@ class Projects:
                 f"Servers run as user {limits.uid}, and user {os.geteuid()} cannot make folders for them.",
                 "Leave `servers.uid` out of the settings, or run as root.",
             )
-        folder = await _on_disk(lambda: self._make_folder(owner, identifier, request, subdir))
-        for left in await _on_disk(lambda: stagings(folder)):
+        folder = await on_disk(lambda: self._make_folder(owner, identifier, request, subdir))
+        for left in await on_disk(lambda: stagings(folder)):
             await clear(self._engine, base_image, limits, left)
-        staging = await _on_disk(lambda: make_staging(folder, limits))
+        staging = new_staging(folder)
+        self._filling.add(staging.path)
         try:
+            await on_disk(lambda: make_staging(staging, limits))
             filled = await fill(
                 self._engine,
                 image,
@@ -172,38 +249,39 @@ class Projects:
                 created=utc_now(),
             )
             name = image.tags[0] if image.tags else ""
-            await _on_disk(lambda: _finish(folder, staging, project, name, filled.skipped_names))
+            await on_disk(lambda: _finish(folder, staging, project, name, filled.skipped_names))
         except BaseException:
             await self._give_up(base_image, folder, staging)
             raise
+        finally:
+            self._filling.discard(staging.path)
         log.info("filled %s: %d entries, %d bytes", project.path, filled.entries, filled.bytes)
         if filled.skipped:
             log.warning(
                 "%s: %d not copied: %s", project.path, filled.skipped, "; ".join(filled.skipped_names)
             )
         await self._record(project)
+        await self._store.set_size(_size_of(project, filled))
         return project
 
     def _make_folder(self, owner: str, identifier: str, request: PrepareRequest, subdir: str) -> Path:
         """The project's folder, ours alone and with nothing finished in it."""
-        person_folder = self._person_folder(owner)
-        self._settings.storage_root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make_private(person_folder)
-        folder = person_folder / identifier
+        theirs = ensure_person_folder(self._settings.storage_root, owner)
+        folder = theirs / identifier
         while os.path.lexists(folder / HOME) or _is_of_another(folder, owner, request.repository, subdir):
-            folder = person_folder / further_project_id(request.repository, subdir)
-        _make_private(folder)
+            folder = theirs / further_project_id(request.repository, subdir)
+        make_private(folder)
         return folder
 
     async def _give_up(self, base_image: str, folder: Path, staging: Staging) -> None:
-        """Remove what a failed fill has left; where that fails as well, the next one does it."""
-        if not await in_thread(lambda: os.path.lexists(staging.home)):
+        """Remove what a failed fill has left; where that fails as well, `tidy` does it later."""
+        if not await in_thread(lambda: os.path.lexists(staging.path)):
             return  # it was finished after all, and only then cancelled
         try:
             await clear(self._engine, base_image, limits_for(self._settings), staging)
-            await _on_disk(lambda: _remove_unfinished(folder))
+            await on_disk(lambda: remove_unfinished(folder))
         except BinderError as error:
-            log.warning("%s stays until the project is started again: %s", staging.path, error)
+            log.warning("%s is not removed yet: %s", staging.path, error)
 
 
 def choose(rows: Rows, request: PrepareRequest, subdir: str = "") -> ProjectRow | None:
@@ -251,45 +329,6 @@ def _finish(folder: Path, staging: Staging, project: ProjectRow, image_name: str
         remove_empty(staging)
 
 
-async def _on_disk(work: Callable[[], T]) -> T:
-    """Run `work` in a thread to its end, also when cancelled; raises `ProjectFailed` for what the disk
-    refuses.
-    """
-    running = asyncio.ensure_future(in_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
-    except OSError as error:
-        raise ProjectFailed(
-            f"The disk refused to work on {error.filename or 'the projects'}: {error.strerror}.",
-            "Check the owner of `storage.root` and the free disk, then start again.",
-        ) from error
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove a project's folder in which nothing came into being."""
-    if not os.path.lexists(folder / HOME):
-        (folder / MARKER).unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def _make_private(folder: Path) -> None:
-    """A folder that only we can look into; what stands there instead is refused."""
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        sync_folder(folder.parent)
-    facts = folder.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-        raise ProjectFailed(
-            f"{folder} is not a folder of user {os.geteuid()}.", "Move it away, then start again."
-        )
-    if stat.S_IMODE(facts.st_mode) != 0o700:
-        folder.chmod(0o700)
-
-
 def _is_of_another(folder: Path, owner: str, repository: str, subdir: str) -> bool:
     """Whether a folder of this name holds somebody else's or something else's project: short hashes can
     be ground.
@@ -302,7 +341,12 @@ def _no_project(identifier: str) -> NotFound:
     return NotFound(f"You have no project {identifier!r:.90}.", "See your projects on the front page.")
 
 
-def _view(row: ProjectRow) -> ProjectView:
+def _size_of(project: ProjectRow, filled: Filled) -> SizeRow:
+    """What was copied is what it occupies, until it is measured."""
+    return SizeRow(project.path, project.owner, filled.bytes, filled.entries, True, 0.0, utc_now())
+
+
+def _view(row: ProjectRow, size: SizeRow | None = None) -> ProjectView:
     return ProjectView(
         id=row.id,
         owner=row.owner,
@@ -311,4 +355,8 @@ def _view(row: ProjectRow) -> ProjectView:
         commit=row.commit,
         created=row.created,
         last_used=row.last_used,
+        title=row.title,
+        size_bytes=size.bytes if size else None,
+        size_whole=size.whole if size else True,
+        measured=size.measured if size else "",
     )

@@ -51,16 +51,19 @@ class Staging:
             os.close(os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
 
 
-def make_staging(project_folder: Path, limits: Limits) -> Staging:
-    """A new one. `home` and the pipe belong to the servers' user, what is around them to us."""
-    staging = Staging(project_folder / f"{_PREFIX}{secrets.token_hex(8)}")
+def new_staging(project_folder: Path) -> Staging:
+    """One that is still to be made, with a name that no other has."""
+    return Staging(project_folder / f"{_PREFIX}{secrets.token_hex(8)}")
+
+
+def make_staging(staging: Staging, limits: Limits) -> None:
+    """Make its folder. `home` and the pipe belong to the servers' user, what is around them to us."""
     staging.path.mkdir(mode=0o700)
     staging.home.mkdir(mode=0o700)
     os.mkfifo(staging.pipe, 0o600)
     for each in (staging.home, staging.pipe):
         if os.geteuid() == 0:
             os.chown(each, limits.uid, limits.gid, follow_symlinks=False)
-    return staging
 
 
 def stagings(project_folder: Path) -> list[Staging]:

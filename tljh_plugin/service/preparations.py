@@ -45,7 +45,7 @@ class Preparations:
     async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
         """Take a lease and fill or find the project. On any failure, a cancelled call included, the lease is
         given back. Raises `ImageNotFound`, `ProjectError`, `EngineError`."""
-        lease = await self._leases.take(request.image_id, _LEASE_S)
+        lease = await self._leases.take(request.image_id, _LEASE_S, f"{person.name}/{request.server}")
         try:
             row, facts = await self._image(person, request.image_id)
             project, path = "", ""
@@ -54,6 +54,7 @@ class Preparations:
                 base = await ensure_base(self._settings, _say)
                 view, folder = await self._projects.prepare(person, request, facts, base.id, subdir=subdir)
                 project, path = view.id, str(folder)
+            mine = str(await self._projects.my_files(person)) if request.my_files else ""
         except BaseException:
             await self._leases.release(lease)
             raise
@@ -65,6 +66,7 @@ class Preparations:
             workdir=row.workdir,
             project=project,
             project_path=path,
+            my_files_path=mine,
             lease=lease,
             environment=self._variables(request),
         )

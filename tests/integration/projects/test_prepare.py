@@ -23,8 +23,10 @@ from tljh_plugin.errors import (
     ProjectFailed,
     ProjectTooLarge,
 )
-from tljh_plugin.projects import Projects, prepare
+from tljh_plugin.projects import Projects, people, prepare
 from tljh_plugin.projects.names import person_slug, project_id
+from tljh_plugin.projects.people import PERSON_MARKER
+from tljh_plugin.projects.root import ROOT_MARKER
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.store import Store
 from tljh_plugin.wire import Person, PrepareRequest
@@ -123,9 +125,13 @@ def request(
 
 
 def entries(settings: Settings) -> list[str]:
-    """Everything below the storage root, hidden things and links included."""
+    """Everything below the storage root but its own markers, hidden things and links included."""
     root = settings.storage_root
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*")) if root.exists() else []
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.name not in (ROOT_MARKER, PERSON_MARKER)
+    )
 
 
 # -- what a person gets ------------------------------------------------------------------------------------
@@ -209,12 +215,11 @@ async def test_people_whose_short_names_meet_are_kept_apart(
     projects: Projects, plain: ImageFacts, base_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight digits of a hash can be ground."""
-    monkeypatch.setattr(prepare, "person_slug", lambda name: "same")
+    monkeypatch.setattr(people, "person_slug", lambda name: "same")
     _, mine = await projects.prepare(ANN, request(plain), plain, base_image)
     _, theirs = await projects.prepare(BOB, request(plain), plain, base_image)
-    assert mine != theirs
-    with pytest.raises(NotFound):
-        await projects.find(BOB, mine.parent.name)
+    assert mine.parent.parent != theirs.parent.parent
+    assert (await projects.find(BOB, mine.parent.name)).path == str(theirs)
 
 
 async def test_repositories_whose_short_names_meet_are_kept_apart(
@@ -502,11 +507,8 @@ async def test_a_killed_process_leaves_what_the_next_one_cleans_up(
         from tljh_plugin.engine import Engine
         from tljh_plugin.projects import Projects
         from tljh_plugin.settings import from_mapping
+        from tljh_plugin.store import Store
         from tljh_plugin.wire import Person, PrepareRequest
-
-        class NoStore:
-            async def projects(self, owner, repository=""):
-                return []
 
         async def main():
             settings = from_mapping({{"servers": {{"uid": {UID}}}}}, platform="jupyterhub",
@@ -514,7 +516,8 @@ async def test_a_killed_process_leaves_what_the_next_one_cleans_up(
             engine = Engine({engine.instance!r})
             image = await engine.image({slow.id!r})
             asked = PrepareRequest.model_validate_json({request(slow).model_dump_json()!r})
-            projects = Projects(settings, NoStore(), engine)
+            store = await Store.open(settings.state_dir / "another.sqlite")  # the test has the other
+            projects = Projects(settings, store, engine)
             await projects.prepare(Person(name="ann"), asked, image, {base_image!r})
 
         asyncio.run(main())
@@ -572,15 +575,9 @@ def test_an_ordinary_person_fills_their_own_folder(
         assert facts is not None
         asked = request(facts)
 
-        class NoStore:
-            async def add_project(self, project: Any) -> None: ...
-            async def projects(self, owner: str, repository: str = "") -> list[Any]:
-                return []
-
-            async def use_project(self, owner: str, project_id: str, image_id: str) -> bool:
-                return True
-
-        _, path = await Projects(settings, NoStore(), engine).prepare(ANN, asked, facts, base_image)
+        store = await Store.open(settings.store_path)
+        _, path = await Projects(settings, store, engine).prepare(ANN, asked, facts, base_image)
+        await store.close()
         await engine.close()
         return path.is_dir() and path.stat().st_uid == UID == path.parent.stat().st_uid
 
