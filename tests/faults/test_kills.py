@@ -1,0 +1,137 @@
+"""Service, worker, hub and Docker killed at random points of build, fill and start.
+
+Afterwards nothing is lost, doubled or left over, logs are whole, and people are told what is true. A round's
+number is its seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+import pytest
+import pytest_asyncio
+from git_server import GitServer
+from machine import HOME_FILES, Machine, Start, content
+from private_docker import PrivateDocker
+from waiting import until
+
+pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="module")]
+
+# What the person is told at the beginning of a stage, and about how long it takes, in seconds.
+STAGES = {
+    "build": ("Looking for the repository", 5.0),
+    "fill": ("Preparing your files", 0.6),
+    "start": ("Starting the server", 1.8),
+}
+NOTE = b"the only copy of three months of work\n"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with GitServer(tmp_path_factory.mktemp("git") / "served") as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(
+    tmp_path_factory: pytest.TempPathFactory, served: GitServer, private_docker: PrivateDocker
+) -> AsyncIterator[Machine]:
+    """One machine for all rounds, with somebody's work on it."""
+    async with Machine(tmp_path_factory.mktemp("lab"), served, private_docker.host) as running:
+        await running.ready("kept", running.repository())
+        [home] = running.projects().values()
+        (home / "note.txt").write_bytes(NOTE)
+        await running.gone("kept")
+        yield running
+
+
+async def kill_and_look(
+    machine: Machine,
+    victim: str,
+    round_number: int,
+    kill: Callable[[Start], Awaitable[None]],
+    stages: Sequence[str],
+) -> None:
+    """A start with a repository of its own, `kill` at a random point of it, and everything that must hold."""
+    chance = random.Random(f"{victim} {round_number}")  # not a secret
+    stage = stages[round_number % len(stages)]
+    text, duration = STAGES[stage]
+    moment = chance.random() * duration
+    before = {name: content(home) for name, home in machine.projects().items()}
+    spec = machine.repository()
+    server = f"{victim}-{round_number}"
+    start = machine.begin(server, spec)
+    await start.reached(text)
+    await asyncio.sleep(moment)
+    begun = time.monotonic()
+    await kill(start)
+    restarted = time.monotonic()
+    await start.over()
+    told = time.monotonic()
+    print(
+        f"\n{victim} {round_number}: killed {moment:.2f} s into {stage} ({start.said[-1:]}); back after"
+        f" {restarted - begun:.1f} s; told after {told - begun:.1f} s: {start.ended} {start.error}"
+    )
+    if start.ended == "failed":
+        assert len(start.error.split(": ", 1)[1]) > 20
+    await machine.sound()
+    print(f"sound after {time.monotonic() - begun:.1f} s")
+    for name, files in before.items():
+        assert content(machine.projects()[name]) == files, f"{name} was changed"
+    await again(machine, server, spec)
+
+
+async def again(machine: Machine, server: str, spec: str) -> None:
+    """The person starts it once more: one image, one project, all of its files."""
+    async with machine.hub_api as api:
+        found = await api.server("ann", server)
+    if found is None or not found.ready:
+        await machine.ready(server, spec)
+    name = spec.split("%2F")[-1].split("/")[0]
+    [project] = [each for each in machine.projects() if each.startswith(name)]
+    files = content(machine.projects()[project])
+    assert len([each for each in files if each.startswith("data/")]) == HOME_FILES + 1
+    url = f"%{name}"
+    built = machine.rows(f"SELECT image_id FROM images WHERE url LIKE '{url}'")
+    assert len(built) == 1, built
+    await machine.sound()
+    await machine.gone(server)
+    await machine.sound()
+
+
+@pytest.mark.rounds(few=1, soak=200)
+async def test_the_service_is_killed(machine: Machine, round_number: int) -> None:
+    async def kill(start: Start) -> None:
+        await machine.kill_service()
+        await machine.start_service()
+
+    await kill_and_look(machine, "service", round_number, kill, ["build", "fill", "start"])
+
+
+@pytest.mark.rounds(few=1, soak=200)
+async def test_the_worker_is_killed(machine: Machine, round_number: int) -> None:
+    async def kill(start: Start) -> None:
+        await until(lambda: start.ended or machine.kill_worker())
+
+    await kill_and_look(machine, "worker", round_number, kill, ["build"])
+
+
+@pytest.mark.rounds(few=1, soak=200)
+async def test_the_hub_is_killed(machine: Machine, round_number: int) -> None:
+    async def kill(start: Start) -> None:
+        await machine.kill_hub()
+        await machine.start_hub()
+
+    await kill_and_look(machine, "hub", round_number, kill, ["start", "fill", "build"])
+
+
+@pytest.mark.rounds(few=1, soak=200)
+async def test_docker_is_killed(machine: Machine, private_docker: PrivateDocker, round_number: int) -> None:
+    async def kill(start: Start) -> None:
+        await asyncio.to_thread(private_docker.kill)
+        await asyncio.to_thread(private_docker.start)
+
+    await kill_and_look(machine, "docker", round_number, kill, ["fill", "start", "build"])

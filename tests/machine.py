@@ -1,0 +1,430 @@
+"""A lab's machine for tests of faults: hub, service and a Docker that can each be killed and started again.
+
+The hub keeps its servers over a restart, and the service is a process of its own, as on TLJH; the tests are
+the service manager that starts again what died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from desktop import free_port
+from git_server import GitServer
+from waiting import until
+
+from tljh_plugin.build.identity import building_name
+from tljh_plugin.build.processes import MARK
+from tljh_plugin.client import ServiceClient
+from tljh_plugin.engine import Engine
+from tljh_plugin.engine.values import KIND_LABEL
+from tljh_plugin.errors import BinderError
+from tljh_plugin.hub_api import HubApi
+from tljh_plugin.installation import ensure_state, instance_id
+from tljh_plugin.settings import Settings, from_mapping
+from tljh_plugin.wire import Person
+
+CONFIG = Path(__file__).parent / "faults" / "hub_config.py"
+HOME_FILES = 300
+_DOCKERFILE = f"""\
+FROM littlest-binder/base
+RUN mkdir -p /home/jovyan/data && cd /home/jovyan/data && \\
+    for i in $(seq {HOME_FILES}); do echo "file $i" > $i; done && \\
+    head -c 8000000 /dev/urandom > big && chmod -R a+rwX /home/jovyan
+ENV TEST_RUN={{mark}}
+RUN echo slow-step && sleep 1
+"""
+
+
+@dataclass
+class Start:
+    """One start as the person at the progress page sees it. `ended` is `ready`, `failed`, or `lost` if the
+    hub went away under it; `said` are the messages so far."""
+
+    server: str
+    said: list[str] = field(default_factory=list)
+    ended: str = ""
+    error: str = ""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    async def reached(self, text: str, seconds: float = 60) -> None:
+        """Wait until it says `text`, or ends."""
+        await until(lambda: self.ended or any(text in each for each in self.said), seconds)
+
+    async def over(self, seconds: float = 120) -> str:
+        await until(lambda: self.ended, seconds)
+        return self.ended
+
+
+class Machine:
+    """Use as an async context manager."""
+
+    def __init__(
+        self, folder: Path, git_server: GitServer, docker_host: str, section: Mapping[str, Any] | None = None
+    ) -> None:
+        self.folder = folder
+        self.git_server = git_server
+        self.docker_host = docker_host
+        self.state = folder / "state"
+        self.port, self.hub_port, self.proxy_port = free_port(), free_port(), free_port()
+        self.token = secrets.token_hex(16)
+        policy = {key: list(value) for key, value in git_server.settings().items()}
+        self.section: dict[str, Any] = {
+            "policy": {**policy, "dockerfile": "everyone"},
+            "source": {"resolve_cache_s": 0},
+            "build": {"disk_reserve_bytes": 0},
+            "network": {"subnet": f"10.214.{secrets.randbelow(250)}.0/24"},
+            **(section or {}),
+        }
+        self.settings: Settings = from_mapping(self.section, platform="jupyterhub", state_dir=self.state)
+        ensure_state(self.settings)
+        self.engine = Engine(instance_id(self.settings), base_url=docker_host)
+        self.hub: subprocess.Popen[bytes] | None = None
+        self.service: subprocess.Popen[bytes] | None = None
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Machine:
+        try:
+            await self.start_hub()
+            await self.start_service()
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            for name, server in (await self.hub_api.servers("ann")).items():
+                if server.active:
+                    await self.hub_api.stop("ann", name)
+        except BinderError:
+            pass
+        await self._end()
+
+    async def _end(self) -> None:
+        for process in (self.service, self.hub):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in (self.service, self.hub):
+            if process is not None:
+                try:
+                    await asyncio.to_thread(process.wait, 20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.state / "proxy.pid").read_text()), signal.SIGKILL)
+        with contextlib.suppress(BinderError):
+            for each in await self.engine.containers():
+                if self.engine.is_ours(each.labels):
+                    await self.engine.remove(each.id)
+            await self.engine.remove_network()
+        await self.engine.close()
+
+    @property
+    def hub_api(self) -> HubApi:
+        return HubApi(f"http://127.0.0.1:{self.port}/hub/api", self.token)
+
+    def client(self, person: str = "ann", **more: Any) -> ServiceClient:
+        """The service, asked over its own socket."""
+        return ServiceClient(socket=self.settings.service_socket, person=Person(name=person, **more))
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def _popen(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        own = str(Path(sys.executable).parent)
+        given = {
+            "state": str(self.state), "port": self.port, "hub_port": self.hub_port,
+            "proxy_port": self.proxy_port, "token": self.token, "section": self.section,
+        }  # fmt: skip
+        environment = {
+            **os.environ,
+            "PATH": f"{own}{os.pathsep}{os.environ['PATH']}",
+            "DOCKER_HOST": self.docker_host,
+            "LITTLEST_BINDER_STATE": str(self.state),
+            "FAULTS": json.dumps(given),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self.state, env=environment, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    async def start_hub(self) -> None:
+        """Start it and wait until people can use it; a proxy that the hub before left goes on."""
+        self.hub = self._popen("hub", [sys.executable, "-m", "jupyterhub", "--config", str(CONFIG)])
+
+        async def answers() -> bool:
+            assert self.hub
+            assert self.hub.poll() is None, self.log("hub")[-3000:]
+            try:
+                await self.hub_api.users()
+            except BinderError:
+                return False
+            return True
+
+        await until(answers, 90)
+        with contextlib.suppress(BinderError):
+            await self._make_person("ann")
+
+    async def _make_person(self, name: str) -> None:
+        async with self.hub_api as api:
+            with contextlib.suppress(BinderError):
+                await api._request("POST", f"/users/{name}")
+
+    async def start_service(self) -> None:
+        self.service = self._popen("service", [sys.executable, "-m", "tljh_plugin.cli", "serve"])
+
+        async def answers() -> bool:
+            assert self.service
+            assert self.service.poll() is None, self.log("service")[-3000:]
+            try:
+                async with self.client() as client:
+                    await client.health()
+            except BinderError:
+                return False
+            return True
+
+        await until(answers, 90)
+
+    async def kill_hub(self) -> None:
+        """The hub alone: its proxy and the servers go on."""
+        await _kill(self.hub)
+
+    async def kill_service(self) -> None:
+        await _kill(self.service)
+
+    def kill_worker(self) -> bool:
+        """A worker with all its processes; False if there is none now."""
+        found = [int(line.split()[0]) for line in self.worker_processes()]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(found)
+
+    def worker_processes(self) -> list[str]:
+        """Number and command of each process that a build started on this machine."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, IndexError):
+                told = (entry / "environ").read_bytes().split(b"\0")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                ours = f"TMPDIR={self.state}".encode()
+                of_build = all(any(part.startswith(mark) for part in told) for mark in (ours, MARK.encode()))
+                if state not in "ZX" and of_build:
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found.append(f"{entry.name} {line}")
+        return found
+
+    # -- what a person does ---------------------------------------------------------------------------
+
+    def repository(self) -> str:
+        """A new one, whose image is made in a few seconds and is not there yet; its link's path."""
+        name = f"r{secrets.token_hex(5)}"
+        self.git_server.new(name, {"Dockerfile": _DOCKERFILE.format(mark=name)})
+        return self.git_server.spec(name)
+
+    def begin(self, server: str, spec: str = "", **options: Any) -> Start:
+        """Ask the hub to start a server, and look on."""
+        start = Start(server)
+        asked = {"repository": spec, **options} if spec else None
+        start.task = asyncio.create_task(self._follow(start, asked))
+        return start
+
+    async def _follow(self, start: Start, options: dict[str, Any] | None) -> None:
+        try:
+            async with self.hub_api as api:
+                if await api.start("ann", start.server, options) == "ready":
+                    start.ended = "ready"
+                    return
+                async for event in api.progress("ann", start.server):
+                    start.said.append(str(event.get("message", "")))
+                    if event.get("ready"):
+                        start.ended = "ready"
+                        return
+                    if event.get("failed"):
+                        error = event.get("error") or {}
+                        start.error = f"{error.get('code', '')}: {event.get('message')}"
+                        start.ended = "failed"
+                        return
+            start.ended, start.error = "lost", "the hub's stream ended"
+        except BinderError as error:
+            start.error = f"{error.code}: {error}"
+            start.ended = "lost" if error.code == "hub-unavailable" else "failed"
+        except Exception as error:
+            start.error, start.ended = repr(error), "lost"
+
+    async def ready(self, server: str, spec: str = "", **options: Any) -> None:
+        """Start it and be there when it answers."""
+        start = self.begin(server, spec, **options)
+        assert await start.over() == "ready", f"{start.error}\n{start.said}"
+        async with self.hub_api as api:
+            found = await api.server("ann", server)
+        assert found, start.said
+        assert found.ready, start.said
+
+    async def gone(self, server: str) -> None:
+        """Stop it and forget its name."""
+        async with self.hub_api as api:
+
+            async def stopped() -> bool:
+                await api.stop("ann", server, remove=True)
+                found = await api.server("ann", server)
+                return found is None or not found.active
+
+            await until(stopped, 60)
+
+    # -- what is true ---------------------------------------------------------------------------------
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What the store holds, read beside the service."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.settings.store_path}?mode=ro", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(query)]
+
+    async def sound(self, seconds: float = 100) -> None:
+        """Nothing is lost, doubled, left over or untrue; fails with what still is after `seconds`."""
+        problems: list[str] = []
+
+        async def none() -> bool:
+            problems[:] = await self.problems()
+            return not problems
+
+        try:
+            await until(none, seconds)
+        except AssertionError:
+            raise AssertionError("\n".join(problems)) from None
+
+    async def problems(self) -> list[str]:
+        """One line each; empty if all is as it should be. Starts in progress count as problems."""
+        found = [*self._store_problems(), *self._log_problems(), *self._folder_problems()]
+        found += [f"process of a build: {line}" for line in self.worker_processes()]
+        try:
+            return found + await self._docker_problems()
+        except BinderError as error:
+            return [*found, f"not to be seen: {error}"]
+
+    def _store_problems(self) -> list[str]:
+        found = [f"store: {row}" for row in self.rows("PRAGMA integrity_check") if "ok" not in row.values()]
+        for row in self.rows("SELECT id, state, settled, error_code FROM builds"):
+            if row["state"] in ("queued", "running") or not row["settled"]:
+                found.append(f"build not over: {row}")
+            if row["error_code"] == "unexpected":
+                found.append(f"build failed by our own mistake: {row}")
+        for row in self.rows("SELECT identity, count(*) AS n FROM images GROUP BY identity HAVING n > 1"):
+            found.append(f"doubled image: {row}")
+        for row in self.rows(
+            "SELECT owner, repository, 'commit', count(*) AS n FROM projects GROUP BY 1, 2 HAVING n > 1"
+        ):
+            found.append(f"doubled project: {row}")
+        found += [f"lease: {row}" for row in self.rows("SELECT * FROM leases")]
+        return found
+
+    def _log_problems(self) -> list[str]:
+        found = []
+        states = {row["id"]: row["state"] for row in self.rows("SELECT id, state FROM builds")}
+        for build, state in states.items():
+            path = self.settings.log_dir / f"{build}.jsonl"
+            try:
+                lines = [json.loads(line) for line in path.read_text().splitlines()]
+            except (OSError, ValueError) as error:
+                found.append(f"log of {build}: {error}")
+                continue
+            if [line["n"] for line in lines] != list(range(1, len(lines) + 1)):
+                found.append(f"log of {build} has gaps")
+            if state not in ("queued", "running") and (not lines or lines[-1]["phase"] != state):
+                found.append(f"log of {build} does not say that it is {state}")
+        return found
+
+    def _folder_problems(self) -> list[str]:
+        state, found = self.state, []
+        for folder in (state / "temporary", self.settings.checkout_dir):
+            if folder.exists():
+                found += [f"left over: {each}" for each in folder.iterdir() if each.is_dir()]
+        root = self.settings.storage_root
+        if root.exists():
+            found += [f"left over: {each}" for each in root.glob("*/*/.filling-*")]
+            found += [f"left over: {each}" for each in root.glob("*/*/.project.json.*")]
+        return found
+
+    async def _docker_problems(self) -> list[str]:
+        found = []
+        containers = [each for each in await self.engine.containers() if self.engine.is_ours(each.labels)]
+        servers = Counter[str]()
+        for each in containers:
+            if each.labels.get(KIND_LABEL) == "server":
+                servers[each.labels["org.littlest-binder.server"]] += each.state == "running"
+                if each.state != "running":
+                    found.append(f"container {each.name} is {each.state}")
+            else:
+                found.append(f"container {each.name} of kind {each.labels.get(KIND_LABEL)}")
+        async with self.hub_api as api:
+            told = await api.servers("ann")
+        for name, server in told.items():
+            if server.pending:
+                found.append(f"the hub says that {name} is in {server.pending}")
+            if server.ready and servers[name] != 1:
+                found.append(f"the hub says that {name} runs, and {servers[name]} containers do")
+        for name in servers:
+            if name not in told or not told[name].active:
+                found.append(f"a container of {name}, which the hub does not run")
+        images = await self.engine.images()
+        names = {tag for image in images for tag in image.tags}
+        for row in self.rows("SELECT image_id, name FROM images"):
+            if row["name"] not in names:
+                found.append(f"recorded image {row['name']} is not in Docker")
+        for row in self.rows("SELECT id, state, image_id FROM builds"):
+            if building_name(row["id"]) in names:
+                found.append(f"half image of {row['id']}")
+            if row["state"] == "built" and row["image_id"] not in {each.id for each in images}:
+                found.append(f"{row['id']} is built, and its image is not there")
+        async with self.client("root", admin=True) as client:
+            told_builds = {each.id: each.state for each in await client.builds(everyone=True)}
+        for row in self.rows("SELECT id, state FROM builds"):
+            if told_builds.get(row["id"]) != row["state"]:
+                found.append(
+                    f"{row['id']} is {row['state']}, and people are told {told_builds.get(row['id'])}"
+                )
+        return found
+
+    def projects(self) -> dict[str, Path]:
+        """Folders of complete projects by their ids."""
+        found = self.settings.storage_root.glob("*/*/project.json")
+        return {
+            place.parent.name: place.parent / "home" for place in found if (place.parent / "home").is_dir()
+        }
+
+
+def content(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file, or where a link leads, by the name below `folder`."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+async def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    assert process is not None
+    process.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(process.wait, 20)

@@ -1,0 +1,253 @@
+"""A Docker engine of its own that tests may kill, starve and stop: own socket, data, containerd and bridge.
+
+Its data lie on a small file system of their own, in a file below `tests/.state`, so that it can be filled up
+and so that the base image is copied in once for many runs. It writes no firewall rules: those of the engine
+on the default socket stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import docker
+
+STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
+_SIZE = 7 * 1024**3
+_START_S = 60.0
+_BRIDGE = "lb-faults0"
+_BRIDGE_ADDRESS = "10.213.7.1/24"
+_KEPT = ("littlest-binder/base:", "littlest-binder/debian:")
+
+
+class PrivateDocker:
+    """Use as a context; `host` is for `DOCKER_HOST`."""
+
+    def __init__(self, folder: Path = STATE) -> None:
+        self.folder = folder.resolve()  # as the kernel lists mounts
+        # A Unix socket's path may have 107 bytes, which a test's folder can exceed.
+        self.run = Path(f"/run/lb-faults-{secrets.token_hex(4)}")
+        self.socket = self.run / "docker.sock"
+        self.data = self.folder / "data"
+        self.log = self.folder / "dockerd.log"
+        self._lock: IO[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.socket}"
+
+    def __enter__(self) -> PrivateDocker:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # another run of the tests may have it
+        self.run.mkdir(mode=0o700)
+        try:
+            self._mount()
+            self._make_bridge()
+            self.start()
+            self._empty()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.make_room()
+            if self.process is None or self.process.poll() is not None:
+                self.start()
+            self._empty()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.stop()
+        self._end_containerd()
+        for place in self._mounts():
+            subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
+        shutil.rmtree(self.run, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    # -- the daemon -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it, or start it again, and wait until it answers."""
+        # The kernel ends containerd with its daemon. Where nobody buries the dead, it is taken for alive.
+        for note in (self.run / "docker.pid", self.run / "exec" / "containerd" / "containerd.pid"):
+            if note.exists() and not _told(int(note.read_text())):
+                note.unlink()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    "dockerd",
+                    f"--host={self.host}",
+                    f"--data-root={self.data / 'docker'}",
+                    f"--exec-root={self.run / 'exec'}",
+                    f"--pidfile={self.run / 'docker.pid'}",
+                    # With `--default-address-pool` a daemon removes `docker0`, which is the other engine's.
+                    f"--bridge={_BRIDGE}",
+                    "--iptables=false",
+                    "--ip6tables=false",
+                    "--containerd-namespace=lb-faults",
+                    "--containerd-plugins-namespace=lb-faults-plugins",
+                    "--shutdown-timeout=5",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_S
+        while not self.answers():
+            assert self.process.poll() is None, self.last_lines()
+            assert time.monotonic() < deadline, self.last_lines()
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """As a service manager stops it, which stops its containers."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+        self.kill()
+
+    def kill(self) -> None:
+        """As the kernel kills it for memory: containers and containerd go on without it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        client = docker.APIClient(base_url=self.host, version="1.41", timeout=5)
+        try:
+            return bool(client.ping())
+        except Exception:
+            return False
+        finally:
+            client.close()
+
+    def last_lines(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+    def docker(self, *arguments: str) -> str:
+        """What the `docker` command says when it asks this engine."""
+        done = subprocess.run(
+            ["docker", "--host", self.host, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[docker.APIClient]:
+        client = docker.APIClient(base_url=self.host, version="auto", timeout=60)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    # -- what is in it --------------------------------------------------------------------------------
+
+    def copy_in(self, *names: str) -> None:
+        """Images of the engine on the default socket, unless they are here already."""
+        ours = os.environ.copy()
+        ours.pop("DOCKER_HOST", None)
+        for name in names:
+            told = subprocess.run(
+                ["docker", "image", "inspect", "--format={{.Id}}", name],
+                env=ours, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            with self.client() as client, contextlib.suppress(docker.errors.NotFound):
+                if client.inspect_image(name)["Id"] == told.stdout.strip():
+                    continue
+            with subprocess.Popen(["docker", "save", name], env=ours, stdout=subprocess.PIPE) as save:
+                subprocess.run(
+                    ["docker", "--host", self.host, "load", "--quiet"],
+                    stdin=save.stdout, check=True, capture_output=True,
+                )  # fmt: skip
+
+    def _empty(self) -> None:
+        """Remove what an earlier run left, but for the base images and the build cache."""
+        with self.client() as client:
+            for each in client.containers(all=True):
+                client.remove_container(each["Id"], force=True, v=True)
+            client.prune_networks()
+            for each in client.images():
+                names = each.get("RepoTags") or []
+                if not any(name.startswith(_KEPT) for name in names):
+                    with contextlib.suppress(docker.errors.APIError):
+                        client.remove_image(each["Id"], force=True)
+
+    # -- its disk -------------------------------------------------------------------------------------
+
+    def leave_room(self, free: int) -> None:
+        """Fill its file system up to `free` bytes."""
+        self.make_room()
+        figures = os.statvfs(self.data)
+        size = figures.f_bavail * figures.f_frsize - free
+        with (self.data / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, size)
+
+    def make_room(self) -> None:
+        with contextlib.suppress(OSError):
+            (self.data / "filler").unlink()
+
+    def _mount(self) -> None:
+        self.data.mkdir(exist_ok=True)
+        if str(self.data) in self._mounts():
+            subprocess.run(["umount", "--lazy", str(self.data)], check=True)
+        disk = self.folder / "disk.ext4"
+        if not disk.exists():
+            draft = disk.with_suffix(".new")
+            with draft.open("wb") as file:
+                file.truncate(_SIZE)
+            subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(draft)], check=True)
+            draft.replace(disk)
+        subprocess.run(["mount", "-o", "loop", str(disk), str(self.data)], check=True)
+
+    def _mounts(self) -> list[str]:
+        """Mount points of this engine, deepest first."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        places = [line.split()[4] for line in lines]
+        ours = [place for place in places if place.startswith((str(self.data), str(self.run)))]
+        return sorted(ours, key=len, reverse=True)
+
+    def _make_bridge(self) -> None:
+        subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "add", _BRIDGE, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", _BRIDGE_ADDRESS, "dev", _BRIDGE], check=True)
+        subprocess.run(["ip", "link", "set", _BRIDGE, "up"], check=True)
+
+    def _end_containerd(self) -> None:
+        """containerd and its shims outlive a daemon that was killed; they know this engine's folder."""
+        deadline = time.monotonic() + 20
+        while left := [pid for pid in _processes() if str(self.run) in _told(pid) and pid != os.getpid()]:
+            assert time.monotonic() < deadline, left
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _told(pid: int) -> str:
+    """Its command line; empty for one that has ended."""
+    with contextlib.suppress(OSError):
+        if (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+            return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
