@@ -26,6 +26,7 @@ from .launches import Launches
 from .lookups import Lookups
 from .offers import Offers
 from .preparations import Preparations
+from .tidying import Tidying
 from .room import Room
 
 
@@ -75,6 +76,9 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(queue.stop)
         offers.start()
         stack.push_async_callback(offers.stop)
+        tidying = Tidying(settings, store, engine, hub, queue, projects, leases)
+        tidying.start()
+        stack.push_async_callback(tidying.stop)
         yield Context(
             settings=settings,
             environment=environment,
