@@ -33,5 +33,7 @@ c.JupyterHub.load_roles.append(
 )  # fmt: skip
 if os.environ.get("TEST_KEEP_SERVERS"):
     c.JupyterHub.cleanup_servers = False
+if os.environ.get("TEST_POLL_S"):
+    c.Spawner.poll_interval = int(os.environ["TEST_POLL_S"])
 # People besides the owner come by the API in tests.
 c.Authenticator.allow_all = True
