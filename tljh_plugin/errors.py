@@ -40,6 +40,12 @@
     │   ├── ServerNotReady       server-not-ready
     │   ├── ServerStopped        server-stopped
     │   ├── IsolationBroken      isolation-broken
+    │   │   └── MountsDiffer     mounts-differ
+    │   ├── MountError
+    │   │   ├── MountUnknown     mount-unknown
+    │   │   ├── MountMissing     mount-missing
+    │   │   ├── MountUnsafe      mount-unsafe
+    │   │   └── MountTargetTaken mount-target-taken
     │   ├── FirewallMissing      firewall-missing
     │   ├── ServerExists         server-exists
     │   ├── ProfileRefused       profile-refused
@@ -350,6 +356,44 @@ class IsolationBroken(LaunchError):
 
     code = "isolation-broken"
     http_status = 500
+
+
+class MountsDiffer(IsolationBroken):
+    """The kernel shows other mounts in the server than were asked for, so it was stopped."""
+
+    code = "mounts-differ"
+
+
+class MountError(LaunchError):
+    """A mount cannot be had."""
+
+    code = "mount-error"
+    http_status = 409
+
+
+class MountUnknown(MountError):
+    """There is no such mount for this person."""
+
+    code = "mount-unknown"
+    http_status = 404
+
+
+class MountMissing(MountError):
+    """The folder of a mount is not there, is not a folder, or cannot be looked at."""
+
+    code = "mount-missing"
+
+
+class MountUnsafe(MountError):
+    """The folder of a mount is one that is never mounted, or that a server could swap for another."""
+
+    code = "mount-unsafe"
+
+
+class MountTargetTaken(MountError):
+    """Something else is where the mount would be in the server."""
+
+    code = "mount-target-taken"
 
 
 class FirewallMissing(LaunchError):

@@ -170,6 +170,20 @@ class StorageView(Wire):
     root: str = ""  # administrators only
 
 
+class MountView(Wire):
+    """A folder of this machine that the person may have; `error` says why it cannot be had now."""
+
+    id: str
+    title: str
+    description: str = ""
+    target: str  # absolute path in the server
+    link: str  # its name in the home
+    access: Literal["read-only", "read-write"] = "read-only"
+    default: bool = False  # ticked on forms, never for a link
+    picked: bool = False  # by the person of a desktop, not in the catalogue
+    error: ErrorView | None = None
+
+
 class PrepareRequest(Wire):
     """`POST prepare` (hub only): everything that a container needs besides its image."""
 
@@ -180,6 +194,7 @@ class PrepareRequest(Wire):
     commit: str
     storage: Literal["project", "ephemeral"] = "project"
     project: str = ""  # id; "" the repository's own; "new" another one
+    my_files: bool = False  # whether the person's own folder is wanted
 
 
 class Prepared(Wire):
@@ -189,6 +204,7 @@ class Prepared(Wire):
     workdir: str  # where the repository's files are
     project: str = ""  # id, with storage "project"
     project_path: str = ""  # absolute path on the host, to be mounted at `home`
+    my_files_path: str = ""  # absolute path on the host of the person's own folder, if it was wanted
     lease: str = ""  # keeps the image until released or expired
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ("jupyterhub-singleuser",)

@@ -29,6 +29,7 @@ def row(said: Mapping[str, Any]) -> ContainerRow:
         image_id=said.get("ImageID") or "",
         labels=said.get("Labels") or {},
         state=said.get("State") or "",
+        mounts=tuple(each["Source"] for each in said.get("Mounts") or () if each.get("Source")),
     )
 
 
@@ -42,8 +43,9 @@ def configuration(client: Any, spec: ContainerSpec, instance: str) -> Any:
             "Source": each.source,
             "Target": each.target,
             "ReadOnly": each.read_only,
-            # What the host mounts below it later does not appear in the container.
-            "BindOptions": {"Propagation": "rprivate"},
+            # What the host mounts below it does not appear in the container, neither now nor later: engines
+            # before 25 would let it be written where only reading was asked for.
+            "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
         }
         for each in spec.mounts
     ]

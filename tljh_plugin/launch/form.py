@@ -18,13 +18,15 @@ import jinja2
 
 from ..errors import BinderError, InvalidOptions, InvalidSpec
 from ..source.spec import RepoSpec, open_file, parse_link, parse_typed
-from ..wire import ImageView, ProfilesView, ProfileView
+from ..wire import ImageView, MountView, ProfilesView, ProfileView
 from .options import LaunchOptions, parse
 from .profiles import summary
 from .room import sentences
+from .ticks import ticks
 
 _TEMPLATES = Path(__file__).parents[1] / "web" / "templates" / "hub"
 _IN_LAB = "lab/tree/"
+_TEXTS = ("repository", "ref", "commit", "commit_of", "image", "path", "storage", "profile")
 _LONGEST = 4000  # characters that a field shows again
 _STORAGES = {
     "project": "kept: my project of this repository",
@@ -37,7 +39,8 @@ _STORAGES = {
 class Choice:
     """What the fields show. `commit` is one that is kept as long as `commit_of` is what is asked for.
 
-    `storage` is `project`, `ephemeral`, `new`, or the id of a project; `profile` the id of one, or empty.
+    `storage` is `project`, `ephemeral`, `new`, or the id of a project; `profile` the id of one, or empty;
+    `mounts` the ids that are ticked, None: those that are ticked by default.
     """
 
     repository: str = ""
@@ -48,6 +51,8 @@ class Choice:
     path: str = ""
     storage: str = "project"
     profile: str = ""
+    mounts: tuple[str, ...] | None = None
+    my_files: bool = True
 
 
 def from_options(options: LaunchOptions | None, storage: str = "project") -> Choice:
@@ -57,7 +62,12 @@ def from_options(options: LaunchOptions | None, storage: str = "project") -> Cho
     # `new` made its project at that start; asking again would make another.
     kept = options.project if options.project not in ("", "new") else options.storage
     choice = Choice(
-        image=options.image, path=_shown_path(options.path), storage=kept, profile=options.profile
+        image=options.image,
+        path=_shown_path(options.path),
+        storage=kept,
+        profile=options.profile,
+        mounts=options.mounts,
+        my_files=options.my_files,
     )
     if not options.repository:
         return choice
@@ -76,9 +86,15 @@ def from_options(options: LaunchOptions | None, storage: str = "project") -> Cho
 
 def from_typed(data: Mapping[str, Sequence[str]], storage: str = "project") -> Choice:
     """The fields as they were typed, to be corrected."""
-    typed = {key: _first(data, key)[:_LONGEST] for key in Choice.__dataclass_fields__}
+    typed = {key: _first(data, key)[:_LONGEST] for key in _TEXTS}
     image = typed["image"] if _first(data, "kind") == "image" else ""
-    return Choice(**{**typed, "image": image, "storage": typed["storage"] or storage})
+    texts = {**typed, "image": image, "storage": typed["storage"] or storage}
+    return Choice(**texts, mounts=tuple(data.get("mounts") or ()), my_files=bool(_first(data, "my_files")))
+
+
+def without_ticks(choice: Choice) -> Choice:
+    """What a link asks for, without folders: it gets nothing that the person does not tick."""
+    return replace(choice, mounts=(), my_files=False)
 
 
 def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -86,13 +102,20 @@ def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     path = _path(_first(data, "path"))
     storage = _first(data, "storage")
     profile = _first(data, "profile")
+    folders = {"mounts": list(data.get("mounts") or ()), "my_files": bool(_first(data, "my_files"))}
     if _first(data, "kind") == "image" or not _first(data, "repository"):
         if not _first(data, "image"):
             raise InvalidOptions(
                 "Neither a repository nor an image was chosen.", "Give the address of a repository."
             )
         return parse(
-            {**_storage(storage), "image": _first(data, "image"), "path": path, "profile": profile}
+            {
+                **_storage(storage),
+                **folders,
+                "image": _first(data, "image"),
+                "path": path,
+                "profile": profile,
+            }
         ).model_dump()
     link = parse_typed(_first(data, "repository"))
     ref = _first(data, "ref")
@@ -101,6 +124,7 @@ def read(data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     wanted = parse(
         {
             **_storage(storage),
+            **folders,
             "repository": spec.path,
             "commit": _first(data, "commit") if pinned else "",
             "path": path or link.open_path,
@@ -153,6 +177,7 @@ def render(
     images: Sequence[ImageView],
     *,
     profiles: ProfilesView | None = None,
+    mounts: Sequence[MountView] = (),
     notice: str = "",
     problem: str = "",
 ) -> str:
@@ -167,6 +192,7 @@ def render(
         profiles=profile_choices(profiles, choice.profile),
         only=profiles.profiles[0] if profiles and len(profiles.profiles) == 1 else None,
         room=sentences(room) if room else (),
+        mounts=ticks(mounts, choice.mounts),
     )
 
 

@@ -17,6 +17,8 @@ from ..errors import InvalidOptions
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
 _PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_MOUNT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_MOST_MOUNTS = 50
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -26,7 +28,8 @@ class LaunchOptions(BaseModel):
     `repository` is the path of a launch link (`gh/owner/repo/ref`), `commit` the full commit that the
     person confirmed, `image` the id of an image of ours, `project` the id of one of the person's
     projects (empty: the repository's own; `new`: another one), `path` what to open on the server, `profile`
-    the id of a profile (empty: the person's default one).
+    the id of a profile (empty: the person's default one), `mounts` the ids of mounts, `my_files` whether the
+    person's own folder is wanted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +42,8 @@ class LaunchOptions(BaseModel):
     project: str = ""
     path: str = Field("", max_length=2000)
     profile: str = ""
+    mounts: tuple[str, ...] = ()
+    my_files: bool = False
 
     @field_validator("commit")
     @classmethod
@@ -67,6 +72,23 @@ class LaunchOptions(BaseModel):
         if value and not _PROFILE.fullmatch(value):
             raise ValueError("must be the id of a profile: lowercase letters, digits and hyphens")
         return value
+
+    @field_validator("mounts", mode="before")
+    @classmethod
+    def _one_is_a_list_too(cls, value: Any) -> Any:
+        """Forms and queries give one text for one box."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("mounts")
+    @classmethod
+    def _mount_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """In one order, so that the same wish is the same options."""
+        for each in value:
+            if not _MOUNT.fullmatch(each):
+                raise ValueError(f"`{each:.60}` must be the id of a mount, not a path")
+        if len(value) > _MOST_MOUNTS:
+            raise ValueError(f"more than {_MOST_MOUNTS} mounts")
+        return tuple(sorted(set(value)))
 
     @field_validator("path")
     @classmethod

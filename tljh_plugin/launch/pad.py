@@ -9,13 +9,17 @@ from typing import Any
 
 from ..client import ServiceClient
 from ..engine import Engine, Limits, Network, limits_for
+from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError, FirewallMissing
 from ..installation import instance_id
-from ..settings import Settings
-from ..wire import Person, ProfilesView
+from ..settings import Settings, fresh
+from ..wire import MountView, Person, ProfilesView
 from .gateway import Gateway
+from .mounts import check_targets
+from .options import LaunchOptions
 from .profiles import Profile
 from .reservations import Reservations
+from .resolving import Chosen, resolve, views
 from .room import fitted, offer, read_machine
 
 log = logging.getLogger("littlest_binder.launch")
@@ -29,7 +33,7 @@ class LaunchPad:
     """Made once with the configuration; connects to nothing until a server is started or looked at."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self._settings = settings
         self.engine = Engine(instance_id(settings))
         self.reservations = Reservations(self.engine)
         self._gateway = Gateway(settings.network.gateway_port, settings.state_dir / "gateway-port")
@@ -37,6 +41,33 @@ class LaunchPad:
         self._firewall = asyncio.Lock()
         self._firewall_looked = -1.0
         self._firewall_told = ""
+
+    @property
+    def settings(self) -> Settings:
+        """As the file says now: who may have what changes without a restart of the hub."""
+        return fresh(self._settings)
+
+    async def folders(
+        self, settings: Settings, person: Person, options: LaunchOptions, home: str = "", workdir: str = ""
+    ) -> tuple[Chosen, ...]:
+        """The mounts of `options` as they are on the disk now. `home` and `workdir` are the image's.
+
+        Raises `MountError`.
+        """
+        if not options.mounts:
+            return ()
+        root = await self.engine.root_dir()
+        chosen = await in_thread(lambda: resolve(settings, person, options.mounts, root))
+        check_targets([each.offer for each in chosen], home, workdir, my_files=options.my_files)
+        return chosen
+
+    async def mounts(self, settings: Settings, person: Person) -> tuple[MountView, ...]:
+        """What `person` may have, each with the reason if it cannot be had now; for a form."""
+        try:
+            root = await asyncio.wait_for(self.engine.root_dir(), _ROOM_S)
+        except (EngineError, asyncio.TimeoutError):
+            root = ""
+        return await in_thread(lambda: views(settings, person, root))
 
     def limits(self, settings: Settings, profile: Profile) -> Limits:
         """As whom a server of this profile runs and how much it gets; never more than the machine has."""

@@ -24,18 +24,24 @@ from traitlets import default
 
 from ..client import ServiceClient
 from ..engine import ContainerSpec, Limits, Mount, Network
+from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, UnexpectedFailure
 from ..settings import Settings
 from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
-from . import endings, form, isolation, lifetime, server_logs
+from . import endings, form, isolation, kernel_mounts, lifetime, links, server_logs
 from .activity import Activity, activity_of
 from .failure import spawn_error
+from .host_folders import look
+from .kernel_mounts import Asked
+from .mounts import MY_FILES, MY_FILES_TARGET
+from .mounts import choose as choose_mounts
 from .obtain import Source, obtain
 from .options import LaunchOptions, normalise, parse
 from .pad import LaunchPad
 from .profiles import Profile, choose
 from .progress import BUILT, PREPARED, STARTED, WAITING, Progress
 from .readiness import not_ready, wait_until_ready
+from .resolving import Chosen, offered
 from .room import read_machine, refuse_if_too_much
 from .running import Running, Span, of_labels
 
@@ -102,7 +108,10 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         try:
             if normalise(options):
                 wanted = parse(options)
-                choose(self.pad.settings, self._person(), wanted.profile)
+                settings, person = self.pad.settings, self._person()
+                choose(settings, person, wanted.profile)
+                if wanted.mounts:
+                    choose_mounts(wanted.mounts, offered(settings, person))
                 self._wanted = wanted
                 return
             if not self._accepted:
@@ -146,7 +155,8 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             profiles = await self.pad.profiles(self.pad.settings, self._person())
         except BinderError as error:
             problem = str(error)
-        return form.render(choice, images, profiles=profiles, notice=notice, problem=problem)
+        mounts = await self.pad.mounts(self.pad.settings, self._person())
+        return form.render(choice, images, profiles=profiles, mounts=mounts, notice=notice, problem=problem)
 
     def run_options_from_form(self, form_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """The options that a sent form means; what is wrong is shown above the form again."""
@@ -167,8 +177,11 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         try:
             choice = form.from_options(parse(query))
         except BinderError as error:
-            return form.from_typed(query, self.pad.settings.storage.default), str(error)
-        return choice, "A link asks for this. Start it if you trust where the link came from."
+            typed = form.from_typed(query, self.pad.settings.storage.default)
+            return form.without_ticks(typed), str(error)
+        return form.without_ticks(
+            choice
+        ), "A link asks for this. Start it if you trust where the link came from."
 
     def _choice_of_before(self) -> form.Choice:
         with suppress(BinderError):
@@ -226,6 +239,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             raise InvalidOptions("The server has no launch options.", "Start it from the front page.")
         settings, person = self.pad.settings, self._person()
         profile = choose(settings, person, options.profile)
+        await self.pad.folders(
+            settings, person, options
+        )  # what cannot be had is told before anything is built
         limits = self._limits(self.pad.limits(settings, profile))
         place = self._place(profile, limits)
         async with self.pad.reservations.hold(
@@ -276,6 +292,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 commit=obtained.source.commit,
                 storage=options.storage,
                 project=options.project,
+                my_files=options.my_files,
             )
             try:
                 prepared = await client.prepare(request)
@@ -296,7 +313,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         """Container, isolation, first answer; whatever fails, no container is left, but its log is."""
         self.hub_connect_url = hub_url
         self.image = prepared.image_name or prepared.image_id
-        spec = self._container(prepared, place, limits, network.name)
+        chosen: tuple[Chosen, ...] = ()
+        if self._wanted is not None:  # the last look before Docker's own
+            chosen = await self.pad.folders(
+                self.pad.settings, self._person(), self._wanted, prepared.home, prepared.workdir
+            )
+        asked = await in_thread(lambda: _asked(prepared, chosen))
+        spec = self._container(prepared, place, limits, network.name, chosen)
         self.object_name = spec.name
         self._progress.say(STARTED, "Starting the server")
         self.object_id = await self.pad.engine.start(spec)
@@ -305,6 +328,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             isolation.check(
                 found, limits, image_id=prepared.image_id, mounts=spec.mounts, network=network.name
             )
+            must_see = bool(chosen or prepared.my_files_path)
+            if not await kernel_mounts.check(found, asked, must_see=must_see):
+                self.log.info("The kernel shows no mounts of %s: what Docker says must do", self._log_name)
             await isolation.check_kernel(found, limits)
             host = isolation.address(found, network.name)
             self._progress.say(WAITING, "Waiting for its first answer")
@@ -325,7 +351,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             raise
         return f"http://{host}:{self.port}"
 
-    def _container(self, prepared: Prepared, place: Running, limits: Limits, network: str) -> ContainerSpec:
+    def _container(
+        self, prepared: Prepared, place: Running, limits: Limits, network: str, chosen: Sequence[Chosen]
+    ) -> ContainerSpec:
         path = self._wanted.path if self._wanted and self._wanted.path else _DEFAULT_PATH
         environment = {
             **{str(name): str(value) for name, value in self.get_env().items() if value is not None},
@@ -337,14 +365,19 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             # Not by `default_url`, which JupyterHub formats: a person's braces would be read.
             "JUPYTERHUB_DEFAULT_URL": f"/{path}",
         }
-        mounts = (Mount(prepared.project_path, prepared.home),) if prepared.project_path else ()
+        mounts = [Mount(prepared.project_path, prepared.home)] if prepared.project_path else []
+        linked = [(each.link, each.offer.target) for each in chosen]
+        if prepared.my_files_path:
+            mounts.append(Mount(prepared.my_files_path, MY_FILES_TARGET))
+            linked.insert(0, (MY_FILES, MY_FILES_TARGET))
+        mounts += [each.mount for each in chosen]
         return ContainerSpec(
             image=prepared.image_id,
-            command=(*prepared.command, *self.get_args()),
+            command=links.linking((*prepared.command, *self.get_args()), prepared.home, linked),
             limits=limits,
             kind="server",
             environment=environment,
-            mounts=mounts,
+            mounts=tuple(mounts),
             network=network,
             labels=place.labels(),
             name=server_logs.container_name(self.user.name, self.name),
@@ -475,6 +508,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             return await self.pad.engine.logs(self.object_id, lines)
         except EngineError as error:
             return f"(its log cannot be had: {error})"
+
+
+def _asked(prepared: Prepared, chosen: Sequence[Chosen]) -> list[Asked]:
+    """What the kernel is to show. Looks at the disk."""
+    own = ((prepared.project_path, prepared.home), (prepared.my_files_path, MY_FILES_TARGET))
+    found = [Asked(look(path), target, read_only=False) for path, target in own if path]
+    return found + [Asked(each.folder, each.offer.target, each.offer.read_only) for each in chosen]
 
 
 def _ending(inspect: Mapping[str, Any] | None) -> str:

@@ -126,13 +126,15 @@ def differences(
     given = wanted.model_fields_set
     found = [
         Difference(what, str(getattr(now, what)), str(getattr(wanted, what)))
-        for what in ("repository", "image", "commit", "storage")
+        for what in ("repository", "image", "commit", "storage", "my_files")
         if what in given and getattr(now, what) != getattr(wanted, what)
     ]
     if "project" in given and wanted.storage == now.storage == "project":
         old, new = project_of(now, projects), project_of(wanted, projects)
         if old != new:
             found.append(Difference("project", old, new))
+    if "mounts" in given and now.mounts != wanted.mounts:
+        found.append(Difference("mounts", ", ".join(now.mounts), ", ".join(wanted.mounts)))
     if "profile" in given and wanted.profile:
         before, asked = now.profile or default_profile, wanted.profile
         if before != asked:

@@ -34,7 +34,9 @@ class Fields(HTMLParser):
             self.sent[self._select] = [given["value"]]
         elif tag == "input" and "disabled" not in given:
             kind = given.get("type")
-            if kind not in ("radio", "checkbox") or "checked" in given:
+            if kind == "checkbox" and "checked" in given:
+                self.sent.setdefault(given["name"], []).append(given["value"])
+            elif kind not in ("radio", "checkbox") or "checked" in given:
                 self.sent[given["name"]] = [given.get("value", "")]
 
 

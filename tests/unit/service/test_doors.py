@@ -39,7 +39,9 @@ from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
 from tljh_plugin.wire import Person, PrepareRequest, Visibility
 
 Kind = Literal["anonymous", "stranger", "other", "member", "owner", "admin", "narrow"]
-Rule = Literal["all", "nobody", "signed-in", "see", "change", "delete", "admin", "own server", "own project"]
+Rule = Literal[
+    "all", "nobody", "signed-in", "see", "change", "delete", "admin", "own server", "own project", "desktop"
+]
 
 # `narrow` is a token that the administrator gave few scopes, `stranger` has no right to use the service.
 KINDS: dict[Kind, str] = {
@@ -138,6 +140,7 @@ API: dict[tuple[str, str], Door] = {
     ("DELETE", "images/([^/]+)"): Door("delete", "images/{image}"),
     ("GET", "projects"): Door("signed-in"),
     ("GET", "profiles"): Door("signed-in"),
+    ("GET", "mounts"): Door("signed-in"),
     ("POST", "launches"): Door("signed-in", body='{"image": "{image}"}'),
     ("GET", "launches/([^/]+)/events"): Door("own server", "launches/x/events"),
 }
@@ -165,6 +168,10 @@ PAGES: dict[tuple[str, str], Door] = {
     ("POST", "images/([^/]+)/share"): Door(
         "change", "images/{image}/share", form={"visibility": "{visibility}", "group": GROUP}
     ),
+    ("GET", "folders"): Door("desktop"),
+    ("GET", "folders/pick"): Door("signed-in"),
+    ("POST", "folders/pick"): Door("nobody", form={"path": "/etc"}),
+    ("POST", "folders/([^/]+)/let-go"): Door("nobody", "folders/grant-none/let-go"),
     ("GET", "oauth_callback"): Door("nobody"),
     ("GET", "repo/([^/]+)/([^/]+)/?"): Door("all", "repo/lab/private-matter"),
     ("GET", "build/(.+)"): Door("nobody", "build/{repository}/{commit}"),
@@ -356,6 +363,8 @@ def opens(door: Door, thing: Thing, kind: Kind) -> bool:
             return kind == "admin" or (kind == "owner" and thing.visibility != "everyone")
         case "admin":
             return kind == "admin"
+        case "desktop":
+            return kind in ("admin", "narrow")  # the person to whom this desktop belongs
         case "own server" | "own project":
             return kind == "owner"
     return True

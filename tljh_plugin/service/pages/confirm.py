@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from pydantic import SecretStr
 
@@ -12,9 +13,10 @@ from ...errors import BinderError, CredentialNeeded, InvalidOptions, NotFound, R
 from ...launch.form import profile_choices
 from ...launch.options import LaunchOptions, parse
 from ...launch.room import sentences
+from ...launch.ticks import ticks
 from ...source.credentials import origin_of
 from ...source.spec import LaunchLink, RepoSpec
-from ...wire import Credential, ProjectView
+from ...wire import Credential, ErrorView, ProjectView
 from ..launches import Difference, OptionsDiffer, Server
 from ..links import share
 from ..names import random_name
@@ -23,6 +25,9 @@ from .page import Page
 
 # How long the first answer may take; a slower look-up shows a page that asks again.
 _PATIENCE_S = 2.0
+# In the address of a page that waits: that the person came from our own front page.
+_VOUCHER = "voucher"
+_VOUCHED_DAYS = 0.1
 
 OWN, NEW, EPHEMERAL = "project", "new", "ephemeral"
 
@@ -77,13 +82,17 @@ def options_for(
     path: str,
     projects: Sequence[ProjectView],
     profile: str = "",
+    *,
+    mounts: Sequence[str] = (),
+    my_files: bool = False,
 ) -> LaunchOptions:
     """The options that a choice means. Raises `InvalidOptions` for one that was not offered, `NotFound`.
 
     The project of a commit that was used last is meant without being named, so that the same wish the next
     time is the same options.
     """
-    given = {"repository": spec.path, "commit": commit, "path": path, "storage": OWN, "project": ""}
+    given: dict[str, Any] = {"repository": spec.path, "commit": commit, "path": path}
+    given |= {"storage": OWN, "project": "", "mounts": tuple(mounts), "my_files": my_files}
     if profile:
         given["profile"] = profile
     if files == EPHEMERAL:
@@ -114,14 +123,17 @@ class Confirm(Page):
             self._ask_for_credential(link, error)
             return
         if pinned is None:
-            self.show("looking.html", status=202, spec=link.spec, here=self.request.uri)
+            self.show("looking.html", status=202, spec=link.spec, here=self._waiting_address())
             return
         view = await self.context.lookups.view(self.person, pinned)
         offered = choices(view.projects, view.commit, link.project)
         servers = await self._servers()
         profiles = await self.context.room.profiles(self.person)
+        ticked, my_files = self._ticked()
         self.show(
             "confirm.html",
+            mounts=ticks(await self.context.folders.mounts(self.person), ticked),
+            my_files=my_files,
             profiles=profile_choices(profiles, link.profile),
             only=profiles.profiles[0],
             room=sentences(profiles.room) if profiles.room else (),
@@ -155,7 +167,18 @@ class Confirm(Page):
         projects = await self.context.lookups.projects(self.person, link.spec)
         files = self.get_body_argument("files", self._default_files(projects, pinned.commit))
         profile = self.get_body_argument("profile", "")
-        options = options_for(files, link.spec, pinned.commit, link.open_path, projects, profile)
+        mounts = self.get_body_arguments("mounts")
+        my_files = self.get_body_argument("my_files", "") == "1"
+        options = options_for(
+            files,
+            link.spec,
+            pinned.commit,
+            link.open_path,
+            projects,
+            profile,
+            mounts=mounts,
+            my_files=my_files,
+        )
         name = self.get_body_argument("server", "").strip()
         restart = self.get_body_argument("restart", "") == "1"
         token = self.door.token(self)
@@ -163,7 +186,8 @@ class Confirm(Page):
             launched = await self.context.launches.launch(self.person, token, options, name, restart)
         except OptionsDiffer as error:
             fields = {"commit": pinned.commit, "files": files, "server": name, "profile": profile}
-            self._ask(error, fields)
+            fields["my_files"] = "1" if my_files else ""
+            self._ask(error, fields, mounts)
             return
         self.redirect(launched.url, status=303)
 
@@ -174,7 +198,7 @@ class Confirm(Page):
         self.show(
             "credential.html",
             status=error.http_status,
-            error=error,
+            error=ErrorView(**error.to_dict()),
             display=link.spec.display,
             host=urlsplit(link.spec.clone_url).hostname,
             action=self.request.uri,
@@ -184,6 +208,36 @@ class Confirm(Page):
         # Not stripped: a password may begin or end with a space.
         password = self.get_body_argument("password", "", strip=False)
         return Credential(username=self.get_body_argument("username", ""), password=SecretStr(password))
+
+    def _ticked(self) -> tuple[tuple[str, ...] | None, bool]:
+        """Which boxes of folders are ticked: those of the front page's form, or those that are by default
+        where one of its own links was followed. A link from anywhere else gets none.
+        """
+        own = self.on_front_page() or self._is_vouched_for()
+        if self.get_query_argument("ticked", "") != "1":
+            return (None, True) if own and not self._came_by_go() else ((), False)
+        if not own:
+            return (), False
+        mounts = tuple(self.get_query_arguments("mounts"))
+        return mounts, self.get_query_argument("my_files", "") == "1"
+
+    def _came_by_go(self) -> bool:
+        """To `go` a link from anywhere may lead, and its page leads on from there."""
+        return urlsplit(self.request.headers.get("Referer", "")).path.endswith("/go")
+
+    def _waiting_address(self) -> str:
+        """Where a page that waits for the look-up goes on; it keeps that the front page was left for it."""
+        here = self.request.uri or self.prefix
+        if not self.on_front_page() or self._came_by_go() or _VOUCHER in self.request.arguments:
+            return here
+        voucher = self.create_signed_value(_VOUCHER, f"{self.person.name} {here}").decode("ascii")
+        return f"{here}{'&' if '?' in here else '?'}{urlencode({_VOUCHER: voucher})}"
+
+    def _is_vouched_for(self) -> bool:
+        voucher = self.get_query_argument(_VOUCHER, "")
+        here = (self.request.uri or "").partition(f"{_VOUCHER}=")[0].rstrip("?&")
+        said = self.get_signed_cookie(_VOUCHER, voucher, max_age_days=_VOUCHED_DAYS) if voucher else None
+        return said == f"{self.person.name} {here}".encode()
 
     def _link(self) -> LaunchLink:
         """The link as it came: its escapes still tell a `/` in a name from one between names."""
@@ -208,7 +262,7 @@ class Confirm(Page):
             return EPHEMERAL
         return choices(projects, commit)[0].value
 
-    def _ask(self, error: OptionsDiffer, fields: dict[str, str]) -> None:
+    def _ask(self, error: OptionsDiffer, fields: dict[str, str], mounts: Sequence[str]) -> None:
         server = error.server
         self.show(
             "restart.html",
@@ -218,6 +272,7 @@ class Confirm(Page):
             loses_files=server.ephemeral,
             differences=[_in_words(each) for each in error.differences],
             fields=fields,
+            mounts=mounts,
             action=self.request.uri,
             open_url=server.url if server.ready else (server.page if server.active else self.prefix),
             back=self.request.uri,
@@ -240,6 +295,8 @@ def _in_words(difference: Difference) -> Difference:
         "storage": _("Your files"),
         "project": _("Project"),
         "profile": _("Profile"),
+        "mounts": _("Folders"),
+        "my_files": _("My files"),
     }
     values = {"project": _("kept"), "ephemeral": _("nothing is kept"), NEW: _("a new one"), "": "–"}
     now, wanted = difference.now, difference.wanted

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from urllib.parse import urlencode
 
 from ...errors import BinderError, ProfileRefused
 from ...launch import endings
 from ...launch.endings import Ending
 from ...launch.form import profile_choices
 from ...launch.room import sentences
+from ...launch.ticks import ticks
+from ...source.providers import without_user
 from ...source.spec import LaunchLink
 from ...wire import ProfilesView, ProjectView
 from ..api.launches import FORM_FIELDS
@@ -27,6 +30,8 @@ class Typed:
     ref: str = ""
     path: str = ""
     profile: str = ""
+    mounts: tuple[str, ...] | None = None  # that are ticked; None: those that are by default
+    my_files: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class FrontPage(Page):
             endings=self._endings(servers),
             profiles=profile_choices(offered, typed.profile),
             room=sentences(offered.room) if offered and offered.room else (),
+            mounts=ticks(await self.context.folders.mounts(self.person), typed.mounts),
+            my_files=typed.my_files,
             offers=await self.context.offers.for_person(self.person),
             projects=[self._shown(each) for each in _by_use(projects)],
         )
@@ -136,7 +143,13 @@ class Go(FrontPage):
     open_to_all = True
 
     async def get(self) -> None:
-        typed = Typed(*(self.get_query_argument(name, "") for name in FORM_FIELDS))
+        said = {name: self.get_query_argument(name, "") for name in FORM_FIELDS}
+        typed = Typed(
+            said["repository"], said["ref"], said["path"], said["profile"], mounts=(), my_files=False
+        )
+        if own := self.on_front_page():
+            mounts = tuple(self.get_query_arguments("mounts"))
+            typed = replace(typed, mounts=mounts, my_files=self.get_query_argument("my_files", "") == "1")
         try:
             link = from_form(typed.repository, typed.ref, typed.path, typed.profile)
             address = link.to_url(self.prefix)
@@ -144,12 +157,15 @@ class Go(FrontPage):
             if self.signed_in is None:
                 self.ask_to_sign_in()
             else:
-                await self.show_front(typed, error)
+                await self.show_front(replace(typed, repository=without_user(typed.repository)), error)
             return
         if self.signed_in is None:
             self.show("onward.html", address=address)
         else:
-            self.redirect(address)
+            # Seen by the confirmation only when it comes from here: see `Confirm._ticked`.
+            query = [("ticked", "1"), *(("mounts", each) for each in typed.mounts or ())]
+            query += [("my_files", "1")] if typed.my_files else []
+            self.redirect(f"{address}{'&' if '?' in address else '?'}{urlencode(query)}" if own else address)
 
 
 def _time(text: str) -> datetime | None:

@@ -62,6 +62,7 @@ class Page(Handler):
                     "prefix": self.prefix,
                     "static": self.static,
                     "tab_now": self.tab,
+                    "picks_folders": signed_in is not None and self.context.folders.may_pick(signed_in),
                     "version": __version__,
                     "hub_home": self.context.environment.hub_home,
                     "sign_out": self.context.environment.sign_out,
@@ -84,6 +85,13 @@ class Page(Handler):
         origin = urlsplit(self.request.headers.get("Referer", ""))
         own = {self.request.host, urlsplit(self.context.environment.hub_host).netloc}
         return origin.netloc if origin.scheme in ("http", "https") and origin.netloc not in own else ""
+
+    def on_front_page(self) -> bool:
+        """Whether the person followed a link, or sent the form, of our own front page: no other site can name
+        it as the place where they come from.
+        """
+        origin = urlsplit(self.request.headers.get("Referer", ""))
+        return origin.netloc == self.request.host and origin.path in (self.prefix, f"{self.prefix}go")
 
 
 class Static(StaticFileHandler):

@@ -1,0 +1,210 @@
+"""From what a person chose to folders that Docker is told to mount; looked at anew at each start.
+
+Between this look and Docker's own somebody could put another folder into the place, so the kernel's list is
+compared after the start as well: see `kernel_mounts`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..engine import Mount
+from ..errors import BinderError, MountError, MountMissing, MountUnsafe
+from ..settings import Settings
+from ..wire import ErrorView, MountView, Person
+from . import grants
+from .host_folders import Folder, look, look_in
+from .mounts import Offer, Place, choose, hidden_part, judge, link_of, offers
+
+_SYSTEM = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr",
+    "/var/run",
+)  # fmt: skip
+_DOCKERS = ("/var/lib/docker", "/var/lib/containerd")
+_TLJHS = ("/opt/tljh",)
+# TLJH's hub has folders of its own there (its unit says PrivateTmp), which are not those that Docker sees.
+_PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108  # compared, not used
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A folder that a server gets."""
+
+    offer: Offer
+    folder: Folder
+
+    @property
+    def mount(self) -> Mount:
+        """What Docker is asked for."""
+        return Mount(self.folder.path, self.offer.target, self.offer.read_only)
+
+    @property
+    def link(self) -> str:
+        """Its name in the home."""
+        return link_of(self.offer)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What folders are judged by: see `mounts.judge`."""
+
+    protected: tuple[Place, ...]
+    writable: tuple[Place, ...]
+    roots: tuple[Place, ...]
+    owner: tuple[int, int]  # as whom servers run
+
+
+def offered(settings: Settings, person: Person) -> tuple[Offer, ...]:
+    """What is meant for `person`, whether it can be had now or not. Raises `SettingsError`."""
+    return offers(settings, person, grants.read(settings.grants_path))
+
+
+def resolve(settings: Settings, person: Person, ids: Iterable[str], docker_root: str) -> tuple[Chosen, ...]:
+    """The folders of these ids as they are now; missing ones of a person are made where that is wanted.
+
+    Raises `MountError`. Looks at the disk: run it in a thread.
+    """
+    chosen = choose(ids, offered(settings, person))
+    if not chosen:
+        return ()
+    around = surroundings(settings, docker_root)
+    return tuple(Chosen(each, folder_of(each, around, make=True)) for each in chosen)
+
+
+def views(settings: Settings, person: Person, docker_root: str) -> tuple[MountView, ...]:
+    """What a form shows: everything that is meant for `person`, with the reason of what cannot be had now.
+
+    Looks at the disk: run it in a thread.
+    """
+    try:
+        known = offered(settings, person)
+    except BinderError:
+        known = offers(settings, person)
+    around = surroundings(settings, docker_root) if known else None
+    return tuple(_view(each, _problem(each, around)) for each in known if around is not None)
+
+
+def folder_of(offer: Offer, around: Surroundings, *, make: bool) -> Folder:
+    """The folder that an offer means. Raises `MountError`."""
+    if offer.picked:
+        folder = look(offer.folder, links=False)
+        check_picked(folder, around)
+        return folder
+    if not offer.own:
+        folder = look(offer.folder)
+    else:
+        _refuse(judge(look(offer.folder), around.protected, around.writable))
+        make_for = around.owner if make and offer.makes_own else None
+        folder = look_in(offer.folder, offer.own, make_for=make_for)
+    _refuse(judge(folder, around.protected, around.writable))
+    return folder
+
+
+def check_picked(folder: Folder, around: Surroundings) -> None:
+    """A person's own choice is held to more than an administrator's. Raises `MountError`."""
+    _refuse(judge(folder, around.protected, around.writable, around.roots))
+    inside = min(
+        (
+            os.path.relpath(folder.path, place.path)
+            for place in around.roots
+            if place.chain[-1] in folder.chain
+        ),
+        key=len,
+        default="",
+    )
+    hidden = hidden_part(inside)
+    if hidden:
+        raise MountUnsafe(
+            f"{folder.path} is in the hidden folder `{hidden}`, where programs keep keys and settings.",
+            "Pick a folder that is not hidden, or move the data out of it.",
+        )
+
+
+def surroundings(settings: Settings, docker_root: str) -> Surroundings:
+    """What is protected and what servers can write in, as it is on this machine now."""
+    protected = [
+        *((path, "a folder of the system") for path in _SYSTEM),
+        *((path, "Docker's own") for path in (docker_root, *_DOCKERS, *_socket_folders()) if path),
+        (str(settings.state_dir), "The Littlest Binder's own"),
+        (str(settings.storage_root), "people's files"),
+    ]
+    if settings.platform == "tljh":
+        protected += [(path, "TLJH's own") for path in _TLJHS]
+        protected += [(path, "the hub and Docker see different ones") for path in _PRIVATE]
+    writable = [
+        (mount.source, f"the mount `{mount.id}`", 2 if mount.per_person else 1)
+        for mount in settings.mounts
+        if mount.access == "read-write"
+    ]
+    with suppress(BinderError):
+        if settings.platform == "desktop":
+            picked = grants.read(settings.grants_path)
+            writable += [(each.path, "a folder that you picked", 1) for each in picked if _writes(each)]
+    return Surroundings(
+        protected=tuple(_places((path, what, 1) for path, what in protected)),
+        writable=tuple(_places(writable)),
+        roots=tuple(_places((str(path), "allowed", 1) for path in settings.mount_roots)),
+        owner=(settings.server_uid, settings.server_gid),
+    )
+
+
+def _places(wanted: Iterable[tuple[str, str, int]]) -> Sequence[Place]:
+    """Those that are there: what is not there is in nobody's way."""
+    found = []
+    for path, what, below in wanted:
+        with suppress(MountError):
+            # By whatever links: what matters is which folder it is.
+            real = os.path.realpath(path)
+            found.append(Place(what, path, look(real).chain, below))
+    return found
+
+
+def _socket_folders() -> list[str]:
+    host = os.environ.get("DOCKER_HOST", "")
+    return [str(Path(host.removeprefix("unix://")).parent)] if host.startswith("unix://") else []
+
+
+def _writes(grant: grants.Grant) -> bool:
+    return grant.access == "read-write"
+
+
+def _refuse(error: MountError | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _problem(offer: Offer, around: Surroundings | None) -> MountError | None:
+    if around is None:
+        return None
+    try:
+        folder_of(offer, around, make=False)
+    except MountMissing as error:
+        # The folder around it is there, and theirs is made at the start.
+        return None if offer.makes_own and _is_there(offer.folder) else error
+    except MountError as error:
+        return error
+    return None
+
+
+def _is_there(path: str) -> bool:
+    with suppress(MountError):
+        return bool(look(path).path)
+    return False
+
+
+def _view(offer: Offer, problem: MountError | None) -> MountView:
+    return MountView(
+        id=offer.id,
+        title=offer.title,
+        description=offer.description,
+        target=offer.target,
+        link=link_of(offer),
+        access="read-only" if offer.read_only else "read-write",
+        default=offer.default,
+        picked=offer.picked,
+        error=ErrorView(**problem.to_dict()) if problem else None,
+    )
