@@ -25,6 +25,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from git_server import GitServer
+from installation_parts import settings_for, visited
 from worker_process import WorkerProcess
 
 from tljh_plugin.build.base import BaseImage, ensure_base
@@ -248,11 +250,46 @@ def dockerfile(bench: Bench, rounds: int) -> list[Figure]:
     return [first, again]
 
 
+def whole_way(bench: Bench, rounds: int) -> list[Figure]:
+    """A Dockerfile repository from the request to the recorded image (resolve, fetch, build, check), each
+    time at a new commit, against `docker buildx build` of files that are there."""
+    plain = "docker buildx build"
+    figure = Figure("a Dockerfile repository, our whole way", "at most +1.5 s", {"ours": [], plain: []})
+    original = (REPOSITORIES / "dockerfile" / "Dockerfile").read_text()
+    hello = {"hello.txt": (REPOSITORIES / "dockerfile" / "hello.txt").read_text()}
+
+    def text(who: str, number: int) -> str:
+        return original.replace("RUN ", f"RUN : {bench.mark} {who} {number}; ")
+
+    async def ours() -> None:
+        with GitServer(bench.folder / "served") as served:
+            served.new("whole", {"Dockerfile": text("we", -1), **hello})
+            settings = settings_for(bench.folder / "whole", {"policy": served.settings()})
+            async with visited(settings) as parts:
+                for number in range(rounds):
+                    served.commit("whole", {"Dockerfile": text("we", number)})
+                    began = time.monotonic()
+                    view = await parts.build(served.spec("whole"))
+                    figure.add("ours", time.monotonic() - began)
+                    if view.state != "built":
+                        raise SystemExit(f"{view.error}")
+                    log = await parts.log(view.id)
+                    print(
+                        next(line.text for line in log if line.text.startswith("The server answered")),
+                        flush=True,
+                    )
+                    figure.add(plain, bench.plain(text("they", number), hello)[0])
+
+    asyncio.run(ours())
+    return [figure]
+
+
 BENCHMARKS: dict[str, Callable[[Bench, int], list[Figure]]] = {
     "five-packages": five_packages,
     "code-only": code_only,
     "small": small,
     "dockerfile": dockerfile,
+    "whole-way": whole_way,
 }
 
 
