@@ -282,6 +282,14 @@ class Destination:
         return cls(ipaddress.IPv4Network(address, strict=False), int(port or 0))
 
 
+class DockerSettings(Section):
+    """How patient we are with Docker."""
+
+    timeout_s: float = Field(
+        60.0, gt=0, description="Seconds that Docker may take to answer a call that is not long by its nature."
+    )
+
+
 class NetworkSettings(Section):
     """The network of the servers and how they reach the hub."""
 
@@ -432,6 +440,7 @@ class Settings(Section):
     servers: ServerSettings = ServerSettings()
     profiles: tuple[ProfileSettings, ...] = ()
     limits: LimitSettings = LimitSettings()
+    docker: DockerSettings = DockerSettings()
     network: NetworkSettings = NetworkSettings()
     mounts: tuple[MountSettings, ...] = ()
     desktop: DesktopSettings = DesktopSettings()

@@ -169,7 +169,7 @@ async def current_recipe(settings: Settings) -> str:
     Raises `EngineError`.
     """
     machine = await asyncio.to_thread(read_machine)
-    engine = Engine(instance_id(settings))
+    engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
     try:
         debian = await engine.image(f"{DEBIAN}:{settings.build.release}")
     finally:
@@ -189,7 +189,7 @@ async def ensure_base(
     Debian's image is missing (the installer makes it) or if the build fails.
     """
     machine = machine or read_machine()
-    engine = Engine(instance_id(settings))
+    engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
     try:
         debian_name = f"{DEBIAN}:{settings.build.release}"
         debian = await engine.image(debian_name)

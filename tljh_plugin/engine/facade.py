@@ -37,8 +37,6 @@ from .values import (
 
 T = TypeVar("T")
 
-_REMOVE_TIMEOUT_S = 60.0
-
 
 class Engine:
     """Docker for one installation: `instance` is its random id, the value of our label.
@@ -324,7 +322,7 @@ class Engine:
         await self._connection.call(
             f"stop the container {container}",
             lambda client: containers.stop(client, container, self.instance, timeout_s),
-            timeout_s=timeout_s + _REMOVE_TIMEOUT_S,
+            timeout_s=timeout_s + self.timeout_s,
             long=True,
         )
 
@@ -341,7 +339,6 @@ class Engine:
             self._connection.call(
                 f"remove the container {container}",
                 lambda client: containers.remove(client, container, self.instance),
-                timeout_s=_REMOVE_TIMEOUT_S,
             )
         )
 

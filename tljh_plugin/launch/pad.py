@@ -34,7 +34,7 @@ class LaunchPad:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.engine = Engine(instance_id(settings))
+        self.engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
         self.reservations = Reservations(self.engine)
         self._gateway = Gateway(settings.network.gateway_port, settings.state_dir / "gateway-port")
         self._background: set[asyncio.Task[Any]] = set()
