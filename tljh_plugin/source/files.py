@@ -26,13 +26,17 @@ SUBMODULE = "160000"
 
 _LFS = b"version https://git-lfs.github.com/spec/v1\n"
 _LFS_BYTES = 1024  # a pointer is smaller, by its specification
+_LISTING_BYTES = 64 * MIB  # a few trees can unfold into any number of files
+_DEEPEST = 100  # folders; Python's own ways to walk and remove trees end at its limit of recursion
 
 # Read on the host by repo2docker, at the root of what is built and in `binder` and `.binder`.
 _CONFIGURATION = (
     "Dockerfile",
     "apt.txt",
     "requirements.txt",
+    "requirements3.txt",
     "environment.yml",
+    "environment.yaml",
     "postBuild",
     "start",
     "runtime.txt",
@@ -89,7 +93,8 @@ async def listing(
 
     Raises `RepositoryTooLarge`, and `CheckoutFailed` for paths that a work tree cannot have.
     """
-    entries = parse_listing(await mirror.read("ls-tree", "-r", "-l", "-z", "--full-tree", commit))
+    listed = await mirror.read("ls-tree", "-r", "-l", "-z", "--full-tree", commit, most=_LISTING_BYTES)
+    entries = parse_listing(listed)
     check_paths(entries, what)
     check_sizes(entries, what, settings, budget)
     return entries
@@ -116,6 +121,11 @@ def check_paths(entries: Sequence[Entry], what: str) -> None:
             raise CheckoutFailed(
                 f"`{shown(what)}` has a file `{shown(entry.path)}`, which a work tree cannot have.",
                 "Remove it from the repository.",
+            )
+        if len(parts) > _DEEPEST:
+            raise CheckoutFailed(
+                f"`{shown(what)}` has the file `{shown(entry.path)}`, {len(parts) - 1} folders deep.",
+                f"At most {_DEEPEST - 1} are read: put it higher up.",
             )
         if entry.path in leaves:
             raise CheckoutFailed(

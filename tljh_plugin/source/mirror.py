@@ -179,10 +179,17 @@ class Mirror:
         if self._git.account:
             _give(self.path, self._git.account.uid, self._git.account.gid)
 
-    async def read(self, *arguments: str, stdin: bytes = b"", **environment: str) -> bytes:
-        """Run a git command here that needs no network."""
+    async def read(
+        self, *arguments: str, stdin: bytes = b"", most: int = 256 * MIB, **environment: str
+    ) -> bytes:
+        """Run a git command here that needs no network and says at most `most` bytes."""
         return await self._git.run(
-            *arguments, cwd=self.path, stdin=stdin, environment=environment, keep_open=self._lock
+            *arguments,
+            cwd=self.path,
+            stdin=stdin,
+            max_output=most,
+            environment=environment,
+            keep_open=self._lock,
         )
 
     async def stream(self, *arguments: str, stdout: int) -> None:
@@ -213,7 +220,6 @@ class Mirror:
         if bound > self.state.over:  # the setting was raised: what was too large may not be any more
             sized = {known: size for known, size in self.state.commits.items() if size is not None}
             self.state = replace(self.state, commits=sized)
-        say(f"Fetching {shown(pinned.spec.display)} at {commit[:12]}")
         started = time.monotonic()
         self._clear_leftovers()
         before = self._bytes()

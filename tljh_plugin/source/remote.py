@@ -276,6 +276,9 @@ def _ssh_access(url: str, addresses: Sequence[str]) -> Access:
     host = urlsplit(url).hostname
     command = (
         "ssh -F none -oBatchMode=yes -oStrictHostKeyChecking=yes -oUserKnownHostsFile=/dev/null "
+        # ssh looks for keys in the account's home, whatever HOME says: a submodule's address is anybody's.
+        "-oPubkeyAuthentication=no -oIdentityFile=none -oIdentityAgent=none -oGSSAPIAuthentication=no "
+        "-oHostbasedAuthentication=no -oForwardAgent=no -oClearAllForwardings=yes "
         f"-oConnectTimeout=15 -oHostKeyAlias={host} -oHostName={addresses[0]}"
     )
     return Access("ssh", (), (("GIT_SSH_COMMAND", command), ("GIT_SSH_VARIANT", "ssh")))
