@@ -29,6 +29,7 @@ _SCOPES = ["servers!user", "read:users!user", "access:services!service=binder"]
 @click.option("--new", is_flag=True, help="Start another server although there is one for this commit.")
 @click.option("--project", default="", metavar="ID", help="Go on in this project; `new` begins another one.")
 @click.option("--ephemeral", is_flag=True, help="Keep no files.")
+@click.option("--profile", default="", metavar="ID", help="How much the server gets; default: your profile.")
 @click.option("--restart", is_flag=True, help="Restart the server NAME if it has other options.")
 @click.option("--log", "show_log", is_flag=True, help="Show the build's log.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
@@ -40,6 +41,7 @@ async def command(
     new: bool,
     project: str,
     ephemeral: bool,
+    profile: str,
     restart: bool,
     show_log: bool,
     no_browser: bool,
@@ -64,7 +66,7 @@ async def command(
                 found = await hub.acting_as(token).servers(settings.owner)
                 server = _used_before(found, meaning, project, ephemeral)
     async with service(token) as (settings, client):
-        options = _options(asked, meaning, project, ephemeral)
+        options = _options(asked, meaning, project, ephemeral, profile)
         click.echo(f"{meaning.display} at {meaning.commit[:10]}", err=True)
         started = await client.launch(options, server=server or asked.server, restart=restart)
         ready = await _follow(client, started, show_log)
@@ -84,8 +86,15 @@ def _at_the_commit_of(project: str, meaning: ResolveView) -> ResolveView:
     )
 
 
-def _options(asked: LaunchLink, meaning: ResolveView, project: str, ephemeral: bool) -> dict[str, str]:
-    options = {"repository": meaning.spec, "commit": meaning.commit, "path": asked.open_path}
+def _options(
+    asked: LaunchLink, meaning: ResolveView, project: str, ephemeral: bool, profile: str
+) -> dict[str, str]:
+    options = {
+        "repository": meaning.spec,
+        "commit": meaning.commit,
+        "path": asked.open_path,
+        "profile": profile or asked.profile,
+    }
     if ephemeral or asked.storage == "ephemeral":
         options["storage"] = "ephemeral"
     elif project or asked.project:

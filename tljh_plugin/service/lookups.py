@@ -8,7 +8,7 @@ from ..build.queue import Queue
 from ..errors import EngineError, ProfileRefused
 from ..launch.profiles import default_for
 from ..projects import Projects
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..source.credentials import Credentials
 from ..source.policy import check_spec
 from ..source.resolve import PinnedRepo, Resolver
@@ -127,7 +127,7 @@ class Lookups:
     def default_profile(self, person: Person) -> str:
         """The id of the profile that the person gets who chooses none; empty if none is meant for them."""
         try:
-            return default_for(self._settings, person).id
+            return default_for(fresh(self._settings), person).id
         except ProfileRefused:
             return ""
 

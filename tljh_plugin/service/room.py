@@ -8,7 +8,7 @@ from ..engine import Engine
 from ..errors import EngineError
 from ..launch.room import offer, read_machine
 from ..launch.running import Running, running_servers
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..wire import Person, ProfilesView
 
 _FRESH_S = 1.0
@@ -45,7 +45,8 @@ class Room:
             machine = read_machine()
         except EngineError:
             machine = None
-        return offer(self._settings, person, None if servers is None else list(servers.values()), machine)
+        others = None if servers is None else list(servers.values())
+        return offer(fresh(self._settings), person, others, machine)
 
     async def _ask(self) -> Servers | None:
         try:
