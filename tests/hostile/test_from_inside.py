@@ -7,19 +7,21 @@ import re
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
 import httpx
 import pytest
 import pytest_asyncio
-from attempts import Attempt, becoming_root, leaving, reaching
+from attempts import Attempt, becoming_root, exhausting, leaving, lying, reaching
 from desktop import free_port
 from host_service import HostService
-from hostile_image import a_disk, hostile_image
+from hostile_image import hostile_image
 from inside import Inside, answer, program
 from neighbour import PORT, Neighbour, ip
 from running_hub import RunningHub
+from waiting import until
 
 from tljh_plugin.engine.network import bridge_name
 from tljh_plugin.installation import instance_id
@@ -27,24 +29,59 @@ from tljh_plugin.installation import instance_id
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="module")]
 
 HIT = {"repository": "gh/test/hit/main", "storage": "ephemeral"}
-SETTINGS = {"servers": {"memory_bytes": 600 * 1024**2, "pids": 256, "log_bytes": 2 * 1024**2}}
+MIB = 1024**2
+SERVERS = {"memory_bytes": 600 * MIB, "pids": 256, "log_bytes": 2 * MIB, "shm_bytes": 64 * MIB}
 PYTHON = "/srv/venv/bin/python"
 
+KINDS = (becoming_root, leaving, reaching, exhausting, lying)
 ATTEMPTS = [
     pytest.param(
         attempt,
         marks=pytest.mark.attempt(module.KIND, preventable=not attempt.expected),
         id=f"{module.KIND}: {attempt.name}",
     )
-    for module in (becoming_root, leaving, reaching)
+    for module in KINDS
     for attempt in module.ATTEMPTS
 ]
 CONTROLS = [
     pytest.param(attempt, id=attempt.name)
-    for module in (becoming_root, leaving, reaching)
+    for module in KINDS
     for attempt in module.ATTEMPTS
     if attempt.control is not None
 ]
+
+# Method and path of the hub's API; `{me}` is the attacker, `{you}` the other person.
+FORBIDDEN = [
+    ("GET", "/users/{you}"),
+    ("GET", "/users/{you}/tokens"),
+    ("GET", "/users/{me}/tokens"),
+    ("GET", "/services"),
+    ("GET", "/groups"),
+    ("GET", "/proxy"),
+    ("POST", "/users/mallory"),
+    ("POST", "/users/{me}/tokens"),
+    ("POST", "/users/{you}/tokens"),
+    ("POST", "/users/{me}/servers/more"),
+    ("POST", "/users/{you}/servers/more"),
+    ("POST", "/users/{you}/activity"),
+    ("DELETE", "/users/{you}/servers/two"),
+    ("DELETE", "/users/{me}/servers/one"),
+    ("DELETE", "/users/{you}"),
+    ("POST", "/groups/binder-admin/users"),
+    ("PATCH", "/users/{me}"),
+    ("POST", "/shutdown"),
+]
+ASK = """
+import json, urllib.request, urllib.error
+def ask(method, path, token, body):
+    data = json.dumps(body).encode() if method != 'GET' else None
+    headers = {'Authorization': 'token ' + token}
+    request = urllib.request.Request(place['api'] + path, data, headers, method=method)
+    try:
+        return urllib.request.urlopen(request, timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +93,8 @@ def image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hub(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningHub]:
     home = tmp_path_factory.mktemp("hub")
-    async with RunningHub(home, settings=SETTINGS, environment={"TEST_IMAGE": image}) as running:
+    settings = {"servers": {**SERVERS, "stop_timeout_s": 1}}
+    async with RunningHub(home, settings=settings, environment={"TEST_IMAGE": image}) as running:
         yield running
 
 
@@ -137,7 +175,9 @@ async def place(
         "lan": lan.address,
         "lan_port": PORT,
         "public": lan.public,
-        "disk": a_disk(),
+        "pids": SERVERS["pids"],
+        "memory": SERVERS["memory_bytes"],
+        "shm": SERVERS["shm_bytes"],
     }
 
 
@@ -160,3 +200,140 @@ def by_docker_run(image: str, arguments: tuple[str, ...], code: str, place: dict
     command = ["docker", "run", "--rm", *arguments, "--entrypoint", PYTHON, image, "-c", program(code, place)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return answer(done.stdout + done.stderr)
+
+
+# -- the hub's API, with a server's own token and with another's --------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [pytest.param(*each, marks=pytest.mark.attempt(reaching.KIND), id=" ".join(each)) for each in FORBIDDEN],
+)
+async def test_a_servers_token_opens_nothing(
+    method: str, path: str, hub: RunningHub, attacker: Inside, victim: Inside
+) -> None:
+    """Neither with its own token nor with another server's that was stolen."""
+    listener = attacker.environment["JUPYTERHUB_API_URL"]
+    for thief, other in ((attacker, victim), (victim, attacker)):
+        asked = path.format(me=thief.person, you=other.person)
+        body = {"users": [thief.person], "admin": True, "last_activity": "2030-01-01T00:00:00Z"}
+        code = f"{ASK}got = ask({method!r}, {asked!r}, place['token'], {body!r})"
+        token = thief.environment["JUPYTERHUB_API_TOKEN"]
+        status = await attacker.value(code, {"api": listener, "token": token})
+        assert status in (403, 404), f"{method} {asked} with the token of {thief.person}: {status}"
+
+
+async def test_the_same_requests_succeed_with_more_rights(hub: RunningHub, victim: Inside) -> None:
+    async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}) as http:
+        for path in ("/users/victim", "/users/victim/tokens", "/proxy"):
+            answer = await http.get(f"http://127.0.0.1:{hub.port}/hub/api{path}")
+            assert answer.status_code == 200, path
+
+
+@pytest.mark.attempt(reaching.KIND)
+async def test_of_the_hub_only_its_api_can_be_reached(attacker: Inside) -> None:
+    listener = attacker.environment["JUPYTERHUB_API_URL"].removesuffix("/hub/api")
+    paths = [
+        "/", "/hub/", "/hub/login", "/hub/sign-in?code=x", "/hub/admin", "/services/binder/",
+        "/user/victim/two/", "/hub/api/../login", "/hub/api/%2e%2e/login", "/hub/apix", "//hub/api",
+    ]  # fmt: skip
+    code = """
+import http.client
+got = {}
+for path in place['paths']:
+    connection = http.client.HTTPConnection(place['host'], place['port'], timeout=10)
+    connection.putrequest('GET', path, skip_host=False)
+    connection.endheaders()
+    got[path] = connection.getresponse().status
+"""
+    url = httpx.URL(listener)
+    got = await attacker.value(code, {"paths": paths, "host": url.host, "port": url.port})
+    assert got == dict.fromkeys(paths, 404)
+
+
+# -- from the local network ---------------------------------------------------------------------------
+
+
+@pytest.mark.attempt(reaching.KIND)
+async def test_a_machine_of_the_lan_reaches_no_server(
+    lan: Neighbour, attacker: Inside, place: dict[str, Any]
+) -> None:
+    code = f"{reaching.KNOCK}got = answers(place['server'], 8888)"
+    assert not await asyncio.to_thread(lan.value, code, {"server": attacker.address})
+
+
+@pytest.mark.attempt(reaching.KIND)
+async def test_a_machine_of_the_lan_does_not_reach_the_listener_whatever_else_it_reaches(
+    lan: Neighbour, place: dict[str, Any]
+) -> None:
+    """The same address answers at another port, so that the way there is open."""
+    code = f"{reaching.KNOCK}got = [port for port in place['ports'] if answers(place['gateway'], port)]"
+    ports = [place["listener"], place["service"]]
+    got = await asyncio.to_thread(lan.value, code, {"gateway": place["gateway"], "ports": ports})
+    assert got == [place["service"]]
+
+
+# -- what is seen from this machine's side ------------------------------------------------------------
+
+
+@pytest.mark.attempt(lying.KIND)
+async def test_labels_of_the_image_do_not_take_the_place_of_ours(hub: RunningHub, attacker: Inside) -> None:
+    labels = attacker.container["Config"]["Labels"]
+    said = {name.removeprefix("org.littlest-binder."): value for name, value in labels.items()}
+    assert said["instance"] == instance_id(hub.settings)
+    assert (said["kind"], said["person"], said["server"]) == ("server", hub.owner, "one")
+
+
+@pytest.mark.attempt(exhausting.KIND)
+async def test_a_flood_of_output_is_not_kept(attacker: Inside) -> None:
+    """362 MB in four seconds were kept once; the log of Docker's own default is without bounds."""
+    await attacker.value("import os\nwith open('/proc/1/fd/1', 'wb') as out:\n    got = sum(out.write("
+                         "b'x' * 79 + b'\\n') for _ in range(300000))")  # fmt: skip
+    place = Path(attacker.container["LogPath"])
+    kept = sum(each.stat().st_size for each in place.parent.glob(f"{place.name}*"))
+    assert 0 < kept <= 1.1 * SERVERS["log_bytes"]
+
+
+@pytest.mark.attempt(exhausting.KIND)
+async def test_a_sparse_file_takes_no_room(attacker: Inside) -> None:
+    code = (
+        "import os\nopen('/tmp/sparse', 'wb').truncate(2**40)\ngot = os.stat('/tmp/sparse').st_blocks * 512"
+    )
+    assert await attacker.value(code) < MIB
+
+
+@pytest.mark.attempt(exhausting.KIND)
+async def test_others_work_on_while_one_server_is_exhausted(attacker: Inside, victim: Inside) -> None:
+    """The victim's server runs a program and reports to the hub while the attacker has taken all it can."""
+    await attacker.run(
+        "import subprocess, sys\n"
+        "burning = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(4)]"
+    )
+    code = f"{ASK}got = ask('GET', '/user', place['token'], None)"
+    token, api = (victim.environment[f"JUPYTERHUB_API_{each}"] for each in ("TOKEN", "URL"))
+    assert await victim.value(code, {"api": api, "token": token}) == 200
+    await attacker.run("for each in burning:\n    each.kill()\n    each.wait()")
+
+
+@pytest.mark.attempt(lying.KIND)
+async def test_a_server_that_refuses_to_end_is_ended(
+    hub: RunningHub, client: docker.APIClient, attacker: Inside
+) -> None:
+    """It ignores the signal, and its image names one that ends nothing."""
+    assert attacker.container["Config"]["StopSignal"] == "SIGTERM"
+    third = await Inside(hub, "third", "three").open(client, HIT)
+    # All its processes but its first, after the answer was given.
+    await third.run("import subprocess\nsubprocess.Popen(['sh', '-c', 'sleep 0.2; kill -STOP -1'])")
+    await until(lambda: is_silent(third))
+    await hub.api().stop("third", "three")
+    gone = third.container["Id"]
+    await until(lambda: not client.containers(all=True, filters={"id": gone}))
+
+
+async def is_silent(server: Inside) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=0.5) as http:
+            await http.get(f"{server.origin}/api")
+    except httpx.TimeoutException:
+        return True
+    return False

@@ -8,6 +8,7 @@ jump each.
     DOCKER-USER/FORWARD → LB-…-FWD   what passes through this machine to servers and from them
     LB-…-IN             → LB-…-HOST  of servers: the gateway listener, name servers, what is allowed
     LB-…-FWD            → LB-…-OUT   of servers: not the metadata service, not the local network
+                          LB-…-NO    refuses
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def prefix(bridge: str) -> str:
 def ipv4(site: Site) -> Table:
     """The rules for IPv4."""
     own = prefix(site.bridge)
+    no = f"-j {own}NO"
     inside = [site.bridge, *([site.build_bridge] if site.build_bridge else [])]
     names = [
         f"-d {address}/32 -p {protocol} -m {protocol} --dport 53 -j RETURN"
@@ -111,9 +113,9 @@ def ipv4(site: Site) -> Table:
                     rule
                     for each in site.allowed
                     if each.port and each.network.prefixlen == 32
-                    for rule in _to(each, "ACCEPT")
+                    for rule in _to(each, "-j ACCEPT")
                 ),
-                "-j REJECT",
+                no,
             ),
             f"{own}FWD": (
                 f"-o {site.bridge} {_ESTABLISHED} -j RETURN",
@@ -123,13 +125,15 @@ def ipv4(site: Site) -> Table:
             f"{own}OUT": (
                 f"{_ESTABLISHED} -j RETURN",
                 *names,
-                *(f"-d {network} -j REJECT" for network in METADATA),
+                *(f"-d {network} {no}" for network in METADATA),
                 # Published ports of other containers, where Docker rewrites addresses for servers as well.
-                "-m conntrack --ctstate DNAT -j REJECT",
-                *(rule for each in site.allowed for rule in _to(each, "RETURN")),
-                *(rule for each in site.denied for rule in _to(each, "REJECT")),
-                *(f"-d {network} -j REJECT" for network in (PRIVATE if site.deny_private else ())),
+                f"-m conntrack --ctstate DNAT {no}",
+                *(rule for each in site.allowed for rule in _to(each, "-j RETURN")),
+                *(rule for each in site.denied for rule in _to(each, no)),
+                *(f"-d {network} {no}" for network in (PRIVATE if site.deny_private else ())),
             ),
+            # A program learns at once that it may not: the kernel sends few of the other kind of answer.
+            f"{own}NO": ("-p tcp -j REJECT --reject-with tcp-reset", "-j REJECT"),
         },
         hooks={"INPUT": f"{own}IN", "FORWARD": f"{own}FWD"},
     )
@@ -149,8 +153,8 @@ def ipv6(site: Site) -> Table:
 
 def _to(where: Destination, verdict: str) -> list[str]:
     if not where.port:
-        return [f"-d {where.network} -j {verdict}"]
-    return [f"-d {where.network} -p {p} -m {p} --dport {where.port} -j {verdict}" for p in ("tcp", "udp")]
+        return [f"-d {where.network} {verdict}"]
+    return [f"-d {where.network} -p {p} -m {p} --dport {where.port} {verdict}" for p in ("tcp", "udp")]
 
 
 def hook(saved: Saved, chain: str) -> str:

@@ -26,6 +26,7 @@ from tljh_plugin.errors import SettingsError
 from tljh_plugin.settings import Destination, Settings, from_mapping
 
 BRIDGE = "lb-0123456789ab"
+REFUSED = "-j LB-0123456789ab-NO"
 SITE = Site(BRIDGE, "172.19.0.1", 8899, nameservers=("10.0.0.53",))
 # As `iptables-save` shows a machine with Docker and rules of its administrator.
 BEFORE = """\
@@ -91,7 +92,7 @@ def test_of_this_machine_servers_reach_the_gateway_listener_and_name_servers_onl
         f"-i {BRIDGE} -d 172.19.0.1/32 -p tcp -m tcp --dport 8899 -j ACCEPT",
         "-d 10.0.0.53/32 -p udp -m udp --dport 53 -j RETURN",
         "-d 10.0.0.53/32 -p tcp -m tcp --dport 53 -j RETURN",
-        "-j REJECT",
+        REFUSED,
     ]
 
 
@@ -115,8 +116,8 @@ def test_the_metadata_service_is_closed_whatever_is_allowed() -> None:
     site = Site(BRIDGE, "172.19.0.1", 1, deny_private=False, allowed=(Destination.parse("0.0.0.0/0"),))
     rules = out_rules(site)
     for network in METADATA:
-        assert rules.index(f"-d {network} -j REJECT") < rules.index("-d 0.0.0.0/0 -j RETURN")
-    assert not set(rules) & {f"-d {network} -j REJECT" for network in PRIVATE}
+        assert rules.index(f"-d {network} {REFUSED}") < rules.index("-d 0.0.0.0/0 -j RETURN")
+    assert not set(rules) & {f"-d {network} {REFUSED}" for network in PRIVATE}
 
 
 def test_exceptions_come_before_what_is_denied() -> None:
@@ -126,8 +127,8 @@ def test_exceptions_come_before_what_is_denied() -> None:
     )  # fmt: skip
     rules = out_rules(site)
     allowed = rules.index("-d 10.1.2.3/32 -p tcp -m tcp --dport 5432 -j RETURN")
-    assert allowed < rules.index("-d 192.0.2.0/24 -j REJECT") < rules.index("-d 10.0.0.0/8 -j REJECT")
-    assert rules.index("-m conntrack --ctstate DNAT -j REJECT") < allowed
+    assert allowed < rules.index(f"-d 192.0.2.0/24 {REFUSED}") < rules.index(f"-d 10.0.0.0/8 {REFUSED}")
+    assert rules.index(f"-m conntrack --ctstate DNAT {REFUSED}") < allowed
 
 
 def test_services_of_this_machine_are_opened_one_by_one() -> None:
@@ -168,7 +169,8 @@ def test_a_change_makes_it_as_wanted_and_a_second_look_finds_nothing_to_do(table
     [
         r"-A INPUT -j LB-0123456789ab-IN\n",
         r"-A DOCKER-USER -j LB-0123456789ab-FWD\n",
-        r"-A LB-0123456789ab-HOST -j REJECT\n",
+        r"-A LB-0123456789ab-HOST -j LB-0123456789ab-NO\n",
+        r"-A LB-0123456789ab-NO -p tcp [^\n]+\n",
         r"-A LB-0123456789ab-\w+ -m comment [^\n]+\n",
         r"-A LB-0123456789ab-OUT [^\n]+\n",
     ],
