@@ -20,7 +20,7 @@ from pathlib import Path
 
 import jinja2
 
-from ..engine.buildx import buildx_command
+from ..engine.buildx import buildx_command, running
 from ..engine.facade import Engine
 from ..errors import EngineError, EngineUnavailable
 from ..installation import instance_id
@@ -267,21 +267,11 @@ async def _build(context: _Context, machine: Machine, name: str, say: Callable[[
 async def _run(
     command: list[str], name: str, machine: Machine, scratch: Path, say: Callable[[str], None]
 ) -> None:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={**os.environ, **machine.environment(), **buildx_environment(scratch)},
-            limit=2**20,
-        )
-    except FileNotFoundError:
-        raise EngineUnavailable(
-            "The `docker` command was not found.", "Install the Docker command line (Debian: `docker-cli`)."
-        ) from None
+    environment = {**os.environ, **machine.environment(), **buildx_environment(scratch)}
     last: list[str] = []
-    try:
+    async with running(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment, limit=2**20
+    ) as process:
         if process.stdout is not None:
             async for raw in process.stdout:
                 line = raw.decode(errors="replace").rstrip()
@@ -290,10 +280,6 @@ async def _run(
                 last = [*last[-39:], line]
                 say(line)
         code = await process.wait()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
     if code != 0:
         raise EngineError(
             f"The build of {name} failed: {_reason(last)}",

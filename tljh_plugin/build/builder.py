@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -21,6 +22,7 @@ from ..engine.buildx import buildx_command
 from .machine import Machine
 
 _GRACE_S = 1.5
+_PREFIX = re.compile(r"#\d+ \d+\.\d+ ")
 
 
 def buildx_environment(folder: Path) -> dict[str, str]:
@@ -106,8 +108,7 @@ class Builder:
             if self._stopped.is_set():
                 process.terminate()
             for line in process.stdout or ():
-                # What a program drew over itself with carriage returns is worth its last state.
-                yield line.decode(errors="replace").rstrip().rpartition("\r")[2]
+                yield last_state(line.decode(errors="replace").rstrip())
         if process.returncode != 0:
             raise StepFailed(f"the builder ended with exit code {process.returncode}")
 
@@ -128,6 +129,16 @@ class Builder:
                 process.kill()
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def last_state(line: str) -> str:
+    """What a program drew over itself with carriage returns is worth its last state.
+
+    BuildKit's own beginning of the line stays, or the program could write lines that seem to be BuildKit's.
+    """
+    before, _, state = line.rpartition("\r")
+    prefix = _PREFIX.match(before)
+    return f"{prefix.group()}{state}" if prefix else state
 
 
 def _extract(fileobj: io.BytesIO, path: str) -> None:

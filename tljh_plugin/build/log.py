@@ -23,9 +23,10 @@ MAX_TEXT = 8 * 1024
 _READ_BYTES = 256 * 1024
 _HIGH_WATER_LINES = 1000
 
-# Control sequences and titles (ECMA-48 CSI and OSC), other escapes, and control characters but the tab.
+# Control sequences and titles (ECMA-48 CSI and OSC), other escapes, control characters but the tab, and what
+# turns the direction of a text round (UAX 9), so that it reads as something else.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str) -> str:

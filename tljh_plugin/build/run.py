@@ -90,15 +90,7 @@ async def run_worker(
     `mark` is put into the environment of all of them, `temporary` is their folder for temporary files.
     `secrets` are taken out of every line. Raises `BuildTimedOut`, and what `on_event` or the guard raise.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd="/",
-        env=worker_environment(os.environ, mark=mark, temporary=temporary),
-        start_new_session=True,
-    )
+    process = await _started(command, worker_environment(os.environ, mark=mark, temporary=temporary))
     run = _Run(process, on_event, [*secrets, *job.secret_env.values()])
     try:
         facts = process_facts(process.pid)
@@ -108,6 +100,41 @@ async def run_worker(
     finally:
         await to_its_end(run.end())
     return run.outcome()
+
+
+async def _started(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Cancelled half-way asyncio would end the leader alone, and wait for what that has started.
+        await to_its_end(_end_what_starts(starting))
+        raise
+
+
+async def _end_what_starts(starting: asyncio.Future[Process]) -> None:
+    with suppress(OSError):
+        process = await starting
+        await end_group(process.pid)
+        await _pipes_ended(process)
+
+
+async def _pipes_ended(process: Process) -> None:
+    """asyncio takes a process for ended when its pipes have; a full one must be read to its end."""
+    _pipe(process.stdin).close()
+    with suppress(asyncio.TimeoutError):
+        ends = (_to_end(process.stdout), _to_end(process.stderr), process.wait())
+        await asyncio.wait_for(asyncio.gather(*ends), _DRAIN_S)
 
 
 def worker_environment(ours: Mapping[str, str], *, mark: str, temporary: Path) -> dict[str, str]:
@@ -226,10 +253,7 @@ class _Run:
         """End the whole group, whatever is left of it."""
         if not await end_group(self.process.pid):
             _log.error("Processes of the worker %s could not be ended.", self.process.pid)
-        _pipe(self.process.stdin).close()
-        with suppress(asyncio.TimeoutError):
-            ends = (_to_end(self.process.stdout), _to_end(self.process.stderr), self.process.wait())
-            await asyncio.wait_for(asyncio.gather(*ends), _DRAIN_S)
+        await _pipes_ended(self.process)
 
     def outcome(self) -> WorkerResult:
         exit_code = self.process.returncode or 0

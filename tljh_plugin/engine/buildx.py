@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from asyncio.subprocess import DEVNULL, PIPE
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from ..errors import EngineError, EngineTimedOut, EngineUnavailable
 
 _TIMEOUT_S = 20.0
+_GRACE_S = 3.0
+_KILLED_S = 10.0
 
 
 def buildx_command() -> list[str]:
@@ -16,29 +23,67 @@ def buildx_command() -> list[str]:
     return ["docker", "buildx"]
 
 
+@asynccontextmanager
+async def running(*command: str, **options: Any) -> AsyncIterator[Process]:
+    """A process; afterwards it and what it started have ended, also when we are cancelled meanwhile.
+
+    `docker` runs buildx as a child of its own. Raises `EngineUnavailable` if there is no such program.
+    """
+    options["start_new_session"] = True
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*command, **options))
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Cancelled half-way asyncio would end the leader alone, and wait for what that has started.
+        with suppress(OSError):
+            await asyncio.shield(_end(await starting))
+        raise
+    except FileNotFoundError:
+        raise EngineUnavailable(
+            f"The `{command[0]}` command was not found.",
+            "Install the Docker command line (Debian: `docker-cli`).",
+        ) from None
+    try:
+        yield process
+    finally:
+        await asyncio.shield(_end(process))
+
+
+async def _end(process: Process) -> None:
+    """SIGTERM to the whole group, so that BuildKit cancels its steps, then SIGKILL."""
+    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
+    if process.returncode is not None and all(pipe.at_eof() for pipe in pipes):
+        return
+    # asyncio takes a process for ended when its pipes have, and a full one is never at its end.
+    gone = asyncio.gather(process.wait(), *map(_to_end, pipes))
+    for number, seconds in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _KILLED_S)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        done, _ = await asyncio.wait({gone}, timeout=seconds)
+        if done:
+            break
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+
+
+async def _to_end(pipe: asyncio.StreamReader) -> None:
+    while await pipe.read(64 * 1024):
+        pass
+
+
 async def version() -> str:
     """The version of buildx, such as `0.13.1`.
 
     Raises `EngineUnavailable` if the docker command or the plugin is missing.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *buildx_command(), "version", stdin=DEVNULL, stdout=PIPE, stderr=PIPE
-        )
-    except FileNotFoundError:
-        raise EngineUnavailable(
-            "The `docker` command was not found.", "Install the Docker command line (Debian: `docker-cli`)."
-        ) from None
-    try:
-        output, complaint = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
-    except (TimeoutError, asyncio.TimeoutError):
-        raise EngineTimedOut(
-            f"`docker buildx version` did not end within {_TIMEOUT_S:g} s.", "Try again."
-        ) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    command = [*buildx_command(), "version"]
+    async with running(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE) as process:
+        try:
+            output, complaint = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise EngineTimedOut(
+                f"`docker buildx version` did not end within {_TIMEOUT_S:g} s.", "Try again."
+            ) from None
     text = output.decode(errors="replace")
     if process.returncode != 0:
         raise EngineUnavailable(
