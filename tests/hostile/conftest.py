@@ -1,7 +1,8 @@
 """What hostile tests share; at the end of a run, a table of the attempts by class.
 
-`@pytest.mark.attempt("becoming root")` counts a test as an attempt of that class that must be stopped; with
-`preventable=False` as one that cannot be stopped here, which the security page must say.
+`@pytest.mark.attack("becoming root")` counts a test as an attempt of that class that must be stopped; with
+`preventable=False` as one that cannot be stopped here: it is shown to work, so that nobody believes otherwise,
+and the security page must say it.
 """
 
 from __future__ import annotations
@@ -21,23 +22,17 @@ from tljh_plugin.settings import from_mapping
 _COLUMNS = ("tried", "stopped", "not preventable here", "went through")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "attempt(kind, preventable=True): one attempt of a class, counted at the end of the run"
-    )
-
-
 def pytest_itemcollected(item: pytest.Item) -> None:
-    mark = item.get_closest_marker("attempt")
+    mark = item.get_closest_marker("attack")
     if mark is not None:
-        item.user_properties.append(("attempt", (mark.args[0], mark.kwargs.get("preventable", True))))
+        item.user_properties.append(("attack", (mark.args[0], mark.kwargs.get("preventable", True))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     table: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, ()):
-            for kind, preventable in (value for key, value in report.user_properties if key == "attempt"):
+            for kind, preventable in (value for key, value in report.user_properties if key == "attack"):
                 row = table.setdefault(kind, Counter())
                 row["tried"] += 1
                 if outcome == "failed":

@@ -37,7 +37,7 @@ KINDS = (becoming_root, leaving, reaching, exhausting, lying)
 ATTEMPTS = [
     pytest.param(
         attempt,
-        marks=pytest.mark.attempt(module.KIND, preventable=not attempt.expected),
+        marks=pytest.mark.attack(module.KIND, preventable=not attempt.expected),
         id=f"{module.KIND}: {attempt.name}",
     )
     for module in KINDS
@@ -207,7 +207,7 @@ def by_docker_run(image: str, arguments: tuple[str, ...], code: str, place: dict
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [pytest.param(*each, marks=pytest.mark.attempt(reaching.KIND), id=" ".join(each)) for each in FORBIDDEN],
+    [pytest.param(*each, marks=pytest.mark.attack(reaching.KIND), id=" ".join(each)) for each in FORBIDDEN],
 )
 async def test_a_servers_token_opens_nothing(
     method: str, path: str, hub: RunningHub, attacker: Inside, victim: Inside
@@ -230,7 +230,7 @@ async def test_the_same_requests_succeed_with_more_rights(hub: RunningHub, victi
             assert answer.status_code == 200, path
 
 
-@pytest.mark.attempt(reaching.KIND)
+@pytest.mark.attack(reaching.KIND)
 async def test_of_the_hub_only_its_api_can_be_reached(attacker: Inside) -> None:
     listener = attacker.environment["JUPYTERHUB_API_URL"].removesuffix("/hub/api")
     paths = [
@@ -254,7 +254,7 @@ for path in place['paths']:
 # -- from the local network ---------------------------------------------------------------------------
 
 
-@pytest.mark.attempt(reaching.KIND)
+@pytest.mark.attack(reaching.KIND)
 async def test_a_machine_of_the_lan_reaches_no_server(
     lan: Neighbour, attacker: Inside, place: dict[str, Any]
 ) -> None:
@@ -262,7 +262,7 @@ async def test_a_machine_of_the_lan_reaches_no_server(
     assert not await asyncio.to_thread(lan.value, code, {"server": attacker.address})
 
 
-@pytest.mark.attempt(reaching.KIND)
+@pytest.mark.attack(reaching.KIND)
 async def test_a_machine_of_the_lan_does_not_reach_the_listener_whatever_else_it_reaches(
     lan: Neighbour, place: dict[str, Any]
 ) -> None:
@@ -276,7 +276,7 @@ async def test_a_machine_of_the_lan_does_not_reach_the_listener_whatever_else_it
 # -- what is seen from this machine's side ------------------------------------------------------------
 
 
-@pytest.mark.attempt(lying.KIND)
+@pytest.mark.attack(lying.KIND)
 async def test_labels_of_the_image_do_not_take_the_place_of_ours(hub: RunningHub, attacker: Inside) -> None:
     labels = attacker.container["Config"]["Labels"]
     said = {name.removeprefix("org.littlest-binder."): value for name, value in labels.items()}
@@ -284,7 +284,7 @@ async def test_labels_of_the_image_do_not_take_the_place_of_ours(hub: RunningHub
     assert (said["kind"], said["person"], said["server"]) == ("server", hub.owner, "one")
 
 
-@pytest.mark.attempt(exhausting.KIND)
+@pytest.mark.attack(exhausting.KIND)
 async def test_a_flood_of_output_is_not_kept(attacker: Inside) -> None:
     """362 MB in four seconds were kept once; the log of Docker's own default is without bounds."""
     await attacker.value("import os\nwith open('/proc/1/fd/1', 'wb') as out:\n    got = sum(out.write("
@@ -294,7 +294,7 @@ async def test_a_flood_of_output_is_not_kept(attacker: Inside) -> None:
     assert 0 < kept <= 1.1 * SERVERS["log_bytes"]
 
 
-@pytest.mark.attempt(exhausting.KIND)
+@pytest.mark.attack(exhausting.KIND)
 async def test_a_sparse_file_takes_no_room(attacker: Inside) -> None:
     code = (
         "import os\nopen('/tmp/sparse', 'wb').truncate(2**40)\ngot = os.stat('/tmp/sparse').st_blocks * 512"
@@ -302,7 +302,7 @@ async def test_a_sparse_file_takes_no_room(attacker: Inside) -> None:
     assert await attacker.value(code) < MIB
 
 
-@pytest.mark.attempt(exhausting.KIND)
+@pytest.mark.attack(exhausting.KIND)
 async def test_others_work_on_while_one_server_is_exhausted(attacker: Inside, victim: Inside) -> None:
     """The victim's server runs a program and reports to the hub while the attacker has taken all it can."""
     await attacker.run(
@@ -315,7 +315,7 @@ async def test_others_work_on_while_one_server_is_exhausted(attacker: Inside, vi
     await attacker.run("for each in burning:\n    each.kill()\n    each.wait()")
 
 
-@pytest.mark.attempt(lying.KIND)
+@pytest.mark.attack(lying.KIND)
 async def test_a_server_that_refuses_to_end_is_ended(
     hub: RunningHub, client: docker.APIClient, attacker: Inside
 ) -> None:
