@@ -93,6 +93,7 @@ class Machine:
         self.settings: Settings = from_mapping(self.section, platform="jupyterhub", state_dir=self.state)
         ensure_state(self.settings)
         self.engine = Engine(instance_id(self.settings), base_url=docker_host)
+        self.specs: list[str] = []  # of the repositories that were made
         self.hub: subprocess.Popen[bytes] | None = None
         self.service: subprocess.Popen[bytes] | None = None
 
@@ -239,7 +240,8 @@ class Machine:
         """A new one, whose image is made in a few seconds and is not there yet; its link's path."""
         name = f"r{secrets.token_hex(5)}"
         self.git_server.new(name, {"Dockerfile": _DOCKERFILE.format(mark=name)})
-        return self.git_server.spec(name)
+        self.specs.append(self.git_server.spec(name))
+        return self.specs[-1]
 
     def begin(self, server: str, spec: str = "", **options: Any) -> Start:
         """Ask the hub to start a server, and look on."""
@@ -254,13 +256,14 @@ class Machine:
                 if await api.start("ann", start.server, options) == "ready":
                     start.ended = "ready"
                     return
+                error: dict[str, Any] = {}
                 async for event in api.progress("ann", start.server):
                     start.said.append(str(event.get("message", "")))
+                    error = event.get("error") or error
                     if event.get("ready"):
                         start.ended = "ready"
                         return
                     if event.get("failed"):
-                        error = event.get("error") or {}
                         start.error = f"{error.get('code', '')}: {event.get('message')}"
                         start.ended = "failed"
                         return
