@@ -286,7 +286,7 @@ class DockerSettings(Section):
     """How patient we are with Docker."""
 
     timeout_s: float = Field(
-        60.0, gt=0, description="Seconds that Docker may take to answer a call that is not long by its nature."
+        60.0, gt=0, description="Seconds that Docker may take for a call that is not long by its nature."
     )
 
 
