@@ -206,7 +206,7 @@ MEANINGS = {
     "build-hash-mismatch": "A package is not the one whose hash requirements.txt has.",
     "build-header-missing": "A package is built from source and lacks a C header.",
     "build-interrupted": "The service was killed during the build too often to take it up once more.",
-    "build-killed": "A step was killed, most likely for want of memory.",
+    "build-killed": "A step, or the process of the build, was killed, most likely for want of memory.",
     "build-link-leaves": "A file that describes the environment is a link that leaves the repository.",
     "build-network": "An address could not be reached from the build.",
     "build-no-such-folder": "The repository has no folder of the name that the link gives.",

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from fnmatch import fnmatchcase
@@ -336,7 +337,19 @@ async def _remove_tree(path: Path) -> None:
 def _failure(result: WorkerResult) -> BinderError:
     if result.error is not None:
         return from_dict(result.error.model_dump())
+    if result.exit_code < 0:
+        return BuildFailed(
+            f"The process of the build was killed ({_signal(-result.exit_code)}).",
+            "Build again. If it happens again, look whether the machine ran out of memory.",
+            code="build-killed",
+        )
     return explain(result.tail)
+
+
+def _signal(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def dockerfile_allowed(settings: Settings, url: str) -> bool:
