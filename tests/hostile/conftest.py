@@ -1,8 +1,8 @@
 """What hostile tests share; at the end of a run, a table of the attempts by class.
 
 `@pytest.mark.attack("becoming root")` counts a test as an attempt of that class that must be stopped; with
-`preventable=False` as one that cannot be stopped here: it is shown to work, so that nobody believes otherwise,
-and the security page must say it.
+`preventable=False` as one that cannot be stopped here: it is shown to work, so that nobody believes
+otherwise, and the security page must say it.
 """
 
 from __future__ import annotations
