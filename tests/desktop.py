@@ -37,7 +37,8 @@ class Desktop:
         self.state = home / "littlest-binder"
         self.port = free_port()
         self.state.mkdir(parents=True, exist_ok=True)
-        section = {**(settings or {}), "desktop": {"port": self.port}}
+        given = dict(settings or {})
+        section = {**given, "desktop": {**given.get("desktop", {}), "port": self.port}}
         with (self.state / "config.yaml").open("w") as file:
             YAML(typ="safe").dump({"binder": section}, file)
         self.environment = {**os.environ, "XDG_DATA_HOME": str(home), "PYTHONUNBUFFERED": "1"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -17,12 +18,14 @@ from desktop import free_port
 from ruamel.yaml import YAML
 from waiting import until
 
+from tljh_plugin.client import ServiceClient
 from tljh_plugin.desktop import HOST, new_link
 from tljh_plugin.engine import Engine
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import instance_id
 from tljh_plugin.settings import Settings, load_desktop
 
+SERVICE_PREFIX = "/services/binder/"
 CONFIG = Path(__file__).with_name("hub_config.py")
 
 
@@ -51,6 +54,13 @@ def browser(origin: str = "") -> httpx.AsyncClient:
     )
 
 
+def xsrf(page: httpx.Response) -> str:
+    """The token of a page of the service, which its forms send back."""
+    found = re.search(r'name="binder-xsrf" content="([^"]+)"', page.text)
+    assert found, page.text[:2000]
+    return found[1]
+
+
 class RunningHub:
     """A hub of `home`; use it as an async context manager.
 
@@ -72,7 +82,8 @@ class RunningHub:
         self.port = free_port()
         self.token = secrets.token_hex(16)
         self.python = python
-        section = {**(settings or {}), "desktop": {"port": self.port}}
+        given = dict(settings or {})
+        section = {**given, "desktop": {**given.get("desktop", {}), "port": self.port}}
         with (self.state / "config.yaml").open("w") as file:
             YAML(typ="safe").dump({"binder": section}, file)
         self.environment = {
@@ -110,6 +121,23 @@ class RunningHub:
     def api(self, token: str = "") -> HubApi:
         """The hub's API, with all rights that a test needs."""
         return HubApi(f"http://127.0.0.1:{self.port}/hub/api", token or self.token)
+
+    def service_client(self, token: str) -> ServiceClient:
+        """The client over the proxy, as a program elsewhere would use it."""
+        client = ServiceClient(url=f"http://127.0.0.1:{self.port}{SERVICE_PREFIX}", token=token)
+        client._http.headers["Host"] = self.service_origin.removeprefix("http://")
+        return client
+
+    async def service_answers(self) -> None:
+        """Wait for the real service."""
+        async with httpx.AsyncClient() as http:
+            health = f"http://127.0.0.1:{self.port}{SERVICE_PREFIX}api/v1/health"
+            host = {"Host": self.service_origin.removeprefix("http://")}
+
+            async def answers() -> bool:
+                return (await http.get(health, headers=host)).status_code == 200
+
+            await until(answers, 90)
 
     async def person(self, name: str) -> str:
         """A token of a person who is made if need be."""

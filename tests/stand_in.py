@@ -112,6 +112,10 @@ class World:
             home.mkdir(parents=True, exist_ok=True)
             os.chown(home, SETTINGS.server_uid, SETTINGS.server_gid)
             path = str(home)
+        mine = STATE / "projects" / "somebody" / "my-files"
+        if request.my_files:
+            mine.mkdir(parents=True, exist_ok=True)
+            os.chown(mine, SETTINGS.server_uid, SETTINGS.server_gid)
         self.leases.append(f"lease-{len(self.leases)}")
         command = {
             "dies": ("sh", "-c", "echo I cannot do that; exit 3"),
@@ -124,6 +128,7 @@ class World:
             workdir="/home/jovyan",
             project="new-1" if request.project == "new" else request.project or "own" if path else "",
             project_path=path,
+            my_files_path=str(mine) if request.my_files else "",
             lease=self.leases[-1],
             environment={"BINDER_REPO_URL": request.repository},
             command=command.get(name, ("jupyterhub-singleuser",)),
