@@ -67,8 +67,8 @@ _NAMED_SERVERS = 20
 _SLOW_SPAWN_S = 0.5
 # A hub whose own service is not there by then gives up, and a slow disk needs its time.
 _SERVICE_START_S = 120
-# Variables that are the hub's own business and must not reach its services.
-_HUBS_OWN = ("JUPYTERHUB_", "CONFIGPROXY_", "JPY_")
+# Variables that are the hub's or a command's own business and must not reach the hub's services.
+_HUBS_OWN = ("JUPYTERHUB_", "CONFIGPROXY_", "JPY_", "LITTLEST_BINDER_TOKEN", "LITTLEST_BINDER_USERNAME")
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -139,7 +139,7 @@ def _service(
     }
     if settings.platform == "desktop":
         entry["url"] = f"http://127.0.0.1:{free_port()}"
-        entry["command"] = [sys.executable, "-m", "tljh_plugin.cli", "serve"]
+        entry["command"] = [sys.executable, "-m", "tljh_plugin.cli", "serve", "--keep"]
         entry["environment"] = service_environment(os.environ, settings)
         if jupyterhub.version_info[0] >= 6:
             entry["timeout"] = _SERVICE_START_S

@@ -9,24 +9,27 @@ import click
 from ..client import ServiceClient
 from ..errors import BuildCancelled
 from ..wire import BuildRequest, BuildView
+from ._credential import asks, credential
 from ._service import as_json, print_json, progress_bar, raised, runs_async, service
 
 
 @click.command(name="build", short_help="Build the image of a repository.")
 @click.argument("link")
 @click.option("--rebuild", is_flag=True, help="Build although the image is there.")
+@asks
 @as_json
 @runs_async
-async def command(link: str, rebuild: bool, as_json: bool) -> None:
+async def command(link: str, rebuild: bool, private: bool, as_json: bool) -> None:
     """Build the image of LINK, or join its build, and show the log; nothing is done if the image is there.
 
     LINK is a git URL, the address of a repository's page, OWNER/REPO, or a launch link, also one of another
     Binder. The log goes to stderr, the image's id to stdout.
     """
+    login = credential(private)
     async with service() as (_, client):
-        meaning = await client.resolve(link)
+        meaning = await client.resolve(link, credential=login)
         request = BuildRequest(spec=meaning.spec, commit=meaning.commit, rebuild=rebuild)
-        build = await client.build(request)
+        build = await client.build(request, login)
         click.echo(f"{meaning.display} at {meaning.commit[:10]}: {_state(build)}", err=True)
         if build.state != "built":
             build = await follow(client, build)

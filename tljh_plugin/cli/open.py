@@ -16,6 +16,7 @@ from ..operation.browser import open_browser
 from ..settings import Settings
 from ..source.spec import LaunchLink, parse_link, parse_typed
 from ..wire import LaunchEvent, LaunchView, ResolveView
+from ._credential import asks, credential
 from ._display import has_display
 from ._service import as_json, print_json, progress_bar, raised, runs_async, service
 
@@ -31,6 +32,7 @@ _SCOPES = ["servers!user", "read:users!user", "access:services!service=binder"]
 @click.option("--ephemeral", is_flag=True, help="Keep no files.")
 @click.option("--profile", default="", metavar="ID", help="How much the server gets; default: your profile.")
 @click.option("--restart", is_flag=True, help="Restart the server NAME if it has other options.")
+@asks
 @click.option("--log", "show_log", is_flag=True, help="Show the build's log.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @as_json
@@ -43,6 +45,7 @@ async def command(
     ephemeral: bool,
     profile: str,
     restart: bool,
+    private: bool,
     show_log: bool,
     no_browser: bool,
     as_json: bool,
@@ -55,8 +58,9 @@ async def command(
     with your files at their commit, `new` begins a second project. The address that is printed signs in once.
     """
     asked = parse_typed(link)
+    login = credential(private)
     async with service() as (settings, client):
-        meaning = _at_the_commit_of(project, await client.resolve(asked.spec.path))
+        meaning = _at_the_commit_of(project, await client.resolve(asked.spec.path, credential=login))
         known = handover.read(settings.state_dir)
         async with HubApi(known.hub_api_url, known.cli_token) as hub:
             token = await hub.new_token(
@@ -68,7 +72,9 @@ async def command(
     async with service(token) as (settings, client):
         options = _options(asked, meaning, project, ephemeral, profile)
         click.echo(f"{meaning.display} at {meaning.commit[:10]}", err=True)
-        started = await client.launch(options, server=server or asked.server, restart=restart)
+        started = await client.launch(
+            options, server=server or asked.server, restart=restart, credential=login
+        )
         ready = await _follow(client, started, show_log)
     await _present(settings, started, ready, no_browser=no_browser, as_json=as_json)
 

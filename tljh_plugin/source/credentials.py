@@ -222,7 +222,7 @@ def read_hosts(path: Path) -> tuple[HostEntry, ...]:
             where = f" ({'.'.join(map(str, first['loc']))}: {first['type']})"
         raise SettingsError(
             f"`binder.source.credentials_file`: {path} is not a list of hosts{where}.",
-            "Give a YAML list of entries with `host` and `password`, if needed `username`, `people`, `groups`.",
+            "Give a YAML list of entries: `host`, `password`, and if needed `username`, `people`, `groups`.",
         ) from None
 
 

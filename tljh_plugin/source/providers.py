@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidSpec
 
-PRIVATE_NOT_YET = (
-    "Private repositories are not supported yet: use the address of a public repository, without user name, "
-    "password or token."
+NOT_IN_ADDRESSES = (
+    "Give the address without user name, password and token; if the repository is private you are asked for "
+    "them. Consider what stood in the address as known to others."
 )
 
 DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
@@ -65,6 +65,11 @@ def _without_credentials(text: str) -> str:
     return f"…@{after}" if at and ":" in before else text
 
 
+def without_user(text: str) -> str:
+    """An address without user name and password; other text stays as it is."""
+    return re.sub(r"(?<=://).*@(?=[^@]*$)", "", text)
+
+
 def escape_path(path: str) -> str:
     """Percent-escape what may not stand in a URL's path, by RFC 3986; escapes that are there stay."""
 
@@ -95,7 +100,7 @@ def normal_git_url(text: str) -> str:
                 "Give one that begins with https://, for example https://github.com/owner/repository.",
             )
         if "@" in scp["path"].partition("/")[0]:
-            raise InvalidSpec(f"`{shown(text)}` contains a user name or a password.", PRIVATE_NOT_YET)
+            raise InvalidSpec(f"`{shown(text)}` contains a user name or a password.", NOT_IN_ADDRESSES)
         user = f"{scp['user']}@" if scp["user"] else ""
         text = f"ssh://{user}{scp['host']}/{scp['path'].lstrip('/')}"
     try:
@@ -153,7 +158,7 @@ def _user(text: str, netloc: str, scheme: str) -> str:
     user = netloc.rpartition("@")[0]
     if scheme == "ssh" and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", user) and not _TOKENS.match(user):
         return user + "@"
-    raise InvalidSpec(f"`{shown(text)}` contains a user name or a password.", PRIVATE_NOT_YET)
+    raise InvalidSpec(f"`{shown(text)}` contains a user name or a password.", NOT_IN_ADDRESSES)
 
 
 def _host(text: str, host: str) -> str:

@@ -11,16 +11,14 @@ import httpx
 import pytest
 import pytest_asyncio
 from git_server import GitServer
-from running_hub import RunningHub, browser
-from waiting import until
+from running_hub import SERVICE_PREFIX as PREFIX
+from running_hub import RunningHub, browser, xsrf
 
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.errors import Forbidden, NotFound
 from tljh_plugin.wire import LaunchEvent, Person
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker]
-
-PREFIX = "/services/binder/"
 
 
 @pytest_asyncio.fixture
@@ -30,14 +28,7 @@ async def hub(tmp_path: Path, git_server: GitServer) -> AsyncIterator[RunningHub
     git_server.add("foreign-from")
     policy = {key: list(value) for key, value in git_server.settings().items()}
     async with RunningHub(tmp_path, service="real", settings={"policy": policy}) as running:
-        async with httpx.AsyncClient() as http:
-            health = f"http://127.0.0.1:{running.port}{PREFIX}api/v1/health"
-            host = {"Host": running.service_origin.removeprefix("http://")}
-
-            async def answers() -> bool:
-                return (await http.get(health, headers=host)).status_code == 200
-
-            await until(answers, 90)
+        await running.service_answers()
         yield running
 
 
@@ -45,12 +36,6 @@ async def visit(client: httpx.AsyncClient, url: str) -> httpx.Response:
     """Open a page, following the way over the hub as a browser does."""
     answer = await client.get(url, follow_redirects=True)
     return answer
-
-
-def xsrf(page: httpx.Response) -> str:
-    found = re.search(r'name="binder-xsrf" content="([^"]+)"', page.text)
-    assert found, page.text[:2000]
-    return found[1]
 
 
 async def events_of(client: ServiceClient, server: str) -> list[LaunchEvent]:
@@ -87,7 +72,7 @@ async def test_a_launch_goes_from_the_form_to_its_explained_end(
         assert (sent.status_code, sent.headers["location"]) == (303, f"{PREFIX}launch/refused")
 
         token = await hub.person(hub.owner)
-        async with service(hub, token) as api_client:
+        async with hub.service_client(token) as api_client:
             events = await events_of(api_client, "refused")
             again = await events_of(api_client, "refused")
             [build] = await api_client.builds()
@@ -113,7 +98,7 @@ async def test_a_launch_goes_from_the_form_to_its_explained_end(
 
 async def test_another_person_sees_and_starts_nothing_of_it(hub: RunningHub) -> None:
     bob = await hub.person("bob")
-    async with service(hub, bob) as client:
+    async with hub.service_client(bob) as client:
         with pytest.raises(NotFound):
             await events_of(client, "refused")
         with pytest.raises(Forbidden):
@@ -123,10 +108,3 @@ async def test_another_person_sees_and_starts_nothing_of_it(hub: RunningHub) -> 
     async with own:
         with pytest.raises(Forbidden, match="own hub token"):
             await own.launch({"repository": "gh/owner/repo/main"})
-
-
-def service(hub: RunningHub, token: str) -> ServiceClient:
-    """The client over the proxy, as a program elsewhere would use it."""
-    client = ServiceClient(url=f"http://127.0.0.1:{hub.port}{PREFIX}", token=token)
-    client._http.headers["Host"] = hub.service_origin.removeprefix("http://")
-    return client

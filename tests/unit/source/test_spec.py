@@ -237,7 +237,7 @@ def test_credentials_are_refused_and_never_shown(text: str) -> None:
 
 
 def test_a_refused_credential_says_what_to_do() -> None:
-    with pytest.raises(InvalidSpec, match="Private repositories are not supported yet"):
+    with pytest.raises(InvalidSpec, match="Give the address without user name, password and token"):
         parse_typed("https://ada:s3cret@h.org/x")
 
 
