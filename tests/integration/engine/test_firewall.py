@@ -1,0 +1,156 @@
+"""The firewall rules in the kernel: of our real network, and among an administrator's in a place apart."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from subprocess import PIPE
+
+import pytest
+
+from tljh_plugin.engine import Engine
+from tljh_plugin.engine.firewall import has_rights
+from tljh_plugin.engine.firewall_rules import prefix
+from tljh_plugin.engine.network import bridge_name, default_bridge
+from tljh_plugin.settings import Settings
+
+pytestmark = pytest.mark.docker
+
+# As other programs have them: Docker's chains, an administrator's policy and rules, other kinds of jumps.
+FOREIGN = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:DOCKER-USER - [0:0]
+:ufw-user-input - [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -j ufw-user-input
+-A FORWARD -j DOCKER-USER
+-A DOCKER-USER -s 198.51.100.0/24 -j DROP
+-A DOCKER-USER -j RETURN
+-A ufw-user-input -p tcp -m tcp --dport 22 -m comment --comment "ssh; -j LB-IN" -j ACCEPT
+COMMIT
+*nat
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+COMMIT
+"""
+STEPS = """
+import asyncio, json, sys
+from tljh_plugin.engine import firewall
+from tljh_plugin.engine.firewall_rules import Site
+from tljh_plugin.engine.network import bridge_name
+instance = sys.argv[1]
+site = Site(bridge_name(instance), "172.30.0.1", 8899, nameservers=("10.0.0.53",))
+does = {
+    "ensure": lambda: firewall.ensure(site),
+    "missing": lambda: firewall.missing(instance),
+    "remove": lambda: firewall.remove(instance),
+}
+for line in sys.stdin:
+    print(json.dumps(asyncio.run(does[line.strip()]())), flush=True)
+"""
+
+
+def run(*command: str, text: str | None = None) -> str:
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+
+
+def rules(text: str) -> list[str]:
+    """What `iptables-save` shows, without its counters and times."""
+    return [line.split(" [")[0] for line in text.splitlines() if not line.startswith("#")]
+
+
+class Apart:
+    """A network namespace with a bridge of our name and other people's rules."""
+
+    def __init__(self) -> None:
+        self.name = f"lbf-{secrets.token_hex(4)}"
+        self.instance = f"test-{secrets.token_hex(6)}"
+        self.steps: subprocess.Popen[str] | None = None
+
+    def there(self, *command: str, text: str | None = None) -> str:
+        return run("ip", "netns", "exec", self.name, *command, text=text)
+
+    def step(self, what: str) -> object:
+        """What the firewall's function of that name returns in a process there."""
+        assert self.steps is not None
+        assert self.steps.stdin is not None
+        assert self.steps.stdout is not None
+        self.steps.stdin.write(f"{what}\n")
+        self.steps.stdin.flush()
+        return json.loads(self.steps.stdout.readline())
+
+    def saved(self) -> list[str]:
+        return rules(self.there("iptables-save") + self.there("ip6tables-save"))
+
+
+@pytest.fixture
+def apart() -> Iterator[Apart]:
+    place = Apart()
+    run("ip", "netns", "add", place.name)
+    try:
+        place.there("ip", "link", "add", bridge_name(place.instance), "type", "bridge")
+        place.there("sysctl", "-q", "net.bridge.bridge-nf-call-iptables=1")
+        place.there("iptables-restore", text=FOREIGN)
+        place.there("ip6tables", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT")
+        command = ["ip", "netns", "exec", place.name, sys.executable, "-c", STEPS, place.instance]
+        with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as place.steps:
+            yield place
+    finally:
+        run("ip", "netns", "del", place.name)
+
+
+def test_rules_are_set_once_mended_after_a_flush_and_removed_without_a_trace(apart: Apart) -> None:
+    before = apart.saved()
+    assert apart.step("missing")
+    assert apart.step("ensure") is True
+    assert apart.step("missing") == ""
+    with_ours = apart.saved()
+    assert apart.step("ensure") is False
+    assert apart.saved() == with_ours
+    ours = prefix(bridge_name(apart.instance))
+    for flush in (["-F", "INPUT"], ["-F", "DOCKER-USER"], ["-F", f"{ours}OUT"], ["-F"]):
+        apart.there("iptables", *flush)
+        assert apart.step("missing") or flush[-1].startswith("LB-")
+        assert apart.step("ensure") is True, flush
+        assert apart.step("missing") == ""
+    apart.there("iptables-restore", text=FOREIGN)  # as at a reload of the administrator's firewall
+    assert apart.step("ensure") is True
+    assert apart.saved() == with_ours
+    apart.step("remove")
+    assert apart.saved() == before
+    apart.step("remove")
+
+
+def test_the_kernel_must_filter_traffic_between_servers(apart: Apart) -> None:
+    apart.there("sysctl", "-q", "net.bridge.bridge-nf-call-iptables=0")
+    assert "servers reach each other" in str(apart.step("missing"))
+
+
+def test_a_process_without_rights_says_so(apart: Apart) -> None:
+    limited = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", sys.executable]
+    said = apart.there(*limited, "-c", STEPS, apart.instance, text="missing\nremove\n").splitlines()
+    assert "may not set firewall rules" in said[0]
+    assert said[1] == "null"
+    assert has_rights()
+
+
+async def test_rules_of_our_network_come_and_go_with_it(engine: Engine) -> None:
+    network = await engine.ensure_network()
+    assert await engine.missing_firewall()
+    assert await engine.ensure_firewall(Settings(), network, 8899)
+    assert not await engine.ensure_firewall(Settings(), network, 8899)
+    assert await engine.ensure_firewall(Settings(), network, 8900)
+    assert await engine.missing_firewall() == ""
+    ours = prefix(bridge_name(engine.instance))
+    assert ours in run("iptables-save") and ours in run("ip6tables-save")  # noqa: PT018
+    await engine.remove_network()
+    assert ours not in run("iptables-save") + run("ip6tables-save")
+
+
+async def test_the_bridge_on_which_builds_run_is_found(engine: Engine) -> None:
+    bridge = await engine._connection.call("show its default network", default_bridge)
+    assert bridge in run("ip", "-o", "link")
