@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -94,6 +95,16 @@ def errors_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def all_commands(among: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Every command with its whole name, those within commands after them."""
+    for name in among.list_commands(context):
+        command = among.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in all_commands(command, context))
+
+
 def commands_page() -> str:
     """`reference/commands.md`: every command with its options."""
     lines = [
@@ -105,9 +116,7 @@ def commands_page() -> str:
         "",
     ]
     context = click.Context(group, info_name="littlest-binder")
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
+    for name, command in all_commands(group, context):
         lines += [f"## `littlest-binder {name}`", ""]
         words = [each.make_metavar(context) for each in command.params if isinstance(each, click.Argument)]
         lines += [f"`littlest-binder {' '.join([name, '[OPTIONS]', *words])}`", ""]

@@ -25,10 +25,11 @@ from tljh_plugin.cache.sweep import Deleted, Plan
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.engine import ContainerRow, EngineInfo
 from tljh_plugin.engine.values import KIND_LABEL
-from tljh_plugin.errors import BinderError, ImageInUse, NotFound, RefNotFound
+from tljh_plugin.errors import BinderError, ImageInUse, NotFound, ProjectInUse, RefNotFound
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.launch.running import Running
+from tljh_plugin.projects.deletion import read_title
 from tljh_plugin.service.app import cookie_secret, listening
 from tljh_plugin.service.context import Context
 from tljh_plugin.service.engine_health import EngineHealth
@@ -52,6 +53,7 @@ from tljh_plugin.wire import (
     Prepared,
     PrepareRequest,
     ProjectView,
+    StorageView,
     Visibility,
 )
 
@@ -298,6 +300,61 @@ class StandInProjects:
         return [each for each in self.known if each.owner == person.name]
 
 
+class StandInKeptFiles:
+    """Keeps what `StandInProjects` has, and what was deleted of it."""
+
+    def __init__(self, projects: StandInProjects) -> None:
+        self.live = projects
+        self.gone: list[ProjectView] = []
+        self.now = StorageView(used_bytes=1024)
+        self.in_use: set[str] = set()
+        self.adopted_by = ""
+
+    async def projects(self, person: Person) -> list[ProjectView]:
+        return await self.live.list(person)
+
+    async def deleted(self, person: Person) -> list[ProjectView]:
+        return [each for each in self.gone if each.owner == person.name]
+
+    async def delete(self, person: Person, identifier: str) -> ProjectView:
+        found = self._take(self.live.known, person, identifier)
+        if identifier in self.in_use:
+            self.live.known.append(found)
+            raise ProjectInUse(f"The project {identifier} is in use by calm-otter.", "Stop it.")
+        later = "2026-12-05T09:26:52.123+00:00"
+        gone = {"id": f"{identifier}.20261121t092652123000", "deleted": NOW, "kept_until": later}
+        self.gone.append(found.model_copy(update={**gone, "archived": True}))
+        return self.gone[-1]
+
+    async def undelete(self, person: Person, identifier: str) -> ProjectView:
+        found = self._take(self.gone, person, identifier)
+        back = {"id": identifier.partition(".")[0], "archived": False, "deleted": "", "kept_until": ""}
+        self.live.known.append(found.model_copy(update=back))
+        return self.live.known[-1]
+
+    async def remove(self, person: Person, identifier: str) -> None:
+        self._take(self.gone, person, identifier)
+
+    async def rename(self, person: Person, identifier: str, title: str) -> ProjectView:
+        found = self._take(self.live.known, person, identifier)
+        self.live.known.append(found.model_copy(update={"title": read_title(title)}))
+        return self.live.known[-1]
+
+    async def storage(self, person: Person, *, admin: bool = False) -> StorageView:
+        return self.now
+
+    async def adopt(self, person: Person) -> StorageView:
+        self.adopted_by = person.name
+        return self.now
+
+    def _take(self, among: list[ProjectView], person: Person, identifier: str) -> ProjectView:
+        for each in among:
+            if (each.owner, each.id) == (person.name, identifier):
+                among.remove(each)
+                return each
+        raise NotFound(f"You have no project {identifier!r}.", "Look at your projects.")
+
+
 class StandInPreparations:
     def __init__(self) -> None:
         self.released: list[tuple[str, bool]] = []
@@ -476,6 +533,7 @@ class House:
         self.sweep = StandInSweep(self.inventory)
         self.sharing = StandInSharing(self.inventory)
         self.projects = StandInProjects()
+        self.kept_files = StandInKeptFiles(self.projects)
         self.preparations = StandInPreparations()
         self.url = environment.url.rstrip("/") + PREFIX
 
@@ -493,6 +551,7 @@ class House:
             sharing=given.sharing,
             queue=given.queue,
             projects=given.projects,
+            kept_files=given.kept_files,
             lookups=lookups,
             launches=Launches(self.environment, hub_api, lookups, given.queue),
             preparations=given.preparations,

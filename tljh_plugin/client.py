@@ -31,11 +31,13 @@ from .wire import (
     LaunchEvent,
     LaunchView,
     LogLine,
+    MountView,
     Person,
     Prepared,
     PrepareRequest,
     ProjectView,
     ResolveView,
+    StorageView,
     Visibility,
     Wire,
 )
@@ -165,6 +167,39 @@ class ServiceClient:
     async def projects(self) -> list[ProjectView]:
         """The person's projects."""
         return await self._list("projects", ProjectView)
+
+    async def deleted_projects(self) -> list[ProjectView]:
+        """The person's deleted projects that can be brought back."""
+        found = await self._list("projects", ProjectView, {"deleted": "1"})
+        return [each for each in found if each.archived]
+
+    async def delete_project(self, project: str) -> ProjectView:
+        """Delete a project; what it is called among the deleted ones."""
+        return await self._send("DELETE", f"projects/{_segment(project)}", ProjectView)
+
+    async def remove_project(self, project: str) -> None:
+        """Remove a deleted project for good."""
+        await self._request("DELETE", f"projects/{_segment(project)}")
+
+    async def undelete_project(self, project: str) -> ProjectView:
+        """Bring a deleted project back."""
+        return await self._send("POST", f"projects/{_segment(project)}/undelete", ProjectView)
+
+    async def rename_project(self, project: str, title: str) -> ProjectView:
+        """Give a project a title; an empty one takes it away."""
+        return await self._send("PATCH", f"projects/{_segment(project)}", ProjectView, {"title": title})
+
+    async def storage(self) -> StorageView:
+        """What the person keeps in all, against the limit."""
+        return await self._get("storage", StorageView)
+
+    async def adopt_storage(self) -> StorageView:
+        """Say that the folder which `storage.root` names is new; administrators."""
+        return await self._send("POST", "storage/adopt", StorageView)
+
+    async def mounts(self) -> list[MountView]:
+        """The folders of the machine that the person may have in a server."""
+        return await self._list("mounts", MountView)
 
     async def prepare(self, request: PrepareRequest) -> Prepared:
         """Everything that a container needs besides its image; takes a lease. Socket only."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from ..engine import Engine, ImageFacts, limits_for
+from ..engine import ContainerRow, Engine, ImageFacts, limits_for
 from ..engine.threads import in_thread
 from ..errors import (
     BinderError,
@@ -33,6 +33,7 @@ from .my_files import ensure_my_files
 from .names import further_project_id, project_id
 from .people import ensure_person_folder, make_private, person_folder
 from .root import StorageRoot
+from .sizes import Sizes
 from .staging import Staging, clear, make_staging, new_staging, remove_empty, stagings
 from .unfinished import remove_unfinished, unfinished
 from .usage import of_other_images, uses
@@ -55,6 +56,7 @@ class ProjectStore(Protocol):
     async def lease_project(self, lease_id: str, path: str) -> bool: ...
     async def set_size(self, size: SizeRow) -> None: ...
     async def sizes(self, owner: str = "") -> dict[str, SizeRow]: ...
+    async def forget_size(self, path: str) -> None: ...
 
 
 class Projects:
@@ -68,6 +70,7 @@ class Projects:
         self._engine = engine
         self.root = StorageRoot(settings, engine.instance)
         self.locks = Locks()
+        self.sizes = Sizes(settings, store)
         self._filling: set[Path] = set()
 
     async def ensure_root(self) -> Path:
@@ -77,6 +80,14 @@ class Projects:
         """
         kept_before = await self._store.has_projects()
         return await on_disk(lambda: self.root.ensure(kept_before))
+
+    async def adopt_root(self) -> None:
+        """Say that the folder which `storage.root` names is new. Raises `StorageMissing`, `ProjectFailed`."""
+        await on_disk(self.root.adopt)
+
+    async def containers(self) -> list[ContainerRow]:
+        """All containers, with what they see of the host. Raises an `EngineError`."""
+        return await self._engine.containers()
 
     async def problem(self) -> StorageMissing | None:
         """Why people's files cannot be reached now, if they cannot."""
@@ -98,10 +109,11 @@ class Projects:
 
         `base_image` is the id or name of our base image; `lease` keeps the project until the server runs.
         Equal requests at the same time wait for one fill. Nothing that exists is ever overwritten. Raises
-        `StorageMissing`, `ProjectAtOtherCommit`, `ProjectInUse` (by a server with another image), `NotFound`
-        (no project of that id), `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
+        `StorageMissing`, `StorageFull`, `ProjectAtOtherCommit`, `ProjectInUse` (by a server with another
+        image), `NotFound` (no project of that id), `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
         """
         await self.ensure_root()
+        await self.sizes.check_room(person.name)
         if request.project == "new":
             identifier = further_project_id(request.repository, subdir)
         else:

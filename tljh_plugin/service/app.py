@@ -31,20 +31,23 @@ from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve
 from .api.health import Health, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
+from .api.mounts import MountList
 from .api.prepare import Prepare, Release
 from .api.profiles import ProfileList
-from .api.projects import ProjectList
+from .api.projects import AdoptStorage, OneProject, ProjectList, StorageState, UndeleteProject
 from .auth import Door, HubDoor, SocketDoor
 from .context import Context, open_context
 from .environment import from_environment
 from .handler import MAX_BODY_BYTES, NoSuchApi
 from .pages.builds import BuildPage, BuildsPage, CancelBuild
 from .pages.confirm import Confirm
+from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
 from .pages.images import DeleteImage, ImagesPage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
 from .pages.old_links import Badge, OldBuildStream, OldRepoLink
 from .pages.page import NoSuchPage, Static
+from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
 from .pages.signed_in import SignedIn
 from .templates import STATIC, static_version
 
@@ -63,6 +66,11 @@ API_ROUTES: Routes = [
     (r"images", Images),
     (r"images/([^/]+)", OneImage),
     (r"projects", ProjectList),
+    (r"projects/([^/]+)", OneProject),
+    (r"projects/([^/]+)/undelete", UndeleteProject),
+    (r"storage", StorageState),
+    (r"storage/adopt", AdoptStorage),
+    (r"mounts", MountList),
     (r"profiles", ProfileList),
     (r"launches", LaunchList),
     (r"launches/([^/]+)/events", LaunchEvents),
@@ -83,6 +91,13 @@ PAGE_ROUTES: Routes = [
     (r"images", ImagesPage),
     (r"images/([^/]+)/delete", DeleteImage),
     (r"images/([^/]+)/share", ShareImage),
+    (r"folders", FoldersPage),
+    (r"folders/pick", PickFolder),
+    (r"folders/([^/]+)/let-go", LetGoOfFolder),
+    (r"projects", ProjectsPage),
+    (r"projects/([^/]+)/rename", RenameProject),
+    (r"projects/([^/]+)/delete", DeleteProject),
+    (r"projects/([^/]+)/undelete", UndeleteProjectPage),
     (r"oauth_callback", SignedIn),
     (r"repo/([^/]+)/([^/]+)/?", OldRepoLink),
     (r"build/(.+)", OldBuildStream),

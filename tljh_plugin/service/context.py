@@ -14,7 +14,7 @@ from ..cache.sweep import Sweep
 from ..engine import Engine
 from ..hub_api import HubApi
 from ..installation import instance_id
-from ..projects import Projects
+from ..projects import DeletedProjects, Projects, Upkeep
 from ..settings import Settings
 from ..source.checkout import Checkouts
 from ..source.credentials import Credentials
@@ -22,12 +22,14 @@ from ..source.resolve import Resolver
 from ..store import Store
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
+from .folders import Folders
+from .kept_files import KeptFiles
 from .launches import Launches
 from .lookups import Lookups
 from .offers import Offers
 from .preparations import Preparations
-from .tidying import Tidying
 from .room import Room
+from .tidying import Tidying
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Context:
     sharing: Sharing
     queue: Queue
     projects: Projects
+    kept_files: KeptFiles
     lookups: Lookups
     launches: Launches
     preparations: Preparations
     offers: Offers
     room: Room
+    folders: Folders
 
 
 @contextlib.asynccontextmanager
@@ -68,6 +72,8 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         checkouts = Checkouts(settings)
         queue = Queue(settings, store, engine, resolver, checkouts, inventory, credentials=credentials)
         projects = Projects(settings, store, engine)
+        upkeep = Upkeep(settings, store, engine, projects.root, projects.sizes, projects.locks)
+        deleted = DeletedProjects(settings, store, engine, projects.locks, upkeep.wake)
         lookups = Lookups(settings, resolver, queue, projects, credentials)
         offers = Offers(settings, inventory, queue, lookups)
         await inventory.start()
@@ -76,6 +82,8 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(queue.stop)
         offers.start()
         stack.push_async_callback(offers.stop)
+        upkeep.start()
+        stack.push_async_callback(upkeep.stop)
         tidying = Tidying(settings, store, engine, hub, queue, projects, leases)
         tidying.start()
         stack.push_async_callback(tidying.stop)
@@ -88,9 +96,11 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             sharing=Sharing(store, inventory),
             queue=queue,
             projects=projects,
+            kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,
             launches=Launches(environment, hub, lookups, queue),
             preparations=Preparations(settings, environment, store, engine, leases, projects),
             offers=offers,
             room=Room(settings, engine),
+            folders=Folders(settings, engine),
         )

@@ -44,7 +44,7 @@ class Preparations:
 
     async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
         """Take a lease and fill or find the project. On any failure, a cancelled call included, the lease is
-        given back. Raises `ImageNotFound`, `ProjectError`, `EngineError`."""
+        given back. Raises `ImageNotFound`, `ProjectError` (`StorageFull` among them), `EngineError`."""
         lease = await self._leases.take(request.image_id, _LEASE_S, f"{person.name}/{request.server}")
         try:
             row, facts = await self._image(person, request.image_id)
@@ -52,7 +52,9 @@ class Preparations:
             if request.storage == "project":
                 subdir = parse_link(request.spec).subdir
                 base = await ensure_base(self._settings, _say)
-                view, folder = await self._projects.prepare(person, request, facts, base.id, subdir=subdir)
+                view, folder = await self._projects.prepare(
+                    person, request, facts, base.id, subdir=subdir, lease=lease
+                )
                 project, path = view.id, str(folder)
             mine = str(await self._projects.my_files(person)) if request.my_files else ""
         except BaseException:

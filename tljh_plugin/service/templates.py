@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from ..amounts import shown_bytes
 from .texts import TRANSLATIONS
 
 WEB = Path(__file__).parents[1] / "web"
@@ -45,6 +46,7 @@ def templates() -> jinja2.Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters["moment"] = moment
     environment.filters["marked"] = marked
+    environment.filters["bytes"] = shown_bytes
     return environment
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 import pytest_asyncio
-from house import PREFIX, SERVICE_TOKEN, House, open_house
+from house import NOW, PREFIX, SERVICE_TOKEN, House, open_house, project_view
 from small_docker import SmallDocker
 from tornado.web import RequestHandler
 from waiting import until
@@ -117,6 +117,7 @@ class Door:
         return bool(re.search(r"\{\w+\}", self.path + self.body + str(self.form)))
 
 
+PROJECT, DELETED = "owner-repo-0123abcd", "gone-0123abcd.20261121t092652123000"
 _SPEC = '{"spec": "{repository}/main", "commit": "{commit}"}'
 _SHARE = '{"visibility": "{visibility}", "groups": [GROUPS]}'
 _PREPARE = PrepareRequest(
@@ -138,7 +139,12 @@ API: dict[tuple[str, str], Door] = {
     ("GET", "images/([^/]+)"): Door("see", "images/{image}"),
     ("PATCH", "images/([^/]+)"): Door("change", "images/{image}", body=_SHARE),
     ("DELETE", "images/([^/]+)"): Door("delete", "images/{image}"),
-    ("GET", "projects"): Door("signed-in"),
+    ("GET", "projects"): Door("signed-in", "projects?deleted=1"),
+    ("PATCH", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}", body='{"title": "x"}'),
+    ("DELETE", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}"),
+    ("POST", "projects/([^/]+)/undelete"): Door("own project", f"projects/{DELETED}/undelete"),
+    ("GET", "storage"): Door("signed-in"),
+    ("POST", "storage/adopt"): Door("admin"),
     ("GET", "profiles"): Door("signed-in"),
     ("GET", "mounts"): Door("signed-in"),
     ("POST", "launches"): Door("signed-in", body='{"image": "{image}"}'),
@@ -168,6 +174,11 @@ PAGES: dict[tuple[str, str], Door] = {
     ("POST", "images/([^/]+)/share"): Door(
         "change", "images/{image}/share", form={"visibility": "{visibility}", "group": GROUP}
     ),
+    ("GET", "projects"): Door("signed-in"),
+    ("POST", "projects/([^/]+)/rename"): Door("own project", f"projects/{PROJECT}/rename"),
+    ("GET", "projects/([^/]+)/delete"): Door("own project", f"projects/{PROJECT}/delete"),
+    ("POST", "projects/([^/]+)/delete"): Door("own project", f"projects/{DELETED}/delete"),
+    ("POST", "projects/([^/]+)/undelete"): Door("own project", f"projects/{DELETED}/undelete"),
     ("GET", "folders"): Door("desktop"),
     ("GET", "folders/pick"): Door("signed-in"),
     ("POST", "folders/pick"): Door("nobody", form={"path": "/etc"}),
@@ -305,6 +316,8 @@ class World:
         options = {"repository": f"{thing.repository}/main", "commit": thing.commit}
         self.house.hub.servers["ada"] = {}
         self.house.hub.put("ada", "x", ready=False, options=options)
+        self.house.projects.known = [project_view(PROJECT)]
+        self.house.kept_files.gone = [project_view(DELETED, archived=True, kept_until=NOW)]
         client = self.own if own else self.public
         headers = {"User-Agent": "Browser", "Sec-Fetch-Mode": "navigate"}
         if own and KINDS[kind]:

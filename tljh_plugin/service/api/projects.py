@@ -1,10 +1,58 @@
-"""`GET projects`: a person's kept files."""
+"""`GET projects`, `PATCH|DELETE projects/{id}`, `POST projects/{id}/undelete`, `GET storage`,
+`POST storage/adopt`.
+"""
 
 from __future__ import annotations
 
+from pydantic import BaseModel, ConfigDict
+
+from ...access import is_admin
 from ..handler import ApiHandler
+
+
+class ProjectChanges(BaseModel):
+    """`PATCH projects/{id}`: what the person calls it; empty: after its repository."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
 
 
 class ProjectList(ApiHandler):
     async def get(self) -> None:
-        self.answer(await self.context.projects.list(self.person))
+        kept = self.context.kept_files
+        found = await kept.projects(self.person)
+        if self.flag("deleted"):
+            found += await kept.deleted(self.person)
+        self.answer(found)
+
+
+class OneProject(ApiHandler):
+    async def patch(self, project: str) -> None:
+        asked = self.body(ProjectChanges)
+        self.answer(await self.context.kept_files.rename(self.person, project, asked.title))
+
+    async def delete(self, project: str) -> None:
+        """A project is put away; a deleted one is removed for good."""
+        kept = self.context.kept_files
+        if project in [each.id for each in await kept.deleted(self.person)]:
+            await kept.remove(self.person, project)
+            self.set_status(204)
+        else:
+            self.answer(await kept.delete(self.person, project))
+
+
+class UndeleteProject(ApiHandler):
+    async def post(self, project: str) -> None:
+        self.answer(await self.context.kept_files.undelete(self.person, project))
+
+
+class StorageState(ApiHandler):
+    async def get(self) -> None:
+        self.answer(await self.context.kept_files.storage(self.person, admin=is_admin(self.person)))
+
+
+class AdoptStorage(ApiHandler):
+    async def post(self) -> None:
+        self.only_administrators()
+        self.answer(await self.context.kept_files.adopt(self.person))

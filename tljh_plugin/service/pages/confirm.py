@@ -145,6 +145,7 @@ class Confirm(Page):
             path=link.open_path,
             came_from=self.came_from(),
             choices=offered,
+            storage=await self.context.kept_files.storage(self.person),
             chosen=self._chosen(link, offered),
             servers=[each for each in servers if each.spec and _same(each.spec, link.spec)],
             server=link.server,

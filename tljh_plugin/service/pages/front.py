@@ -14,12 +14,12 @@ from ...launch.form import profile_choices
 from ...launch.room import sentences
 from ...launch.ticks import ticks
 from ...source.providers import without_user
-from ...source.spec import LaunchLink
 from ...wire import ProfilesView, ProjectView
 from ..api.launches import FORM_FIELDS
 from ..launches import Server
-from ..links import from_form, read_spec
+from ..links import from_form
 from .page import Page
+from .projects import shown_project
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,6 @@ class Typed:
     profile: str = ""
     mounts: tuple[str, ...] | None = None  # that are ticked; None: those that are by default
     my_files: bool = True
-
-
-@dataclass(frozen=True)
-class ShownProject:
-    """A project with the link that goes on with it."""
-
-    id: str
-    shown: str
-    commit: str
-    created: str
-    last_used: str
-    link: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,8 @@ class FrontPage(Page):
             mounts=ticks(await self.context.folders.mounts(self.person), typed.mounts),
             my_files=typed.my_files,
             offers=await self.context.offers.for_person(self.person),
-            projects=[self._shown(each) for each in _by_use(projects)],
+            projects=[shown_project(self, each) for each in _by_use(projects)],
+            storage=await self.context.kept_files.storage(self.person),
         )
 
     async def _profiles(self) -> ProfilesView | None:
@@ -116,20 +105,6 @@ class FrontPage(Page):
             if not each.active
         }
         return {name: ending for name, ending in read.items() if ending is not None}
-
-    def _shown(self, project: ProjectView) -> ShownProject:
-        spec = read_spec(project.spec)
-        link = ""
-        if spec is not None:
-            link = LaunchLink(spec.with_ref(project.commit), project=project.id).to_url(self.prefix)
-        return ShownProject(
-            project.id,
-            self.context.offers.title_of(project.spec),
-            project.commit,
-            project.created,
-            project.last_used,
-            link,
-        )
 
 
 class Go(FrontPage):
