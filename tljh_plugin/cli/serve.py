@@ -9,10 +9,12 @@ import os
 import click
 
 from .. import handover
+from ..operation import keeping
 
 
 @click.command(short_help="Run the service (on a desktop the hub does this).")
-def command() -> None:
+@click.option("--keep", is_flag=True, help="Start it again at once when it is killed.")
+def command(keep: bool) -> None:
     """Run the service `binder` until SIGTERM.
 
     On a desktop JupyterHub starts it; elsewhere a service manager does. Settings, and what JupyterHub tells
@@ -21,6 +23,8 @@ def command() -> None:
     from ..service.app import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if keep:
+        keeping.keep()
     given = handover.read(handover.find_state_dir())
     for name, value in given.environment.items():
         os.environ.setdefault(name, value)
