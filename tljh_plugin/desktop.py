@@ -64,7 +64,7 @@ def new_link(settings: Settings, next_path: str = "") -> str:
         _forget_expired(folder)
         descriptor = os.open(folder / _digest(code), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump({"expires": time.time() + settings.desktop.sign_in_link_s}, file)
+            json.dump({"boot": boot_id(), "expires": _uptime() + settings.desktop.sign_in_link_s}, file)
     except OSError as error:
         raise SettingsError(
             f"Cannot write a sign-in code into {folder}: {error.strerror}.",
@@ -78,11 +78,11 @@ def use_code(settings: Settings, code: str) -> bool:
     """Whether `code` was good; it is not any more."""
     place = _codes(settings) / _digest(code)
     try:
-        expires = float(json.loads(place.read_text())["expires"])
+        known = json.loads(place.read_text())
         place.unlink()
+        return known["boot"] == boot_id() and _uptime() < float(known["expires"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return time.time() < expires
 
 
 def _codes(settings: Settings) -> Path:
@@ -96,8 +96,19 @@ def _digest(code: str) -> str:
 def _forget_expired(folder: Path) -> None:
     for place in folder.iterdir():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if float(json.loads(place.read_text())["expires"]) < time.time():
+            known = json.loads(place.read_text())
+            if known["boot"] != boot_id() or float(known["expires"]) < _uptime():
                 place.unlink(missing_ok=True)
+
+
+def boot_id() -> str:
+    """A random text that the kernel chooses at each start of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _uptime() -> float:
+    """Seconds since the start of the machine: a clock that nobody sets back."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 # -- the hub's configuration --------------------------------------------------------------------------

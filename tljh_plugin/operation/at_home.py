@@ -25,7 +25,7 @@ import httpx
 
 from ..build.processes import end_group, members, process_facts
 from ..client import ServiceClient
-from ..desktop import PARENT_VARIABLE
+from ..desktop import PARENT_VARIABLE, boot_id
 from ..engine import Engine
 from ..engine.values import Kind
 from ..errors import BinderError, HubUnavailable, ServerExists, SettingsError
@@ -123,16 +123,12 @@ async def end_leftovers(settings: Settings) -> bool:
         known = json.loads(_record(settings).read_text())
         for pid, start in known["processes"]:
             facts = process_facts(pid)
-            ours = facts.start == start if facts is not None else known["boot"] == _boot_id()
+            ours = facts.start == start if facts is not None else known["boot"] == boot_id()
             if ours and members(pid):
                 await end_group(pid)
                 found = True
     _record(settings).unlink(missing_ok=True)
     return found
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 async def clear_engine(engine: Engine) -> list[str]:
@@ -208,7 +204,7 @@ def _remember(settings: Settings, process: Process) -> None:
     """Note hub, proxy and service, so that the next run finds them should all of this one be killed."""
     found = [process_facts(pid) for pid in (process.pid, *_descendants(process.pid))]
     leaders = [(each.pid, each.start) for each in found if each is not None and each.session == each.pid]
-    _record(settings).write_text(json.dumps({"boot": _boot_id(), "processes": leaders}))
+    _record(settings).write_text(json.dumps({"boot": boot_id(), "processes": leaders}))
 
 
 def _adopt_orphans() -> None:
