@@ -114,6 +114,7 @@ def line(n: int, phase: Phase = "building", text: str = "", **more: Any) -> LogL
 class StandInEngine:
     def __init__(self) -> None:
         self.problem: BinderError | None = None
+        self.no_firewall = ""
         self.running: list[Running] = []
 
     def is_ours(self, labels: Mapping[str, str]) -> bool:
@@ -129,6 +130,9 @@ class StandInEngine:
 
     async def root_dir(self) -> str:
         return (await self.info()).root_dir
+
+    async def missing_firewall(self) -> str:
+        return self.no_firewall
 
     async def info(self) -> EngineInfo:
         if self.problem:

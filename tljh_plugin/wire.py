@@ -295,6 +295,8 @@ class HealthView(Wire):
     engine: bool
     engine_version: str = ""
     message: str = ""
+    # "in force", "off", or why the servers' network has no firewall rules.
+    firewall: str = ""
 
 
 ResolveView.model_rebuild()

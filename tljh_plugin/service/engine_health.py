@@ -1,4 +1,4 @@
-"""Whether Docker answers, asked at most every few seconds and never waited for long."""
+"""Whether Docker answers and the firewall holds, asked at most every few seconds and never waited for long."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class EngineHealth:
         self._engine = engine
         self._question: asyncio.Task[EngineInfo | BinderError] | None = None
         self._asked = 0.0
+        self._firewall: asyncio.Task[str] | None = None
+        self._firewall_asked = 0.0
 
     async def info(self) -> EngineInfo | BinderError:
         """What Docker says of itself, or why it does not."""
@@ -38,6 +40,15 @@ class EngineHealth:
         """What is wrong with Docker, if anything is."""
         said = await self.info()
         return said if isinstance(said, BinderError) else None
+
+    async def firewall(self) -> str:
+        """Why the servers' network has no firewall rules; empty if they are in force."""
+        now = asyncio.get_running_loop().time()
+        look = self._firewall
+        if look is None or (look.done() and now - self._firewall_asked > _FRESH_S):
+            look = self._firewall = asyncio.create_task(self._engine.missing_firewall())
+            self._firewall_asked = now
+        return await asyncio.shield(look)
 
     async def _ask(self) -> EngineInfo | BinderError:
         try:

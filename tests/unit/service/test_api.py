@@ -368,6 +368,19 @@ async def test_health_is_for_everybody_and_details_for_those_signed_in(house: Ho
     assert "/secret/path" in view.message
 
 
+async def test_health_says_whether_servers_have_a_firewall(house: House) -> None:
+    house.engine.no_firewall = "This process may not set firewall rules."
+    async with httpx.AsyncClient(base_url=house.url) as stranger:
+        assert (await stranger.get("api/v1/health")).json()["firewall"] == ""
+    async with house.client("ada") as client:
+        assert (await client.health()).firewall == house.engine.no_firewall
+
+
+async def test_health_says_that_the_firewall_is_in_force(house: House) -> None:
+    async with house.client("ada") as client:
+        assert (await client.health()).firewall == "in force"
+
+
 async def test_what_is_not_there_is_a_json_error(house: House) -> None:
     async with house.client("ada") as client:
         for method, path, status in (("GET", "api/v1/nope", 404), ("PUT", "api/v1/builds", 400)):

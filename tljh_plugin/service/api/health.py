@@ -11,18 +11,32 @@ from ..handler import ApiHandler
 
 
 class Health(ApiHandler):
-    """200 when the service answers; what is wrong with Docker is told to those who are signed in."""
+    """200 when the service answers; what is wrong with Docker or the firewall is told to those who are signed in."""
 
     open_to_all = True
 
     async def get(self) -> None:
         said = await self.context.engine_health.info()
         failed = isinstance(said, BinderError)
-        version = message = ""
+        version = message = firewall = ""
         if self.signed_in is not None:
             version = "" if isinstance(said, BinderError) else said.version
             message = str(said) if isinstance(said, BinderError) else ""
-        self.answer(HealthView(ok=not failed, engine=not failed, engine_version=version, message=message))
+            firewall = await self._firewall()
+        self.answer(
+            HealthView(
+                ok=not failed,
+                engine=not failed,
+                engine_version=version,
+                message=message,
+                firewall=firewall,
+            )
+        )
+
+    async def _firewall(self) -> str:
+        if self.context.settings.firewall == "off":
+            return "off"
+        return await self.context.engine_health.firewall() or "in force"
 
 
 class Versions(ApiHandler):
