@@ -6,7 +6,7 @@ Times are UTC in ISO 8601 with milliseconds (`utc_now`), so that they sort as te
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import ClassVar, Literal
 
 from ..wire import BuildState, Phase, Visibility
@@ -17,6 +17,14 @@ CredentialKind = Literal["", "request", "host"]
 def utc_now() -> str:
     """Now, as it is stored: `2026-11-21T09:26:52.123+00:00`."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def utc_after(moment: str) -> str:
+    """The present time, or a millisecond after `moment` where the clock was set back before it."""
+    now = utc_now()
+    if now > moment:
+        return now
+    return (datetime.fromisoformat(moment) + timedelta(milliseconds=1)).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .rows import (
     LeaseRow,
     ProjectRow,
     SizeRow,
+    utc_after,
     utc_now,
 )
 
@@ -259,10 +260,7 @@ class Store:
 
     async def use_project(self, owner: str, project_id: str, image_id: str) -> bool:
         """The project was used now, with this image; false if there is none of this id."""
-        return await self._change(
-            "UPDATE projects SET last_used = ?, image_id = ? WHERE owner = ? AND id = ?",
-            [utc_now(), image_id, owner, project_id],
-        )
+        return await self._connection.write(lambda db: _use_project(db, owner, project_id, image_id))
 
     async def title_project(self, owner: str, project_id: str, title: str) -> bool:
         """False if there is none of this id."""
@@ -401,6 +399,14 @@ def _value(column: str, value: Any) -> Any:
     if column == "groups":
         return tuple(json.loads(value))
     return "" if value is None else value
+
+
+def _use_project(db: Database, owner: str, project_id: str, image_id: str) -> bool:
+    """Later than all uses before it, also when the clock was set back: the last one is what a start means."""
+    [[last]] = db.conn.execute("SELECT max(last_used) FROM projects WHERE owner = ?", [owner]).fetchall()
+    values = [utc_after(last or ""), image_id, owner, project_id]
+    sql = "UPDATE projects SET last_used = ?, image_id = ? WHERE owner = ? AND id = ?"
+    return bool(db.conn.execute(sql, values).rowcount)
 
 
 def _insert(db: Database, table: str, values: dict[str, Any]) -> None:

@@ -1,0 +1,127 @@
+"""The machine's clock is set back: what was promised for some time is not promised for longer, nothing is
+lost, and what came later is still known to have come later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from tljh_plugin import desktop
+from tljh_plugin.build.log import BuildLog
+from tljh_plugin.cache import leases as leases_module
+from tljh_plugin.cache.leases import Leases
+from tljh_plugin.desktop import new_link, use_code
+from tljh_plugin.hub_api import HubServer, HubUser
+from tljh_plugin.installation import ensure_state
+from tljh_plugin.service.tidying import forgotten, told
+from tljh_plugin.settings import Settings, from_mapping
+from tljh_plugin.store import ProjectRow, Store, rows
+
+
+class Clock:
+    """The wall clock as `datetime.now` and `time.time` tell it, moved by `offset`."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta(0)
+
+    def set_back(self, **by: float) -> None:
+        self.offset -= timedelta(**by)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    moved = Clock()
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime.now(timezone.utc) + moved.offset
+
+    for module in (rows, leases_module):
+        monkeypatch.setattr(module, "datetime", Moved)
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + moved.offset.total_seconds())
+    return moved
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = from_mapping(
+        {"desktop": {"sign_in_link_s": 0.5}}, platform="desktop", state_dir=tmp_path, owner="root"
+    )
+    ensure_state(made)
+    return made
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(tmp_path / "store.sqlite")
+    yield opened
+    await opened.close()
+
+
+def code_of(link: str) -> str:
+    return link.split("code=")[1].split("&")[0]
+
+
+def test_a_sign_in_link_ends_when_it_was_said_to(
+    clock: Clock, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, late = (code_of(new_link(settings)) for _ in range(2))
+    clock.set_back(hours=1)
+    assert use_code(settings, good)
+    boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(desktop, "_uptime", lambda: boot + 1)
+    assert not use_code(settings, late)
+
+
+def test_a_sign_in_link_does_not_outlive_the_machines_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = code_of(new_link(settings))
+    monkeypatch.setattr(desktop, "boot_id", lambda: "another")
+    assert not use_code(settings, code)
+
+
+async def test_a_lease_protects_its_start_and_ends_with_it(clock: Clock, store: Store) -> None:
+    leases = Leases(store)
+    lease = await leases.take("sha256:0", 3600, "ann/one")
+    clock.set_back(days=2)
+    assert await leases.held("sha256:0")
+    over = told([HubUser(name="ann", servers={"one": HubServer(name="one", ready=True)})])
+    assert forgotten(await store.leases(), over) == [lease]
+
+
+async def test_a_log_goes_on_with_the_next_number_and_a_reader_resumes(clock: Clock, tmp_path: Path) -> None:
+    log = BuildLog(tmp_path / "b.jsonl")
+    await log.open()
+    log.append("building", "before")
+    clock.set_back(hours=3)
+    log.append("building", "after")
+    log.append("built", "done")
+    await log.close()
+    lines = [line async for line in BuildLog(tmp_path / "b.jsonl").follow(1)]
+    assert [(line.n, line.text) for line in lines] == [(2, "after"), (3, "done")]
+
+
+async def test_the_project_that_was_used_last_is_the_one_that_was_used_last(
+    clock: Clock, store: Store
+) -> None:
+    def project(identifier: str) -> ProjectRow:
+        return ProjectRow(
+            id=identifier, owner="ann", repository="https://example.org/r", spec="gh/a/r/main",
+            commit="c" * 40, subdir="", image_id="sha256:0", path=f"/{identifier}", created=rows.utc_now(),
+        )  # fmt: skip
+
+    for each in ("first", "second"):
+        await store.add_project(project(each))
+    await store.use_project("ann", "first", "sha256:0")
+    clock.set_back(days=1)
+    await store.use_project("ann", "second", "sha256:0")
+    last = max(await store.projects("ann"), key=lambda row: row.last_used)
+    assert last.id == "second"
