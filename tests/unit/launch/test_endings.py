@@ -76,7 +76,7 @@ async def test_a_server_tells_its_activity() -> None:
         server({"last_activity": "2026-11-21T09:00:00Z", "kernels": 1}, {"execution_state": "busy"}),
         server({"last_activity": "2026-11-21T09:00:00Z", "kernels": 1}, ["busy"]),
         server({}, code=403),
-        server(b"x" * (2 * 1024**2)),
+        server({"last_activity": "2026-11-21T09:00:00Z", "padding": "x" * 2 * 1024**2}),
         server(b"[" * 100_000),
     ],
 )
