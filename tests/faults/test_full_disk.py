@@ -1,0 +1,189 @@
+"""A disk fills up: under a clone, a build, a project or the store. What failed says so, nothing that was
+there is harmed, and once there is room again everything works.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from git_server import GitServer
+from machine import Machine, content
+from private_docker import PrivateDocker
+from waiting import until
+
+from tljh_plugin.settings import MIB
+
+pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="module")]
+
+NOTE = b"the only copy\n"
+
+
+class SmallDisk:
+    """A file system of its own on `place`, in a file."""
+
+    def __init__(self, place: Path, size: int) -> None:
+        self.place = place
+        self._file = place.with_name(f"{place.name}.ext4")
+        place.mkdir(parents=True)
+        with self._file.open("wb") as file:
+            file.truncate(size)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(self._file)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(self._file), str(place)], check=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", str(self.place)], check=True)
+        self._file.unlink()
+
+    @contextmanager
+    def full(self, free: int = 0) -> Iterator[None]:
+        """All but `free` bytes are taken."""
+        filler = self.place / "filler"
+        with filler.open("wb", buffering=0) as file:
+            figures = os.statvfs(self.place)
+            size = figures.f_bavail * figures.f_frsize - free
+            os.posix_fallocate(file.fileno(), 0, max(size, 4096))
+            if not free:
+                try:
+                    while True:
+                        file.seek(0, os.SEEK_END)
+                        file.write(b"\0" * 4096)
+                except OSError:
+                    pass
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with GitServer(tmp_path_factory.mktemp("git") / "served") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallDisk]]:
+    """One for the state folder, one for checkouts, one for people's files."""
+    folder = tmp_path_factory.mktemp("disks")
+    folder.chmod(0o755)
+    made = {}
+    try:
+        made["state"] = SmallDisk(folder / "lab" / "state", 120 * MIB)
+        for name in ("checkouts", "projects"):
+            made[name] = SmallDisk(folder / "lab" / "state" / name, 120 * MIB)
+        yield made
+    finally:
+        for each in reversed(made.values()):
+            each.unmount()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(
+    disks: dict[str, SmallDisk], served: GitServer, private_docker: PrivateDocker
+) -> AsyncIterator[Machine]:
+    """With somebody's work on it."""
+    folder = disks["state"].place.parent
+    for each in disks.values():
+        (each.place / "lost+found").rmdir()
+    async with Machine(folder, served, private_docker.host) as running:
+        await running.ready("kept", running.repository())
+        [home] = running.projects().values()
+        (home / "note.txt").write_bytes(NOTE)
+        await running.gone("kept")
+        yield running
+
+
+def kept(machine: Machine) -> dict[str, dict[str, str]]:
+    return {name: content(home) for name, home in machine.projects().items()}
+
+
+async def refused(machine: Machine, server: str, spec: str) -> str:
+    """How a start failed."""
+    start = machine.begin(server, spec)
+    assert await start.over() == "failed", start.said
+    print(f"\n{server}: {start.error}")
+    return start.error
+
+
+async def works_again(machine: Machine, server: str, spec: str, before: dict[str, dict[str, str]]) -> None:
+    await machine.ready(server, spec)
+    now = kept(machine)
+    assert {name: now[name] for name in before} == before
+    await machine.sound()
+    await machine.gone(server)
+
+
+async def test_while_cloning(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    spec, before = machine.repository(), kept(machine)
+    name = spec.split("%2F")[-1].split("/")[0]
+    machine.git_server.commit(name, {"large.bin": os.urandom(5 * MIB)})
+    with disks["checkouts"].full(2 * MIB):
+        error = await refused(machine, "clone", spec)
+        assert "No space left on device" in error or "disk" in error
+        await machine.sound()
+    await works_again(machine, "clone", spec, before)
+
+
+async def test_while_fetching_into_the_mirror(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    spec, before = machine.repository(), kept(machine)
+    name = spec.split("%2F")[-1].split("/")[0]
+    machine.git_server.commit(name, {"large.bin": os.urandom(8 * MIB)})
+    with disks["state"].full(4 * MIB):
+        error = await refused(machine, "mirror", spec)
+        assert "space" in error or "disk" in error
+        await machine.sound()
+    await works_again(machine, "mirror", spec, before)
+
+
+async def test_while_filling_a_project(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    spec, before = machine.repository(), kept(machine)
+    with disks["projects"].full(3 * MIB):
+        error = await refused(machine, "fill", spec)
+        assert "too full" in error or "No space left" in error
+        assert kept(machine) == before
+    await machine.sound()
+    await works_again(machine, "fill", spec, before)
+
+
+async def test_while_writing_the_store(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    spec, before = machine.repository(), kept(machine)
+    with disks["state"].full():
+        error = await refused(machine, "store", spec)
+        assert "Free some disk" in error or "free disk" in error or "space" in error
+    await machine.sound()
+    await works_again(machine, "store", spec, before)
+
+
+async def test_the_store_fills_up_during_a_build(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    spec, before = machine.repository(), kept(machine)
+    start = machine.begin("during", spec)
+    await start.reached("Building the image")
+    with disks["state"].full():
+        await until(lambda: start.ended, 90)
+        print(f"\nduring: {start.ended} {start.error}")
+    await machine.sound()
+    await works_again(machine, "during", spec, before)
+
+
+async def test_dockers_disk_while_building(machine: Machine, private_docker: PrivateDocker) -> None:
+    spec, before = machine.repository(), kept(machine)
+    name = spec.split("%2F")[-1].split("/")[0]
+    dockerfile = machine.git_server.path(name) / "Dockerfile"
+    machine.git_server.commit(
+        name,
+        {"Dockerfile": f"{dockerfile.read_text()}RUN head -c 40000000 /dev/urandom > /home/jovyan/more\n"},
+    )
+    private_docker.leave_room(20 * MIB)
+    try:
+        error = await refused(machine, "build", spec)
+        assert "space" in error or "disk" in error
+    finally:
+        private_docker.make_room()
+    await machine.sound()
+    await works_again(machine, "build", spec, before)
