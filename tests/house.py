@@ -622,7 +622,7 @@ class Browser(httpx.AsyncClient):
         self.xsrf = found[1] if found else ""
         return answer
 
-    async def submit(self, path: str, **fields: str) -> httpx.Response:
+    async def submit(self, path: str, /, **fields: str) -> httpx.Response:
         """Send a form of the page that was opened last."""
         return await self.post(path, data={"_xsrf": self.xsrf, **fields})
 

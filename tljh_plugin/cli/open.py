@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 
 import click
 
@@ -31,6 +32,10 @@ _SCOPES = ["servers!user", "read:users!user", "access:services!service=binder"]
 @click.option("--project", default="", metavar="ID", help="Go on in this project; `new` begins another one.")
 @click.option("--ephemeral", is_flag=True, help="Keep no files.")
 @click.option("--profile", default="", metavar="ID", help="How much the server gets; default: your profile.")
+@click.option(
+    "--mount", "mounts", multiple=True, metavar="ID", help="A folder of this machine; can be repeated."
+)
+@click.option("--my-files", is_flag=True, help="Your own folder, the same in all your servers.")
 @click.option("--restart", is_flag=True, help="Restart the server NAME if it has other options.")
 @asks
 @click.option("--log", "show_log", is_flag=True, help="Show the build's log.")
@@ -44,6 +49,8 @@ async def command(
     project: str,
     ephemeral: bool,
     profile: str,
+    mounts: tuple[str, ...],
+    my_files: bool,
     restart: bool,
     private: bool,
     show_log: bool,
@@ -55,7 +62,9 @@ async def command(
     LINK is a git URL, the address of a repository's page, OWNER/REPO, a folder, or a launch link, also one of
     another Binder. A server that was started for the same repository at the same commit is used again. Where
     the repository has moved on since your project of it began, say with --project what to do: its id goes on
-    with your files at their commit, `new` begins a second project. The address that is printed signs in once.
+    with your files at their commit, `new` begins a second project. The ids for --mount are on the launch form
+    and in the setting `binder.mounts`; a link never brings folders along. The address that is printed signs
+    in once.
     """
     asked = parse_typed(link)
     login = credential(private)
@@ -68,9 +77,9 @@ async def command(
             )
             if not server and not new:
                 found = await hub.acting_as(token).servers(settings.owner)
-                server = _used_before(found, meaning, project, ephemeral)
+                server = _used_before(found, meaning, project, ephemeral, mounts, my_files)
     async with service(token) as (settings, client):
-        options = _options(asked, meaning, project, ephemeral, profile)
+        options = _options(asked, meaning, project, ephemeral, profile, mounts, my_files)
         click.echo(f"{meaning.display} at {meaning.commit[:10]}", err=True)
         started = await client.launch(
             options, server=server or asked.server, restart=restart, credential=login
@@ -93,13 +102,21 @@ def _at_the_commit_of(project: str, meaning: ResolveView) -> ResolveView:
 
 
 def _options(
-    asked: LaunchLink, meaning: ResolveView, project: str, ephemeral: bool, profile: str
-) -> dict[str, str]:
-    options = {
+    asked: LaunchLink,
+    meaning: ResolveView,
+    project: str,
+    ephemeral: bool,
+    profile: str,
+    mounts: tuple[str, ...],
+    my_files: bool,
+) -> dict[str, Any]:
+    options: dict[str, Any] = {
         "repository": meaning.spec,
         "commit": meaning.commit,
         "path": asked.open_path,
         "profile": profile or asked.profile,
+        "mounts": list(mounts),
+        "my_files": my_files,
     }
     if ephemeral or asked.storage == "ephemeral":
         options["storage"] = "ephemeral"
@@ -108,8 +125,18 @@ def _options(
     return {key: value for key, value in options.items() if value}
 
 
-def _used_before(servers: dict[str, HubServer], meaning: ResolveView, project: str, ephemeral: bool) -> str:
-    """The name of a server of this repository, commit and project, a running one first; empty if none."""
+def _used_before(
+    servers: dict[str, HubServer],
+    meaning: ResolveView,
+    project: str,
+    ephemeral: bool,
+    mounts: tuple[str, ...] = (),
+    my_files: bool = False,
+) -> str:
+    """The name of a server of this repository, commit and project, a running one first; empty if none.
+
+    It has exactly the mounts that are asked for, if any are.
+    """
     found = []
     for server in servers.values():
         try:
@@ -118,6 +145,8 @@ def _used_before(servers: dict[str, HubServer], meaning: ResolveView, project: s
         except BinderError:
             continue
         same = same and options.commit == meaning.commit and options.project == project
+        same = same and (not mounts or set(mounts) == set(options.mounts))
+        same = same and (options.my_files or not my_files)
         if same and (options.storage == "ephemeral") is ephemeral:
             found.append(server)
     found.sort(key=lambda server: (not server.active, server.name))

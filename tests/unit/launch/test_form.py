@@ -9,7 +9,7 @@ import pytest
 from tljh_plugin.errors import InvalidOptions, InvalidSpec
 from tljh_plugin.launch import form
 from tljh_plugin.launch.options import LaunchOptions, parse
-from tljh_plugin.wire import ImageView
+from tljh_plugin.wire import ErrorView, ImageView, MountView
 
 COMMIT = "a" * 40
 IMAGE = f"sha256:{'b' * 64}"
@@ -64,6 +64,44 @@ def test_start_on_a_prefilled_form_means_the_options_of_before(options: dict[str
     before = parse(options)
     sent = Fields(form.render(form.from_options(before), [image()])).sent
     assert parse(form.read(sent)) == before
+
+
+MOUNTS = [
+    MountView(id="lab", title="The <lab>", target="/data/lab", link="lab", default=True),
+    MountView(id="shared", title="Shared", target="/mnt/s", link="shared", access="read-write"),
+    MountView(
+        id="gone", title="Gone", target="/data/gone", link="gone", default=True,
+        error=ErrorView(code="mount-missing", message="/srv/<gone> is not there.", next="Mount its disk."),
+    ),
+]  # fmt: skip
+
+
+def test_a_new_form_ticks_what_is_on_by_default_and_can_be_had() -> None:
+    html = form.render(form.from_options(None), [], mounts=MOUNTS)
+    sent = Fields(html).sent
+    assert (sent["mounts"], sent["my_files"]) == (["lab"], ["1"])
+    assert "~/shared, /mnt/s" in html
+    assert "read and write" in html
+    assert "/srv/&lt;gone&gt; is not there. Mount its disk." in html
+    assert "<lab>" not in html
+    read = parse(form.read({**sent, "repository": ["o/r"]}))
+    assert (read.mounts, read.my_files) == (("lab",), True)
+
+
+def test_a_form_ticks_what_was_ticked_before() -> None:
+    before = parse({"repository": "gh/o/r/main", "commit": COMMIT, "mounts": ["shared", "gone"]})
+    sent = Fields(form.render(form.from_options(before), [], mounts=MOUNTS)).sent
+    assert sent["mounts"] == ["shared"]
+    assert "my_files" not in sent
+    typed = form.from_typed({**sent, "mounts": ["lab", "shared"], "my_files": ["1"]})
+    assert Fields(form.render(typed, [], mounts=MOUNTS)).sent["mounts"] == ["lab", "shared"]
+
+
+def test_a_link_ticks_nothing() -> None:
+    asked = parse({"repository": "gh/o/r/main", "mounts": ["lab", "shared"], "my_files": True})
+    for choice in (form.from_options(asked), form.from_options(None)):
+        sent = Fields(form.render(form.without_ticks(choice), [], mounts=MOUNTS)).sent
+        assert not {"mounts", "my_files"} & set(sent)
 
 
 def test_a_new_project_is_made_once() -> None:

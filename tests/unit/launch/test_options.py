@@ -20,9 +20,25 @@ def test_both_majors_shapes_give_the_same_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [(["b", "a", "b"], ("a", "b")), ("a", ("a",)), (["a"], ("a",)), ([], ()), (("a",), ("a",))],
+)
+def test_mounts_come_as_one_text_or_many_and_mean_a_set(given: Any, meant: tuple[str, ...]) -> None:
+    options = parse({**REPOSITORY, "mounts": given, "my_files": "1"})
+    assert (options.mounts, options.my_files) == (meant, True)
+    assert parse(options.model_dump()) == parse(options.model_dump(mode="json")) == options
+
+
+@pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({**REPOSITORY, "mounts": ["/etc"]}, "mounts"),
+        ({**REPOSITORY, "mounts": ["/etc"]}, "/etc"),
+        ({**REPOSITORY, "mounts": ["lab", "../x"]}, "not a path"),
+        ({**REPOSITORY, "mounts": [["lab", "x"], "y"]}, "mounts"),
+        ({**REPOSITORY, "mounts": "/etc"}, "not a path"),
+        ({**REPOSITORY, "mounts": {"lab": "/etc"}}, "mounts"),
+        ({**REPOSITORY, "mounts": [f"m{n}" for n in range(51)]}, "50"),
+        ({**REPOSITORY, "my_files": "/etc"}, "my_files"),
         ({**REPOSITORY, "cmd": "sh"}, "cmd"),
         ({**REPOSITORY, "project": "../../etc"}, "not a path"),
         ({**REPOSITORY, "project": "/srv/data"}, "/srv/data"),
