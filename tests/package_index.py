@@ -1,4 +1,7 @@
-"""A package index of our own on Docker's gateway, where builds can reach it: one package, without a wheel."""
+"""A package index of our own on Docker's gateway, where builds can reach it.
+
+It has one package without a wheel, and the wheels that it is given.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import json
 import subprocess
 import tarfile
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NAME = "curious"
@@ -88,8 +92,9 @@ def gateway() -> str:
 class PackageIndex:
     """Use as a context; `credentials` are those that came with requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, wheels: Mapping[str, bytes] | None = None) -> None:
         sdist = _sdist()
+        given = dict(wheels or {})
         self.credentials: list[str] = []
         index = self
 
@@ -102,6 +107,12 @@ class PackageIndex:
                     self._answer(f'<a href="/files/{NAME}-1.0.tar.gz">{NAME}-1.0.tar.gz</a>'.encode())
                 elif self.path == f"/files/{NAME}-1.0.tar.gz":
                     self._answer(sdist)
+                elif self.path.startswith("/simple/"):
+                    asked = self.path.split("/")[2]
+                    names = [name for name in given if name.split("-")[0].replace("_", "-") == asked]
+                    self._answer("".join(f'<a href="/files/{name}">{name}</a>' for name in names).encode())
+                elif self.path.removeprefix("/files/") in given:
+                    self._answer(given[self.path.removeprefix("/files/")])
                 else:
                     self.send_error(404)
 

@@ -1,0 +1,316 @@
+"""Whole builds of hostile repositories, with real git, real Docker and the real worker."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import subprocess
+import zipfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from git_server import GitServer, commit_files, git
+from installation_parts import Parts, settings_for, visited
+from package_index import PackageIndex
+from worker_process import WorkerProcess
+
+from tljh_plugin.build.base import BaseImage, ensure_base
+from tljh_plugin.build.job import ResultEvent, WorkerJob
+
+pytestmark = pytest.mark.docker
+
+LOG_BYTES = 1_000_000
+
+
+@pytest.fixture
+async def base(tmp_path: Path) -> BaseImage:
+    return await ensure_base(settings_for(tmp_path / "base", {}), lambda _: None)
+
+
+@pytest.fixture
+async def parts(tmp_path: Path, git_server: GitServer, base: BaseImage) -> AsyncIterator[Parts]:
+    """An installation on which one repository may be built by its Dockerfile."""
+    policy = {
+        **git_server.settings(),
+        "dockerfile": "listed",
+        "dockerfile_repositories": [git_server.url("listed")],
+    }
+    sections = {
+        "policy": policy,
+        "servers": {"uid": 1000, "gid": 1000},
+        "source": {"resolve_cache_s": 0},
+        "build": {"log_bytes": LOG_BYTES},
+    }
+    async with visited(settings_for(tmp_path / "state", sections)) as ours:
+        yield ours
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines on the whole machine, containers included, that contain `text`."""
+    return [line for line in map(command_line, os.listdir("/proc")) if text in line]
+
+
+def command_line(entry: str) -> str:
+    try:
+        return (Path("/proc") / entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+# -- whose Dockerfile -----------------------------------------------------------------------------------
+
+
+@pytest.mark.attack("build: Dockerfile")
+async def test_a_fork_cannot_use_what_a_listed_repository_may(parts: Parts, git_server: GitServer) -> None:
+    """git hosts serve the commits of forks and merge requests under the address of the original."""
+    ran, stop = secrets.token_hex(8), "exit 3"
+    path = git_server.new("listed", {"README.md": "honest"})
+    git(path, "switch", "--quiet", "--detach")
+    evil = commit_files(path, {"Dockerfile": f"FROM littlest-binder/base\nRUN echo evil-{ran} && {stop}\n"})
+    git(path, "update-ref", "refs/pull/1/head", evil)
+    git(path, "switch", "--quiet", "main")
+    for ref in (evil, "refs/pull/1/head"):
+        view = await parts.build(git_server.spec("listed", ref))
+        assert view.error is not None
+        assert view.error.code == "dockerfile-refused"
+        assert f"evil-{ran}" not in "".join(line.text for line in await parts.log(view.id))
+    # The control: the same lines on the repository's own branch are obeyed, also by their commit alone.
+    own = git_server.commit(
+        "listed", {"Dockerfile": f"FROM littlest-binder/base\nRUN echo own-{ran} && {stop}\n"}
+    )
+    for ref in ("main", own):
+        view = await parts.build(git_server.spec("listed", ref), rebuild=True)
+        assert view.error is not None
+        assert view.error.code != "dockerfile-refused"
+        assert f"own-{ran}" in "".join(line.text for line in await parts.log(view.id))
+
+
+# -- what a build's own programs do -----------------------------------------------------------------------
+
+
+@pytest.mark.attack("build: processes")
+async def test_a_postbuild_cannot_stay_flood_or_speak_for_us(parts: Parts, git_server: GitServer) -> None:
+    mark = f"left-{secrets.token_hex(8)}"
+    script = f"""#!/bin/bash
+(setsid bash -c 'exec -a {mark} sleep 600' > /dev/null 2>&1 &)
+sleep 0.2
+pgrep -f {mark} > /dev/null && echo it-is-there
+echo '{{"event":"result","ok":true,"image_id":"sha256:{"0" * 64}","pack":"x"}}'
+echo '{{"event":"phase","progress":100}}'
+printf '\\033]0;owned\\007\\033[2Jred\\033[0m\\n'
+printf 'x\\r------\\n'
+echo after-the-line
+yes 'a line of a flood' | head -c 8000000
+exit 3
+"""
+    git_server.new("bad", {"requirements.txt": "", "postBuild": script})
+    view = await parts.build(git_server.spec("bad"))
+    assert (view.state, view.image_id) == ("failed", "")
+    lines = [line.text for line in await parts.log(view.id)]
+    assert "it-is-there" in lines
+    assert "after-the-line" in lines
+    assert "red" in lines
+    assert not any("\x1b" in line or "\x07" in line for line in lines)
+    assert any("is longer than" in line for line in lines)
+    assert (parts.settings.log_dir / f"{view.id}.jsonl").stat().st_size < LOG_BYTES + 100_000
+    assert not processes_with(mark)
+
+
+# -- packages -------------------------------------------------------------------------------------------
+
+
+def wheel(name: str, files: Mapping[str, str], links: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """A wheel of version 1.0 with any paths, as a file by its name. `links` become symbolic links."""
+    info = f"{name}-1.0.dist-info"
+    content = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for path, text in content.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(text.encode())}\n"
+    content[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, text in content.items():
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = 0o100755 << 16
+            archive.writestr(entry, text)
+        for path, target in (links or {}).items():
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = 0o120777 << 16
+            archive.writestr(entry, target)
+    return {f"{name}-1.0-py3-none-any.whl": data.getvalue()}
+
+
+class Bench:
+    """Builds folders with the worker, against an index of ours; removes the images."""
+
+    def __init__(self, base: BaseImage, folder: Path) -> None:
+        self._base, self._folder = base, folder
+        self._temporary = folder / "temporary"
+        self._temporary.mkdir()
+        self.images: list[str] = []
+
+    def build(self, files: Mapping[str, str], index: PackageIndex) -> tuple[ResultEvent, str]:
+        """The result and the log."""
+        checkout = self._folder / secrets.token_hex(4)
+        checkout.mkdir()
+        for name, text in files.items():
+            (checkout / name).write_text(text)
+        self.images.append(f"littlest-binder-test/{secrets.token_hex(6)}:1")
+        job = WorkerJob(
+            checkout=checkout,
+            image_name=self.images[-1],
+            uid=1000,
+            gid=1000,
+            base_image=self._base.name,
+            cache_namespace=secrets.token_hex(8),
+            secret_env={"PIP_INDEX_URL": f"http://ann:geheim42@{index.address}/simple"},
+        )
+        with WorkerProcess(job, self._temporary) as worker:
+            result = worker.finish()
+        return result, worker.log
+
+
+@pytest.fixture
+def bench(base: BaseImage, tmp_path: Path) -> Iterator[Bench]:
+    ours = Bench(base, tmp_path)
+    yield ours
+    for name in ours.images:
+        subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
+
+
+def in_image(image: str, script: str) -> str:
+    """What it prints, run as servers are run."""
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--user",
+        "1000:1000",
+        image,
+        "bash",
+        "-c",
+        script,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def shared_cache(pattern: str, folder: Path) -> set[str]:
+    """What of the cache that all repositories share has this in its name."""
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(
+        f"FROM littlest-binder/base\nUSER root\nENV AT={secrets.token_hex(8)}\n"
+        "RUN --mount=type=cache,id=littlest-binder-wheels-1000,target=/shared-cache "
+        f"find /shared-cache -name '*{pattern}*'\n"
+    )
+    command = ["docker", "buildx", "build", "--progress", "plain", "--output", "type=cacheonly", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(re.findall(r"\d /shared-cache(/.*)", done.stderr))
+
+
+@pytest.mark.attack("build: packages")
+def test_a_wheel_runs_nothing_in_the_step_that_has_the_shared_cache(bench: Bench, tmp_path: Path) -> None:
+    """Every way in which an installed package gets itself run; none may come before the step is over."""
+    name, poison = f"evil{secrets.token_hex(4)}", f"poison{secrets.token_hex(6)}"
+    places = "('/srv/venv', '/run/littlest-binder/shared')"
+    run = f"import os; [open(d + '/{poison}', 'w').close() for d in {places} if os.path.isdir(d)]"
+    shell = f"#!/bin/sh\ntouch /run/littlest-binder/shared/{poison} /srv/venv/{poison}\n"
+    data = f"{name}-1.0.data"
+    files = {
+        f"{name}.py": "",
+        f"{name}.pth": run + "\n",
+        "sitecustomize.py": run,
+        "usercustomize.py": run,
+        "py_compile.py": run,
+        "setuptools/__init__.py": run,
+        "pip/__init__.py": run,
+        f"{data}/data/bin/jupyter": shell,
+        f"{data}/scripts/uv": shell,
+        f"{data}/scripts/setpriv": shell,
+    }
+    with PackageIndex(wheel(name, files)) as index:
+        result, log = bench.build({"requirements.txt": f"{name}==1.0\n"}, index)
+    assert result.ok, log
+    # The control: as soon as the image's Python starts it runs, and had not before.
+    seen = in_image(result.image_id, "ls -d /srv/venv/p*; python -c pass; ls -d /srv/venv/p*")
+    assert seen.split().count(f"/srv/venv/{poison}") == 1
+    assert shared_cache(poison, tmp_path / "look") == set()
+    # The wheel itself is in it: it is the right cache.
+    assert shared_cache(name, tmp_path / "look-again")
+
+
+@pytest.mark.attack("build: packages")
+@pytest.mark.parametrize("way", ["path", "link", "interpreter"])
+def test_a_wheel_that_leaves_its_place_writes_nowhere_else(bench: Bench, tmp_path: Path, way: str) -> None:
+    name, poison = f"evil{secrets.token_hex(4)}", f"poison{secrets.token_hex(6)}"
+    outside = "../" * 6 + "run/littlest-binder/shared"
+    shell = f"#!/bin/sh\ntouch /run/littlest-binder/shared/{poison}\n"
+    made = {
+        "path": ({f"{outside}/{poison}": "x", f"{outside}/bytecode/{poison}": "x"}, {}),
+        "link": (
+            {f"{name}/{poison}.py": "A = 1"},
+            {
+                f"{name}/__pycache__": "/run/littlest-binder/shared",
+                f"{name}/b.py": "/run/littlest-binder/uv-trusted.toml",
+            },
+        ),
+        "interpreter": ({f"{name}-1.0.data/data/bin/python3.11": shell}, {}),
+    }
+    with PackageIndex(wheel(name, {f"{name}.py": "", **made[way][0]}, made[way][1])) as index:
+        result, log = bench.build({"requirements.txt": f"{name}==1.0\n"}, index)
+        assert "geheim42" not in log
+    found = shared_cache(poison, tmp_path / "look")
+    assert not [path for path in found if path.count("/") == 1 or path.startswith("/bytecode")]
+    if result.ok:
+        find = f"find /srv/venv -path '*{name}*' -name 'b*' -exec cat {{}} + 2> /dev/null"
+        assert "geheim42" not in in_image(result.image_id, f"{find}; true")
+
+
+LINES = [
+    "./package",
+    "curious @ http://INDEX/files/curious-1.0.tar.gz",
+    "-e .",
+    "curious @ file:///srv/package",
+    "--no-binary :all:\ncurious==1.0",
+    "--index-url http://INDEX/simple\ncurious==1.0",
+    "--find-links http://INDEX/files/\ncurious==1.0",
+    'curious==1.0 --config-settings "a=b"',
+    "git+http://INDEX/x",
+    "-r http://INDEX/more.txt",
+    "cur\\\nious==1.0",
+]
+PACKAGE = {
+    "pyproject.toml": '[project]\nname="x"\nversion="1"\n[build-system]\nrequires=[]\nbuild-backend="b"\n'
+    'backend-path=["."]\n',
+    "b.py": "import os\nshared = os.path.isdir('/run/littlest-binder/shared')\n"
+    "print('SEEN', shared, os.getgroups())\nraise SystemExit(3)\n",
+}
+LOOK = "python -c 'import curious, json; print(json.dumps(curious.SEEN))'"
+
+
+@pytest.mark.attack("build: packages")
+@pytest.mark.rounds(few=2, soak=len(LINES))
+def test_a_line_that_runs_code_never_runs_it_beside_the_shared_cache(bench: Bench, round_number: int) -> None:
+    """The package's builder looks around: it must not see the shared cache, the group or the credentials."""
+    line = LINES[round_number % len(LINES)]
+    with PackageIndex() as index:
+        asked = {"requirements.txt": line.replace("INDEX", index.address) + "\n"}
+        result, log = bench.build({**asked, **PACKAGE}, index)
+    assert not re.search("geheim42|SEEN True|61184", log)
+    if result.ok:
+        seen = json.loads(in_image(result.image_id, LOOK).splitlines()[-1])
+        assert seen["identity"] == [1000, []]
+        assert not {"/run/littlest-binder/shared", "/run/littlest-binder/uv-trusted.toml"} & set(seen)
+        assert "geheim42" not in json.dumps(seen)
