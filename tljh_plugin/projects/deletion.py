@@ -38,7 +38,7 @@ class DeletionStore(Protocol):
 
     async def leases(self) -> list[LeaseRow]: ...
     async def projects(self, owner: str, repository: str = "") -> list[ProjectRow]: ...
-    async def move_project(self, owner: str, project_id: str, new_id: str, new_path: str) -> bool: ...
+    async def move_project(self, project: ProjectRow, moved: ProjectRow) -> bool: ...
     async def forget_project(self, owner: str, project_id: str) -> bool: ...
     async def title_project(self, owner: str, project_id: str, title: str) -> bool: ...
     async def audit(self, who: str, what: str, thing: str, result: str) -> None: ...
@@ -91,7 +91,7 @@ class DeletedProjects:
                     "Stop it, then delete the project.",
                 )
             moved = await on_disk(lambda: put_away(row, datetime.now(timezone.utc)))
-            await self._store.move_project(person.name, row.id, moved.id, moved.path)
+            await self._store.move_project(row, moved)
         log.info("project %s of %s was deleted: %s", identifier, person.name, moved.path)
         return await self._deleted(person.name, moved.id)
 
@@ -103,7 +103,7 @@ class DeletedProjects:
         async with self._told(person, "project.undelete", identifier), self._locks.of_person(person.name):
             deleted = await self._deleted(person.name, identifier)
             row = await on_disk(lambda: bring_back(deleted))
-            await self._store.move_project(person.name, identifier, row.id, row.path)
+            await self._store.move_project(deleted.row, row)
         log.info("project %s of %s was brought back", row.id, person.name)
         return row
 

@@ -268,9 +268,9 @@ class Store:
             "UPDATE projects SET title = ? WHERE owner = ? AND id = ?", [title, owner, project_id]
         )
 
-    async def move_project(self, owner: str, project_id: str, new_id: str, new_path: str) -> bool:
+    async def move_project(self, project: ProjectRow, moved: ProjectRow) -> bool:
         """A project went to another folder, and its measured size with it; false if it is not recorded."""
-        return await self._connection.write(lambda db: _move_project(db, owner, project_id, new_id, new_path))
+        return await self._connection.write(lambda db: _move_project(db, project, moved))
 
     async def forget_project(self, owner: str, project_id: str) -> bool:
         """Drop the record of a project whose files are gone."""
@@ -522,22 +522,20 @@ def _add_lease(db: Database, lease: LeaseRow) -> None:
     _insert(db, "leases", asdict(lease))
 
 
-def _move_project(db: Database, owner: str, project_id: str, new_id: str, new_path: str) -> bool:
-    key = [owner, project_id]
-    found = list(db["projects"].rows_where("owner = ? AND id = ?", key))
-    if not found:
-        return False
+def _move_project(db: Database, project: ProjectRow, moved: ProjectRow) -> bool:
+    key = [project.owner, project.id]
     # The disk is the truth: a record that stands in the way is of something that is gone.
     db.conn.execute(
         "DELETE FROM projects WHERE (path = ? OR (owner = ? AND id = ?)) AND NOT (owner = ? AND id = ?)",
-        [new_path, owner, new_id, *key],
+        [moved.path, moved.owner, moved.id, *key],
     )
-    db.conn.execute("DELETE FROM sizes WHERE path = ?", [new_path])
-    db.conn.execute("UPDATE sizes SET path = ? WHERE path = ?", [new_path, found[0]["path"]])
-    db.conn.execute(
-        "UPDATE projects SET id = ?, path = ? WHERE owner = ? AND id = ?", [new_id, new_path, *key]
+    db.conn.execute("DELETE FROM sizes WHERE path = ?", [moved.path])
+    db.conn.execute("UPDATE sizes SET path = ? WHERE path = ?", [moved.path, project.path])
+    return bool(
+        db.conn.execute(
+            "UPDATE projects SET id = ?, path = ? WHERE owner = ? AND id = ?", [moved.id, moved.path, *key]
+        ).rowcount
     )
-    return True
 
 
 def _forget_project(db: Database, owner: str, project_id: str) -> bool:
