@@ -1,4 +1,4 @@
-"""The CIS Docker Benchmark 1.6.0, section 5 (containers), for a running server: each item passed or explained.
+"""The CIS Docker Benchmark 1.6.0, section 5 (containers), for a running server: each item met or explained.
 
 `python tests/cis.py` writes the table of `docs/reference/cis.md`.
 """

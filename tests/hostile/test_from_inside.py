@@ -14,7 +14,8 @@ import docker
 import httpx
 import pytest
 import pytest_asyncio
-from attempts import Attempt, becoming_root, exhausting, leaving, lying, reaching
+from attempts import Attempt, exhausting, lying, reaching
+from attempts.kinds import KINDS
 from desktop import free_port
 from host_service import HostService
 from hostile_image import hostile_image
@@ -33,7 +34,6 @@ MIB = 1024**2
 SERVERS = {"memory_bytes": 600 * MIB, "pids": 256, "log_bytes": 2 * MIB, "shm_bytes": 64 * MIB}
 PYTHON = "/srv/venv/bin/python"
 
-KINDS = (becoming_root, leaving, reaching, exhausting, lying)
 ATTEMPTS = [
     pytest.param(
         attempt,
