@@ -111,7 +111,7 @@ def sentences(room: RoomView) -> list[str]:
     """What is free, for people; every figure in it was read or added up."""
     load = min(room.load, room.cpus)
     memory = (
-        f"{shown_bytes(room.available_bytes)} of {shown_bytes(room.memory_bytes)} memory are free "
+        f"{shown_bytes(room.available_bytes)} of {shown_bytes(room.memory_bytes)} memory is free "
         f"on this machine now"
     )
     if room.servers:

@@ -118,7 +118,7 @@ async def test_a_silent_docker_leaves_out_what_it_would_have_said(lab: House) ->
     lab.engine.problem = EngineUnavailable("Docker does not answer.", "Start it.")
     async with lab.browser("ada") as browser:
         text = (await browser.visit(LINK)).text
-    assert "memory are free" not in text
+    assert "memory is free" not in text
     assert len(options(text)) == 2
 
 
