@@ -32,13 +32,14 @@ from tljh_plugin.client import ServiceClient
 from tljh_plugin.engine import Engine
 from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import BinderError
-from tljh_plugin.hub_api import HubApi
+from tljh_plugin.hub_api import HubApi, HubServer
 from tljh_plugin.installation import ensure_state, instance_id
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.wire import Person
 
 CONFIG = Path(__file__).parent / "faults" / "hub_config.py"
 HOME_FILES = 300
+PEOPLE = ("ann", "bob")
 _DOCKERFILE = f"""\
 FROM littlest-binder/base
 RUN mkdir -p /home/jovyan/data && cd /home/jovyan/data && \\
@@ -55,6 +56,7 @@ class Start:
     hub went away under it; `said` are the messages so far."""
 
     server: str
+    person: str = "ann"
     said: list[str] = field(default_factory=list)
     ended: str = ""
     error: str = ""
@@ -183,7 +185,8 @@ class Machine:
 
         await until(answers, 90)
         with contextlib.suppress(BinderError):
-            await self._make_person("ann")
+            for name in PEOPLE:
+                await self._make_person(name)
 
     async def _make_person(self, name: str) -> None:
         async with self.hub_api as api:
@@ -243,9 +246,9 @@ class Machine:
         self.specs.append(self.git_server.spec(name))
         return self.specs[-1]
 
-    def begin(self, server: str, spec: str = "", **options: Any) -> Start:
-        """Ask the hub to start a server, and look on."""
-        start = Start(server)
+    def begin(self, server: str, spec: str = "", person: str = "ann", **options: Any) -> Start:
+        """Ask the hub to start a server, and look on; without `spec` with the options of before."""
+        start = Start(server, person)
         asked = {"repository": spec, **options} if spec else None
         start.task = asyncio.create_task(self._follow(start, asked))
         return start
@@ -253,11 +256,11 @@ class Machine:
     async def _follow(self, start: Start, options: dict[str, Any] | None) -> None:
         try:
             async with self.hub_api as api:
-                if await api.start("ann", start.server, options) == "ready":
+                if await api.start(start.person, start.server, options) == "ready":
                     start.ended = "ready"
                     return
                 error: dict[str, Any] = {}
-                async for event in api.progress("ann", start.server):
+                async for event in api.progress(start.person, start.server):
                     start.said.append(str(event.get("message", "")))
                     error = event.get("error") or error
                     if event.get("ready"):
@@ -378,8 +381,10 @@ class Machine:
                     found.append(f"container {each.name} is {each.state}")
             else:
                 found.append(f"container {each.name} of kind {each.labels.get(KIND_LABEL)}")
+        told: dict[str, HubServer] = {}
         async with self.hub_api as api:
-            told = await api.servers("ann")
+            for person in PEOPLE:
+                told |= await api.servers(person)
         for name, server in told.items():
             if server.pending:
                 found.append(f"the hub says that {name} is in {server.pending}")

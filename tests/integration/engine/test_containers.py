@@ -283,11 +283,14 @@ async def test_strays_are_ours_and_of_one_kind(engine: Engine, limits: Limits, f
     theirs = await other.start(shell(limits, "sleep 60"))
     fill = await engine.start(shell(limits, "sleep 60", kind="fill"))
     ended = await engine.start(shell(limits, "true", name=f"stray-{engine.instance}"))
+    later = Engine(engine.instance)  # of the next process
     try:
         await engine.wait(ended, 30)
-        assert await engine.remove_strays("check") == [f"stray-{engine.instance}"]
+        assert await engine.remove_strays("check") == []  # somebody still works with it
+        assert await later.remove_strays("check") == [f"stray-{engine.instance}"]
         assert {row.id for row in await engine.containers()} >= {theirs, fill, foreign}
     finally:
+        await later.close()
         await engine.remove(fill)
         await other.remove(theirs)
         await other.close()
@@ -306,3 +309,13 @@ async def test_a_label_cannot_take_the_place_of_ours(engine: Engine, limits: Lim
 async def test_waiting_for_what_is_gone_is_an_error(engine: Engine) -> None:
     with pytest.raises(EngineError, match="is gone"):
         await engine.wait("0123456789ab", 5)
+
+
+async def test_files_are_there_before_it_starts_and_belong_to_its_user(
+    engine: Engine, limits: Limits
+) -> None:
+    files = {"/tmp/NOTE.txt": "nothing is kept\n", "/nowhere/at/all": "x", "/etc/passwd/x": "y"}
+    spec = shell(limits, "stat -c '%u:%g %a' /tmp/NOTE.txt; cat /tmp/NOTE.txt; ls /nowhere", files=files)
+    ended = await engine.run(spec, 60)
+    assert ended.output.startswith("1000:1000 644\nnothing is kept\n")
+    assert "No such file" in ended.output
