@@ -1,5 +1,6 @@
 """A stock JupyterHub with a stock DockerSpawner, as its documentation sets it up, for comparison."""
 
+import json
 import os
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
@@ -20,6 +21,7 @@ c.DockerSpawner.network_name = os.environ["STOCK_NETWORK"]
 c.DockerSpawner.use_internal_ip = True
 c.DockerSpawner.pull_policy = "never"
 c.DockerSpawner.remove = True
+c.DockerSpawner.volumes = json.loads(os.environ["STOCK_VOLUMES"])
 c.DockerSpawner.prefix = os.environ["STOCK_NETWORK"]
 
 c.JupyterHub.services = [{"name": "test", "api_token": os.environ["TEST_TOKEN"]}]
