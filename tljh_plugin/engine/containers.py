@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import posixpath
 import secrets
+import tarfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -82,6 +86,9 @@ def start(client: Any, spec: ContainerSpec, name: str, instance: str) -> str:
         raise _not_started(spec.image, error) from error
     identifier: str = made["Id"]
     try:
+        for path, text in spec.files.items():
+            with suppress(docker.errors.APIError):  # its folder is none: no reason not to start
+                client.put_archive(identifier, posixpath.dirname(path), _archive(path, text, spec))
         client.start(identifier)
     except BaseException as error:
         with suppress(docker.errors.APIError):
@@ -90,6 +97,19 @@ def start(client: Any, spec: ContainerSpec, name: str, instance: str) -> str:
             raise _not_started(spec.image, error) from error
         raise
     return identifier
+
+
+def _archive(path: str, text: str, spec: ContainerSpec) -> bytes:
+    """One file that belongs to the container's user, as Docker takes it."""
+    content = text.encode()
+    entry = tarfile.TarInfo(posixpath.basename(path))
+    entry.size, entry.mode = len(content), 0o644
+    entry.mtime = time.time()
+    entry.uid, entry.gid = map(int, (spec.user or spec.limits.user).split(":"))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def stop(client: Any, container: str, instance: str, timeout_s: int) -> None:

@@ -125,7 +125,8 @@ class ContainerSpec:
     `network` is "none", the name of a network, or "container:<id>" to share that container's. `entrypoint`
     of `None` leaves the image's, `()` removes it. `name` empty makes one. `read_only` forbids writing
     anywhere but to mounts. `user` empty means `limits.user`; it is numeric in any case, since an image
-    chooses what a name means.
+    chooses what a name means. `files`, by absolute path, are put into the container before it starts and
+    belong to its user; where their folder does not exist they are left out.
     """
 
     image: str
@@ -141,6 +142,7 @@ class ContainerSpec:
     name: str = ""
     workdir: str | None = None
     read_only: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.user and not _USER.fullmatch(self.user):

@@ -28,7 +28,7 @@ from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, UnexpectedFailure
 from ..settings import Settings
 from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
-from . import endings, form, isolation, kernel_mounts, lifetime, links, server_logs
+from . import endings, ephemeral, form, isolation, kernel_mounts, lifetime, links, server_logs
 from .activity import Activity, activity_of
 from .failure import spawn_error
 from .host_folders import look
@@ -358,6 +358,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         environment = {
             **{str(name): str(value) for name, value in self.get_env().items() if value is not None},
             **prepared.environment,
+            **ephemeral.environment(prepared),
             "HOME": prepared.home,
             # As JupyterHub tells them, whose own limits may be larger than those that hold.
             "MEM_LIMIT": str(limits.memory_bytes),
@@ -381,6 +382,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             network=network,
             labels=place.labels(),
             name=server_logs.container_name(self.user.name, self.name),
+            files=ephemeral.notice(prepared),
         )
 
     def _limits(self, limits: Limits) -> Limits:
