@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import InvalidOptions
+from ..errors import InvalidOptions, InvalidSpec
+from ..source.spec import own_path
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
@@ -94,13 +95,10 @@ class LaunchOptions(BaseModel):
     @classmethod
     def _own_path(cls, value: str) -> str:
         """Only ever a path on the person's own server: anything that could lead off-site is refused."""
-        if (
-            value.startswith(("//", "\\", "/\\"))
-            or "://" in value.split("?")[0]
-            or re.search(r"[\x00-\x1f]", value)
-        ):
-            raise ValueError("must be a path on your own server, such as `lab/tree/index.ipynb`")
-        return value.lstrip("/")
+        try:
+            return own_path(value)
+        except InvalidSpec:
+            raise ValueError("must be a path on your own server, such as `lab/tree/index.ipynb`") from None
 
     @model_validator(mode="after")
     def _one_of(self) -> LaunchOptions:

@@ -93,7 +93,7 @@ PAGE_ROUTES: Routes = [
     (r"images/([^/]+)/share", ShareImage),
     (r"folders", FoldersPage),
     (r"folders/pick", PickFolder),
-    (r"folders/([^/]+)/let-go", LetGoOfFolder),
+    (r"folders/([^/]+)/forget", LetGoOfFolder),
     (r"projects", ProjectsPage),
     (r"projects/([^/]+)/rename", RenameProject),
     (r"projects/([^/]+)/delete", DeleteProject),
@@ -104,7 +104,8 @@ PAGE_ROUTES: Routes = [
     (r"versions", Versions),
 ]
 
-_SLOW_BODY_S = 30.0
+# A request's body, and a connection without one or with half a head of it.
+_SLOW_BODY_S, _IDLE_S = 30.0, 120.0
 
 
 async def serve(settings: Settings) -> None:
@@ -168,7 +169,10 @@ def cookie_secret(settings: Settings) -> bytes:
 def _listen_publicly(context: Context) -> HTTPServer:
     host, port = context.environment.address
     server = HTTPServer(
-        application(context, HubDoor()), max_body_size=MAX_BODY_BYTES, body_timeout=_SLOW_BODY_S
+        application(context, HubDoor()),
+        max_body_size=MAX_BODY_BYTES,
+        body_timeout=_SLOW_BODY_S,
+        idle_connection_timeout=_IDLE_S,
     )
     try:
         server.add_sockets(bind_sockets(port, host))

@@ -162,7 +162,7 @@ class LaunchLink:
     profile: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "open_path", _open_path(self.open_path))
+        object.__setattr__(self, "open_path", own_path(self.open_path))
         if self.storage not in get_args(Storage):
             raise InvalidSpec(
                 f"`storage={shown(self.storage, 40)}` is unknown.", "Use `project` or `ephemeral`."
@@ -445,17 +445,23 @@ def _escape_file(path: str) -> str:
     return quote(path.strip("/"), safe="/")
 
 
-def _open_path(text: str) -> str:
-    """A path on the person's own server, or `InvalidSpec`: nothing may lead to another site or person."""
+def own_path(text: str) -> str:
+    """A path on the person's own server, escaped and without a leading slash; raises `InvalidSpec`.
+
+    Nothing may lead to another site or person, however often it is escaped: somebody on the way may unescape
+    once more than we do.
+    """
     path = text.lstrip("/")
     place = re.split(r"[?#]", path, maxsplit=1)[0]
+    plain = _unescaped(place)
     bad = (
         _CONTROL.search(text)
-        or "\\" in place
-        or "%5c" in place.lower()
-        or re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]*:", place)
+        or _CONTROL.search(plain)
+        or "\\" in plain
+        or re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]*:", plain)
         or text.startswith("//")
-        or any(unquote(part) in (".", "..") for part in place.split("/"))
+        or plain.startswith("/")
+        or any(part in (".", "..") for part in plain.split("/"))
         or not _is_unicode(text)
         or len(text) > MAX_LINK
     )
@@ -466,3 +472,13 @@ def _open_path(text: str) -> str:
         )
     tail = path[len(place) :]
     return escape_path(place) + re.sub(r"[^\x21-\x7e]|[\"<>`]", lambda m: quote(m.group(), safe=""), tail)
+
+
+def _unescaped(text: str) -> str:
+    """Without any escapes, also those of escapes."""
+    for _ in range(20):
+        plain = unquote(text)
+        if plain == text:
+            break
+        text = plain
+    return text
