@@ -182,7 +182,7 @@ PAGES: dict[tuple[str, str], Door] = {
     ("GET", "folders"): Door("desktop"),
     ("GET", "folders/pick"): Door("signed-in"),
     ("POST", "folders/pick"): Door("nobody", form={"path": "/etc"}),
-    ("POST", "folders/([^/]+)/let-go"): Door("nobody", "folders/grant-none/let-go"),
+    ("POST", "folders/([^/]+)/forget"): Door("nobody", "folders/grant-none/forget"),
     ("GET", "oauth_callback"): Door("nobody"),
     ("GET", "repo/([^/]+)/([^/]+)/?"): Door("all", "repo/lab/private-matter"),
     ("GET", "build/(.+)"): Door("nobody", "build/{repository}/{commit}"),

@@ -197,7 +197,7 @@ async def test_a_folder_is_found_picked_and_let_go_without_scripts(house: House,
         assert Boxes(page).state[f"mounts={grant.id}"] == "off"
         assert str(lab / "mine") in page
         assert str(lab / "mine") in (await browser.visit("folders")).text
-        assert (await browser.submit(f"folders/{grant.id}/let-go")).status_code == 303
+        assert (await browser.submit(f"folders/{grant.id}/forget")).status_code == 303
         assert grants.read(house.settings.grants_path) == ()
 
 
