@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..access import is_open_to
 from ..build.queue import Queue
 from ..cache.inventory import Inventory
 from ..errors import BinderError, EngineError
@@ -86,7 +87,8 @@ class Offers:
 
     async def for_person(self, person: Person) -> list[Offer]:
         """Plain Jupyter, the example, then the newest image of each repository that the person may see."""
-        images = self._inventory.images(person)
+        # An administrator sees what others made with a credential, but a launch does not give it to them.
+        images = [each for each in self._inventory.images(person) if is_open_to(person, each)]
         offers: list[Offer] = []
         known: set[tuple[str, str]] = set()
         builds: list[BuildView] | None = None

@@ -120,12 +120,20 @@ class HostEntry(BaseModel):
         return origin
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A login, and what ends its time."""
+
+    login: Login
+    end: asyncio.TimerHandle
+
+
 class Credentials:
     """Holds what people gave for their requests, and reads the administrator's file. One per process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._held: dict[tuple[str, str], Login] = {}
+        self._held: dict[tuple[str, str], _Held] = {}
         self._told = ""
 
     def give(self, person: Person, url: str, credential: Credential) -> Login:
@@ -142,18 +150,20 @@ class Credentials:
             )
         login = _login(person.name, origin, credential, "request")
         key = (person.name, origin)
-        self._held.pop(key, None)
+        if key in self._held:
+            self.forget(self._held[key].login)
         while len(self._held) >= _MOST:
-            self._held.pop(next(iter(self._held)))
-        self._held[key] = login
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._settings.source.credential_s, self.forget, login)
+            self.forget(next(iter(self._held.values())).login)
+        end = asyncio.get_running_loop().call_later(self._settings.source.credential_s, self.forget, login)
+        self._held[key] = _Held(login, end)
         return login
 
     def forget(self, login: Login) -> None:
         """Hold it no longer; one that was given since stays."""
         key = (login.person, login.origin)
-        if self._held.get(key) is login:
+        held = self._held.get(key)
+        if held is not None and held.login is login:
+            held.end.cancel()  # or the loop's list of timers would hold it
             del self._held[key]
 
     async def find(self, person: Person, url: str) -> Login | None:
@@ -162,8 +172,10 @@ class Credentials:
         if not origin:
             return None
         held = self._held.get((person.name, origin))
-        if held is not None or not self._settings.source.credentials_file:
-            return held
+        if held is not None:
+            return held.login
+        if not self._settings.source.credentials_file:
+            return None
         try:
             entries = await asyncio.to_thread(read_hosts, Path(self._settings.source.credentials_file))
         except SettingsError as error:

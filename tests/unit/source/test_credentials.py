@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,25 @@ async def test_it_is_held_for_a_short_time_only(tmp_path: Path) -> None:
     assert await ours.find(ANN, URL) is not None
     await until(lambda: not ours._held)
     assert await ours.find(ANN, URL) is None
+
+
+async def test_nothing_holds_what_is_forgotten(tmp_path: Path) -> None:
+    ours = credentials(tmp_path)
+    login = ours.give(ANN, URL, Credential(password=SECRET))
+    gone = weakref.ref(login)
+    ours.forget(login)
+    del login
+    gc.collect()
+    assert gone() is None
+
+
+async def test_the_oldest_goes_when_there_are_very_many(tmp_path: Path) -> None:
+    ours = credentials(tmp_path)
+    people = [Person(name=f"p{number}") for number in range(501)]
+    for person in people:
+        ours.give(person, URL, Credential(password=SECRET))
+    assert await ours.find(people[0], URL) is None
+    assert await ours.find(people[1], URL) is not None
 
 
 async def test_the_administrators_are_for_whom_they_name(tmp_path: Path) -> None:
