@@ -27,6 +27,7 @@ from ..errors import SettingsError
 from ..installation import ensure_state, secret
 from ..settings import Settings
 from ..source.providers import shown
+from .api.binderhub import BinderHubStream
 from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve
 from .api.health import Health, Versions
 from .api.images import Images, OneImage
@@ -45,7 +46,7 @@ from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
 from .pages.images import DeleteImage, ImagesPage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
-from .pages.old_links import Badge, OldBuildStream, OldRepoLink
+from .pages.old_links import Badge, OldRepoLink
 from .pages.page import NoSuchPage, Static
 from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
 from .pages.signed_in import SignedIn
@@ -100,7 +101,7 @@ PAGE_ROUTES: Routes = [
     (r"projects/([^/]+)/undelete", UndeleteProjectPage),
     (r"oauth_callback", SignedIn),
     (r"repo/([^/]+)/([^/]+)/?", OldRepoLink),
-    (r"build/(.+)", OldBuildStream),
+    (r"build/(.+)", BinderHubStream),
     (r"versions", Versions),
 ]
 

@@ -31,6 +31,7 @@ from tljh_plugin.cache.sweep import Sweep
 from tljh_plugin.client import PERSON_HEADER
 from tljh_plugin.errors import BuildFailed
 from tljh_plugin.hub_api import HubApi
+from tljh_plugin.service.api import binderhub
 from tljh_plugin.service.app import application
 from tljh_plugin.service.auth import HubDoor, SocketDoor
 from tljh_plugin.service.preparations import Preparations
@@ -185,7 +186,7 @@ PAGES: dict[tuple[str, str], Door] = {
     ("POST", "folders/([^/]+)/forget"): Door("nobody", "folders/grant-none/forget"),
     ("GET", "oauth_callback"): Door("nobody"),
     ("GET", "repo/([^/]+)/([^/]+)/?"): Door("all", "repo/lab/private-matter"),
-    ("GET", "build/(.+)"): Door("nobody", "build/{repository}/{commit}"),
+    ("GET", "build/(.+)"): Door("signed-in", "build/{repository}/{commit}"),
     ("GET", "versions"): Door("all"),
 }
 STATIC = {
@@ -344,6 +345,12 @@ def parts_of(thing: object) -> Any:
 def person(kind: Kind) -> Person:
     groups = (GROUP,) if kind in ("owner", "member") else ()
     return Person(name=KINDS[kind], groups=groups, admin=kind == "admin")
+
+
+@pytest.fixture(autouse=True)
+def soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BinderHub's stream is not held open at its end."""
+    monkeypatch.setattr(binderhub, "_HOLD_S", 0.0)
 
 
 @pytest_asyncio.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ...errors import InvalidRequest
-from ..handler import ApiHandler
 from .page import Page, Static
 
 
@@ -26,13 +24,3 @@ class Badge(Static):
 
     async def get(self, path: str = "badge.svg", include_body: bool = True) -> None:
         await super().get("badge.svg", include_body)
-
-
-class OldBuildStream(ApiHandler):
-    """BinderHub's event stream."""
-
-    def get(self, path: str) -> None:
-        raise InvalidRequest(
-            "BinderHub's event stream `/build/…` is not offered yet.",
-            "Use `POST api/v1/builds` and `GET api/v1/builds/{id}/events`.",
-        )
