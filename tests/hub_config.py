@@ -27,7 +27,7 @@ c.JupyterHub.load_roles.append(
         "services": ["test"],
         "scopes": [
             "admin:users", "admin:servers", "admin:server_state", "tokens", "list:users",
-            "access:servers", "access:services", "proxy",
+            "access:servers", "access:services", "proxy", "admin:groups",
         ],
     }
 )  # fmt: skip

@@ -22,6 +22,7 @@ MEMORY_LABEL = LABEL_PREFIX + "memory-bytes"
 CPUS_LABEL = LABEL_PREFIX + "cpus"
 LIFETIME_LABEL = LABEL_PREFIX + "lifetime-s"
 IDLE_LABEL = LABEL_PREFIX + "idle-s"
+STARTED_LABEL = LABEL_PREFIX + "started"
 
 _ENDED = ("exited", "dead", "removing")
 
@@ -38,7 +39,7 @@ class Span:
         ends = []
         if self.lifetime_s and started is not None:
             ends.append((started + timedelta(seconds=self.lifetime_s), "lifetime"))
-        active = last_activity or started
+        active = max((each for each in (last_activity, started) if each is not None), default=None)
         if self.idle_s and active is not None:
             ends.append((active + timedelta(seconds=self.idle_s), "idle"))
         return min(ends, default=(None, ""))
@@ -54,6 +55,7 @@ class Running:
     cpus: float
     profile: str = ""
     span: Span = Span()
+    started: datetime | None = None  # when its container was made, with a zone: builds are not its lifetime
 
     @property
     def key(self) -> tuple[str, str]:
@@ -75,6 +77,7 @@ class Running:
             CPUS_LABEL: repr(self.cpus),
             LIFETIME_LABEL: repr(self.span.lifetime_s),
             IDLE_LABEL: repr(self.span.idle_s),
+            STARTED_LABEL: self.started.isoformat() if self.started else "",
         }
 
 
@@ -88,6 +91,7 @@ def of_labels(labels: Mapping[str, str]) -> Running | None:
             float(labels[CPUS_LABEL]),
             labels.get(PROFILE_LABEL, ""),
             Span(float(labels.get(LIFETIME_LABEL, 0)), float(labels.get(IDLE_LABEL, 0))),
+            datetime.fromisoformat(labels[STARTED_LABEL]) if labels.get(STARTED_LABEL) else None,
         )
     except (KeyError, ValueError):
         return None

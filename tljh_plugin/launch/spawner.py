@@ -380,7 +380,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             environment=environment,
             mounts=tuple(mounts),
             network=network,
-            labels=place.labels(),
+            labels=replace(place, started=datetime.now(timezone.utc)).labels(),
             name=server_logs.container_name(self.user.name, self.name),
             files=ephemeral.notice(prepared),
         )
@@ -438,8 +438,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         if told is None or self.pending:
             return ""
         kept = self.orm_spawner
+        started = told.started.astimezone(timezone.utc).replace(tzinfo=None) if told.started else kept.started
         now = datetime.now(timezone.utc).replace(tzinfo=None)
-        verdict = await lifetime.judge(told.span, kept.started, kept.last_activity, now, self._look)
+        verdict = await lifetime.judge(told.span, started, kept.last_activity, now, self._look)
         if verdict.last_activity is not None:
             kept.last_activity = verdict.last_activity
             self.db.commit()

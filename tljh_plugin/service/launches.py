@@ -52,7 +52,6 @@ class Server:
     page: str
     options: LaunchOptions | None
     last_activity: str = ""
-    started: str = ""
 
     @property
     def active(self) -> bool:
@@ -348,7 +347,6 @@ class Launches:
             page=self.page(found.name),
             options=options_of(found.user_options),
             last_activity=found.last_activity.isoformat() if found.last_activity else "",
-            started=found.started.isoformat() if found.started else "",
         )
 
 

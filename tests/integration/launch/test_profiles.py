@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import docker
 import httpx
 import pytest
+from ruamel.yaml import YAML
 from running_hub import RunningHub
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
@@ -66,7 +69,8 @@ def of_cgroup(client: docker.APIClient, container: str) -> list[str]:
 async def test_a_profile_holds_in_the_container_and_those_for_others_are_refused(
     tmp_path: Path, base_image: str, client: docker.APIClient
 ) -> None:
-    profiles = [SMALL, {"id": "big", "people": ["somebody-else"]}]
+    for_group = {**SMALL, "id": "medium", "memory_bytes": "320MiB", "groups": ["gpu"]}
+    profiles = [SMALL, {"id": "big", "people": ["somebody-else"]}, for_group]
     async with RunningHub(tmp_path, settings={"profiles": profiles}) as hub:
         assert (await start(hub, {**HIT, "profile": "small"}, "one")).get("ready"), hub.log
         container = containers(hub, client)["one"]
@@ -85,14 +89,45 @@ async def test_a_profile_holds_in_the_container_and_those_for_others_are_refused
         assert containers(hub, client), "the server itself goes on"
 
         await hub.api().stop(hub.owner, "one")
-        for bad, reason in (("big", "not meant for you"), ("gone", "no profile `gone`")):
+        refusals = {"big": "not meant for you", "medium": "not meant for you", "gone": "no profile `gone`"}
+        for bad, reason in refusals.items():
             with pytest.raises(ProfileRefused, match=reason) as caught:
                 await start(hub, {**HIT, "profile": bad}, "one")
             assert "`small`" in caught.value.next_step
         found = await hub.api().server(hub.owner, "one")
         assert found is not None
         assert found.user_options["profile"] == "small", "refused options do not replace the good ones"
-        assert (await start(hub, None, "one")).get("ready")
+        await become_member(hub, "gpu")
+        browser = await hub.signed_in()
+        shown = (await browser.get("/hub/spawn")).text
+        await browser.aclose()
+        assert re.findall(r'<option value="(\w+)"', shown[shown.index('name="profile"') :]) == [
+            "small",
+            "medium",
+        ]
+        assert "memory is free on this machine now" in shown
+        change_file(hub, lambda section: section["profiles"][2].update(memory_bytes="300MiB"))
+        assert (await start(hub, {**HIT, "profile": "medium"}, "one")).get("ready")
+        [container] = containers(hub, client).values()
+        assert client.inspect_container(container)["HostConfig"]["Memory"] == 300 * MIB, (
+            "as the file says now"
+        )
+
+
+async def become_member(hub: RunningHub, group: str) -> None:
+    async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}, timeout=30) as http:
+        url = f"http://127.0.0.1:{hub.port}/hub/api/groups/{group}"
+        (await http.post(url)).raise_for_status()
+        (await http.post(f"{url}/users", json={"users": [hub.owner]})).raise_for_status()
+
+
+def change_file(hub: RunningHub, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the section `binder` of the settings' file while the hub runs."""
+    place = hub.state / "config.yaml"
+    document = YAML(typ="safe").load(place)
+    change(document["binder"])
+    with place.open("w") as file:
+        YAML(typ="safe").dump(document, file)
 
 
 FORKS = """
@@ -144,11 +179,13 @@ async def test_servers_end_with_their_profile_and_also_after_a_restart_of_the_hu
 ) -> None:
     profiles = [
         {**SMALL, "id": "brief", "cpus": 1, "lifetime_s": 8},
-        {**SMALL, "id": "idle", "cpus": 1, "idle_s": 4},
+        {**SMALL, "id": "idle", "cpus": 1, "idle_s": 3},
+        {**SMALL, "id": "busy", "cpus": 1, "idle_s": 8},
+        SMALL,
     ]
     environment = {"TEST_POLL_S": "1", "TEST_KEEP_SERVERS": "1"}
     async with RunningHub(tmp_path, settings={"profiles": profiles}, environment=environment) as hub:
-        for name, profile in (("busy", "idle"), ("brief", "brief"), ("idle", "idle")):
+        for name, profile in (("busy", "busy"), ("brief", "brief"), ("idle", "idle")):
             options = {**HIT, "profile": profile, "project": name}
             assert (await start(hub, options, name)).get("ready"), hub.log
             if name == "busy":
@@ -159,7 +196,7 @@ async def test_servers_end_with_their_profile_and_also_after_a_restart_of_the_hu
         assert (
             await until(lambda: reason(hub, "brief"), 60) == "It ran for 8 s, which is its profile's limit."
         )
-        assert "; its profile allows 4 s." in await until(lambda: reason(hub, "idle"), 60)
+        assert "; its profile allows 3 s." in await until(lambda: reason(hub, "idle"), 60)
         assert await until(lambda: list(containers(hub, client)) == ["busy"])
         for name in ("brief", "idle"):
             await until(partial(stopped, hub, name), 60)
@@ -175,7 +212,7 @@ async def test_servers_end_with_their_profile_and_also_after_a_restart_of_the_hu
         await until(lambda: containers(hub, client) == {})
         await until(partial(stopped, hub, "busy"), 60)
 
-        assert (await start(hub, None, "brief")).get("ready")
+        assert (await start(hub, {**HIT, "profile": "small", "project": "brief"}, "brief")).get("ready")
         assert reason(hub, "brief") == "", "what was said of the last time is over"
         await hub.api().stop(hub.owner, "brief")
 

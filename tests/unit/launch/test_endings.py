@@ -28,6 +28,7 @@ def after(hours: float) -> datetime:
         (Span(lifetime_s=7200), after(1), (after(2), "lifetime")),
         (Span(idle_s=1800), after(1), (after(1.5), "idle")),
         (Span(idle_s=1800), None, (after(0.5), "idle")),
+        (Span(idle_s=1800), after(-1), (after(0.5), "idle")),
         (Span(7200, 1800), after(1), (after(1.5), "idle")),
         (Span(7200, 1800), after(1.9), (after(2), "lifetime")),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -116,7 +117,8 @@ async def test_the_server_itself_does_not_count_against_its_start() -> None:
 
 async def test_what_runs_is_what_docker_says() -> None:
     docker: Any = Docker()
-    server = Running("ada", "", 2**31, 0.5, "small", Span(60.0, 3.5))
+    begun = datetime(2026, 11, 21, tzinfo=timezone.utc)
+    server = Running("ada", "", 2**31, 0.5, "small", Span(60.0, 3.5), begun)
     docker.run(server)
     docker.run(Running("ada", "ended", 1, 1.0), state="exited")
     docker.run(Running("ada", "check", 1, 1.0), **{"org.littlest-binder.kind": "check"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,10 @@ async def test_the_api_tells_profiles_and_room(lab: House) -> None:
 async def test_the_front_page_says_when_servers_end_and_why_they_ended(lab: House) -> None:
     for name in ("long", "idle", "ended"):
         lab.hub.put("ada", name, ready=name != "ended", options=MAIN)
-        lab.hub.servers["ada"][name]["started"] = NOW
+    begun = datetime.fromisoformat(NOW)
     lab.engine.running = [
-        Running("ada", "long", GIB, 1.0, "small", Span(lifetime_s=3600)),
-        Running("ada", "idle", GIB, 1.0, "small", Span(idle_s=600)),
+        Running("ada", "long", GIB, 1.0, "small", Span(lifetime_s=3600), begun),
+        Running("ada", "idle", GIB, 1.0, "small", Span(idle_s=600), begun),
     ]
     endings.note(lab.settings.state_dir, "ada", "ended", "It was idle for 1 h; its profile allows 1 h.")
     async with lab.browser("ada") as browser:

@@ -91,7 +91,7 @@ class FrontPage(Page):
         for server in servers:
             known = running.get((self.person.name, server.name))
             if known is not None and server.ready:
-                time, rule = known.span.end(_time(server.started), _time(server.last_activity))
+                time, rule = known.span.end(known.started, _time(server.last_activity))
                 if time is not None:
                     found[server.name] = ShownEnd(time.isoformat(), rule)
         return found
