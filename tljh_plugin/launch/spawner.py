@@ -322,7 +322,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         spec = self._container(prepared, place, limits, network.name, chosen)
         self.object_name = spec.name
         self._progress.say(STARTED, "Starting the server")
-        self.object_id = await self.pad.engine.start(spec)
+        starting = self.pad.behind(self.pad.engine.start(spec))
+        try:
+            self.object_id = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # It removes what it has begun once Docker answers, which may be later than JupyterHub waits.
+            starting.cancel()
+            raise
         try:
             found = await self._inspect_running()
             isolation.check(
