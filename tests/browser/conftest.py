@@ -35,7 +35,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
 @pytest.fixture(scope="module")
 def desktop(tmp_path_factory: pytest.TempPathFactory, served: GitServer) -> Iterator[Desktop]:
     policy = {key: list(value) for key, value in served.settings().items()}
-    made = Desktop(tmp_path_factory.mktemp("home"), {"policy": policy})
+    lab = tmp_path_factory.mktemp("lab")
+    for name in ("course", "mine"):
+        (lab / name).mkdir()
+        (lab / name / f"of-{name}.csv").write_text("1,2,3\n")
+    section = {
+        "policy": policy,
+        "mounts": [{"id": "course", "title": "Course data", "source": str(lab / "course"), "default": True}],
+        "desktop": {"mount_roots": [str(lab)]},
+    }
+    made = Desktop(tmp_path_factory.mktemp("home"), section)
     yield made
     if made.process is not None:
         made.stop()

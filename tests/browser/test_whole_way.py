@@ -102,6 +102,37 @@ def test_the_example_from_a_click_to_a_plot_that_is_kept(
     assert len(builds(desktop)) == count, "a stop and a start built something"
 
 
+def test_folders_of_this_computer_are_ticked_and_seen_in_lab(
+    signed_in: Page, desktop: Desktop, visitor: Visitor
+) -> None:
+    page = signed_in
+    page.get_by_role("link", name="Folders", exact=True).click()
+    page.get_by_role("link", name=re.compile(r"lab\d*$")).click()
+    page.get_by_role("link", name="mine").click()
+    visitor.shoot("folders")
+    page.get_by_role("button", name="Pick it, to read and write").click()
+    expect(page.get_by_role("cell", name="~/mine", exact=True)).to_be_visible()
+
+    page.goto(desktop.hub_url)
+    page.locator("li.card", has_text="Example").get_by_role("link", name="Launch").click()
+    expect(page.get_by_role("checkbox", name="Course data (read only)")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="My files")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="mine (read and write)")).not_to_be_checked()
+    page.get_by_role("checkbox", name="mine (read and write)").check()
+    page.get_by_label("Name of the server").fill("folders")
+    visitor.shoot("ticked")
+    page.get_by_role("button", name="Launch").click()
+    arrive(page, BUILD_MS)
+    files = page.locator(".jp-DirListing-content")
+    for name in ("course", "mine", "my-files"):
+        expect(files.get_by_text(name, exact=True)).to_be_visible(timeout=START_MS)
+    files.get_by_text("course", exact=True).dblclick()
+    expect(files.get_by_text("of-course.csv")).to_be_visible()
+    visitor.shoot("lab-folders")
+    page.goto(desktop.hub_url)
+    page.get_by_role("button", name="Stop folders").click()
+
+
 def test_a_link_starts_nothing_and_a_second_server_builds_nothing(
     signed_in: Page, desktop: Desktop, served: GitServer
 ) -> None:
