@@ -7,7 +7,8 @@
     │   ├── PolicyRefused        policy-refused
     │   ├── RepositoryUnreachable  repository-unreachable
     │   ├── RepositoryNotFound   repository-not-found
-    │   ├── CredentialNeeded     credential-needed, credential-refused
+    │   ├── CredentialNeeded     credential-needed
+    │   │   └── CredentialRefused  credential-refused
     │   ├── RefNotFound          ref-not-found
     │   ├── AmbiguousRef         ref-ambiguous
     │   ├── RepositoryTooLarge   repository-too-large
@@ -52,7 +53,8 @@
     │   ├── LimitReached         limit-reached
     │   └── MachineFull          machine-full
     ├── InvalidRequest           invalid-request
-    ├── Forbidden                forbidden, not-a-builder
+    ├── Forbidden                forbidden
+    │   ├── NotABuilder          not-a-builder
     │   ├── NotSignedIn          not-signed-in
     │   └── FormExpired          form-expired
     ├── NotFound                 not-found
@@ -136,10 +138,16 @@ class RepositoryNotFound(SourceError):
 
 
 class CredentialNeeded(SourceError):
-    """The repository needs a user name and a password or token, and there is none, or the host refused it."""
+    """The repository needs a user name and a password or token, and they are not held any more."""
 
     code = "credential-needed"
     http_status = 403
+
+
+class CredentialRefused(CredentialNeeded):
+    """The git host does not take the user name and the password or token, or has no such repository."""
+
+    code = "credential-refused"
 
 
 class RefNotFound(SourceError):
@@ -442,6 +450,12 @@ class Forbidden(BinderError):
 
     code = "forbidden"
     http_status = 403
+
+
+class NotABuilder(Forbidden):
+    """Only some people may have images built here (`policy.builders`); others start what is there."""
+
+    code = "not-a-builder"
 
 
 class NotSignedIn(Forbidden):

@@ -21,6 +21,7 @@ from ..errors import (
     BuildFailed,
     CredentialNeeded,
     Forbidden,
+    NotABuilder,
     NotFound,
     QueueFull,
     ServiceDown,
@@ -217,10 +218,9 @@ class Queue:
             if answer.look_again:
                 continue
             if answer.build is None and not allowed:
-                raise Forbidden(
+                raise NotABuilder(
                     f"{person.name} may start images that are there, but not have new ones built.",
                     "Ask an administrator to build it, or for the role `binder-builder`.",
-                    code="not-a-builder",
                 )
             if answer.build is None:
                 raise QueueFull(

@@ -23,7 +23,7 @@ import httpx
 from ..errors import (
     BinderError,
     CheckoutFailed,
-    CredentialNeeded,
+    CredentialRefused,
     InvalidSpec,
     PolicyRefused,
     RefNotFound,
@@ -88,7 +88,7 @@ async def reach(spec: RepoSpec, settings: Settings, login: Login | None = None) 
     """Ask the policy, look up the host, follow redirects; `login` is used only where the host wants one.
 
     Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `InvalidSpec`, and
-    `CredentialNeeded` where the host refuses the login.
+    `CredentialRefused` where the host refuses the login.
     """
     await asyncio.to_thread(policy.check_spec, spec, settings)
     if spec.provider == "local":
@@ -180,11 +180,10 @@ async def _head(
 def _judge(url: str, answer: httpx.Response, login: Login | None = None) -> str | None:
     status = answer.status_code
     if login is not None and status in (401, 403, 404, 410):
-        raise CredentialNeeded(
+        raise CredentialRefused(
             f"The host of `{shown(url)}` does not take the user name and password or token for it, or there "
             "is no such repository.",
             "Check the spelling, whether the token has expired, and whether it may read this repository.",
-            code="credential-refused",
         )
     if status in (301, 302, 303, 307, 308):
         return urljoin(url + _SERVICE, str(answer.headers.get("Location", "")))

@@ -114,6 +114,17 @@ def test_labels_are_signed_and_equal_for_equal_builds() -> None:
     assert INSTANCE_LABEL not in labels
 
 
+def test_what_is_made_for_one_person_alone_is_another_image_and_does_not_say_whose() -> None:
+    def labels_of(audience: str) -> dict[str, str]:
+        return labels_for(ONE, spec="x", ref="main", recipe="r1", secret=SECRET, audience=audience)
+
+    ada, bob, everyone = labels_of("ada"), labels_of("bob"), labels_of("")
+    assert len({str(sorted(labels.items())) for labels in (ada, bob, everyone)}) == 3
+    assert ada == labels_of("ada")
+    assert all(verify(labels, SECRET) for labels in (ada, bob, everyone))
+    assert "ada" not in str(ada)
+
+
 @given(st.sampled_from(sorted(some_labels())), st.text())
 def test_a_changed_label_is_noticed(key: str, value: str) -> None:
     labels = some_labels()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from house import COMMIT, IMAGE, House, StandInResolver, build_view, image_view
 
-from tljh_plugin.errors import CredentialNeeded, Forbidden, RepositoryNotFound
+from tljh_plugin.errors import CredentialRefused, Forbidden, RepositoryNotFound
 from tljh_plugin.source.credentials import Login
 from tljh_plugin.source.resolve import PinnedRepo
 from tljh_plugin.source.spec import RepoSpec
@@ -34,7 +34,7 @@ class PrivateResolver(StandInResolver):
         if login is None:
             raise RepositoryNotFound(f"`{HOME}` does not exist or is private.", "Give a token.")
         if login.password != SECRET:
-            raise CredentialNeeded("The host does not take it.", "Check it.", code="credential-refused")
+            raise CredentialRefused("The host does not take it.", "Check it.")
         return PinnedRepo(spec, spec.normal_url, COMMIT, "refs/heads/main", login=login, proven=True)
 
 
