@@ -36,7 +36,7 @@ class Refused(Exception):
 class Stream:
     """Reads exactly what is asked for, or refuses."""
 
-    def __init__(self, pipe: io.BufferedReader) -> None:
+    def __init__(self, pipe: io.BufferedReader[io.FileIO]) -> None:
         self._pipe = pipe
         self._place = memoryview(bytearray(CHUNK))
 
