@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from ..errors import MountMissing, MountUnsafe
 
@@ -45,6 +46,15 @@ class Folder:
     def pseudo(self) -> bool:
         """Whether its files are no files but the kernel's own state."""
         return self.file_system in _PSEUDO
+
+
+def chain_to(path: str) -> tuple[Identity, ...] | None:
+    """The folders on the way to what `path` means by whatever links, itself last; None: nothing is there."""
+    real = PurePosixPath(os.path.realpath(path))
+    try:
+        return tuple(_identity(os.stat(each)) for each in (*reversed(real.parents), real))
+    except OSError:
+        return None
 
 
 def look(path: str, *, links: bool = True) -> Folder:

@@ -17,7 +17,7 @@ from ..errors import BinderError, MountError, MountMissing, MountUnsafe
 from ..settings import Settings
 from ..wire import ErrorView, MountView, Person
 from . import grants
-from .host_folders import Folder, look, look_in
+from .host_folders import Folder, chain_to, look, look_in
 from .mounts import Offer, Place, choose, hidden_part, judge, link_of, offers
 
 _SYSTEM = (
@@ -156,10 +156,9 @@ def _places(wanted: Iterable[tuple[str, str, int]]) -> Sequence[Place]:
     """Those that are there: what is not there is in nobody's way."""
     found = []
     for path, what, below in wanted:
-        with suppress(MountError):
-            # By whatever links: what matters is which folder it is.
-            real = os.path.realpath(path)
-            found.append(Place(what, path, look(real).chain, below))
+        chain = chain_to(path)
+        if chain is not None:
+            found.append(Place(what, path, chain, below))
     return found
 
 

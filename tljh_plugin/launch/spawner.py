@@ -25,7 +25,7 @@ from traitlets import default
 from ..client import ServiceClient
 from ..engine import ContainerSpec, Limits, Mount, Network
 from ..engine.threads import in_thread
-from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, UnexpectedFailure
+from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, MountError, UnexpectedFailure
 from ..settings import Settings
 from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
 from . import endings, ephemeral, form, isolation, kernel_mounts, lifetime, links, server_logs
@@ -214,9 +214,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
 
     async def start(self) -> str:
         """The address of a server that answers. Raises what `failure.spawn_error` makes of our errors."""
+        before = self._accepted, self._source
         try:
             return await self._start()
         except BinderError as error:
+            if isinstance(error, MountError) and before[0]:
+                # Found out only when the image was there, or somebody changed a folder meanwhile.
+                self._accepted, self._source = before
             # JupyterHub has stored what was asked for: what cannot be replaces nothing.
             if self._accepted or self._refused:
                 self._store_accepted()

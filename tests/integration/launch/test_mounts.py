@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Lab:
             },
             {"id": "theirs", "source": str(self.base / "other"), "people": ["somebody-else"]},
             {"id": "inside", "source": str(self.base / "shared" / "inside")},
+            {"id": "home", "source": str(self.base / "course"), "target": "/home/jovyan/course"},
             {"id": "over", "source": str(self.base / "course"), "target": "/data/course/more"},
         ]
 
@@ -149,6 +150,12 @@ async def test_ids_that_are_not_theirs_and_folders_that_are_not_safe_are_refused
             with pytest.raises(kind, match=shown):
                 await start(hub, {**HIT, "mounts": ids})
             assert await options_of(hub) == kept
+        # The image's home is known only when the image is there, so the hub may have answered by then.
+        with suppress(MountTargetTaken):
+            assert (
+                "your home is at /home/jovyan" in (await start(hub, {**HIT, "mounts": ["home"]}))["message"]
+            )
+        assert await options_of(hub) == kept
         assert container_of(hub, client) == ""
 
         # What a person may have changes with the file, while the hub runs.
@@ -180,7 +187,9 @@ async def test_a_server_whose_mount_ended_elsewhere_is_stopped(
     client: docker.APIClient,
 ) -> None:
     """A link of the image at the mount's place moves the mount, which only the kernel tells."""
-    image = build_image(f"FROM {client.inspect_image(base_image)['RepoTags'][0]}\nUSER root\nRUN ln -s /srv /data\n")
+    image = build_image(
+        f"FROM {client.inspect_image(base_image)['RepoTags'][0]}\nUSER root\nRUN ln -s /srv /data\n"
+    )
     environment = {"TEST_IMAGE": image}
     async with RunningHub(tmp_path, settings={"mounts": lab.catalogue}, environment=environment) as hub:
         said = await start(hub, {**HIT, "mounts": ["course"]})

@@ -132,7 +132,7 @@ def test_nothing_is_hidden_by_a_mount(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/data/lab", "/data", "/mnt/x", "/media/disk", "/srv/data", "/lab", "/homes"]
+    "target", ["/data/lab", "/data", "/mnt/x", "/media/disk", "/srv/data", "/lab", "/homes", "/optional"]
 )
 def test_anywhere_else_is_fine(target: str) -> None:
     check_targets([offer("lab", target)], HOME, HOME, my_files=True)
