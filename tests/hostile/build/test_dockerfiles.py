@@ -224,3 +224,16 @@ def test_honest_ones_are_built(text: str, tmp_path: Path) -> None:
     path.write_bytes(text.encode())
     here = frozenset({"littlest-binder/base:latest"})
     assert not check_dockerfile(read_dockerfile(path), {}, LocalImages(here, here)).pull
+
+
+@pytest.mark.docker
+@pytest.mark.attack("build: Dockerfile")
+def test_what_comes_from_a_registry_is_not_taken_from_this_machine(tmp_path: Path, victim: str) -> None:
+    """Triggers of a registry's image cannot be read before; told to pull, Docker uses no image of here."""
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nCOPY --from={victim} /content /x\n")
+    build = ["docker", "buildx", "build", "--output", "type=cacheonly"]
+    assert subprocess.run([*build, str(tmp_path)], capture_output=True, check=False).returncode == 0
+    assert check_dockerfile("FROM python:3.11\n", {}, LocalImages()).pull
+    pulled = subprocess.run([*build, "--pull", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert pulled.returncode != 0
+    assert victim in pulled.stderr
