@@ -233,9 +233,16 @@ class Projects:
                 f"Servers run as user {limits.uid}, and user {os.geteuid()} cannot make folders for them.",
                 "Leave `servers.uid` out of the settings, or run as root.",
             )
-        folder = await on_disk(lambda: self._make_folder(owner, identifier, request, subdir))
-        for left in await on_disk(lambda: stagings(folder)):
-            await clear(self._engine, base_image, limits, left)
+        made: list[Path] = []
+        try:
+            await on_disk(lambda: made.append(self._make_folder(owner, identifier, request, subdir)))
+            for left in await on_disk(lambda: stagings(made[0])):
+                await clear(self._engine, base_image, limits, left)
+        except BaseException:
+            for each in made:
+                await on_disk(lambda: remove_unfinished(each))  # noqa: B023  # awaited within its turn
+            raise
+        folder = made[0]
         staging = new_staging(folder)
         self._filling.add(staging.path)
         try:

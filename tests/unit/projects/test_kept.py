@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -385,6 +387,28 @@ async def test_a_start_in_progress_counts_as_a_server(lab: Lab) -> None:
         await lab.projects.prepare(ANN, request("second"), image("sha256:2"), "base")
     with pytest.raises(ProjectInUse):
         await lab.kept.delete(ANN, "p")
+
+
+async def test_a_start_given_up_before_the_copy_leaves_no_folder(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    really = lab.projects._make_folder
+
+    def slowly(*given: Any) -> Path:
+        made = really(*given)
+        begun.set()
+        go.wait(30)
+        return made
+
+    monkeypatch.setattr(lab.projects, "_make_folder", slowly)
+    start = asyncio.ensure_future(lab.projects.prepare(ANN, request(), image("sha256:1"), "base"))
+    await until(begun.is_set)
+    start.cancel()
+    go.set()
+    await asyncio.wait({start})
+    assert start.cancelled()
+    assert not list(lab.settings.storage_root.glob("*/owner-repo*"))
 
 
 # -- titles ------------------------------------------------------------------------------------------------
