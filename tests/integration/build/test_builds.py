@@ -25,6 +25,8 @@ from tljh_plugin.build.processes import members
 from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.errors import ImageInUse
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id, secret
+from tljh_plugin.source.credentials import Login
+from tljh_plugin.source.spec import parse_link
 
 pytestmark = pytest.mark.docker
 
@@ -423,3 +425,31 @@ async def test_an_image_in_use_is_not_deleted_and_one_that_is_not_goes(
     assert parts.inventory.images() == []
     assert (await parts.queue.get(view.id)).state == "built"
     assert (await parts.log(view.id))[-1].phase == "built"
+
+
+async def test_two_people_with_their_own_credentials_have_two_images(
+    parts: Parts, git_server: GitServer
+) -> None:
+    spec = parse_link(small(git_server, "RUN true", "secret"))
+    git_server.private["secret"] = ("robot", "pass-of-all")
+    logins = {
+        person.name: Login(person.name, f"http://{git_server.host}", "robot", "pass-of-all")
+        for person in (ANN, BOB)
+    }
+    made = []
+    for person in (ANN, BOB):
+        pinned = await parts.resolver.resolve(spec, login=logins[person.name])
+        view = await parts.queue.finished((await parts.queue.request(person, pinned)).id)
+        assert view.error is None
+        assert view.visibility == "private"
+        made.append(view.image_id)
+    assert len(set(made)) == 2
+    for person, image in zip((ANN, BOB), made, strict=True):
+        facts = await parts.engine.image(image)
+        assert facts
+        assert verify(facts.labels, secret(parts.settings))
+        assert person.name not in str(facts.labels)
+        guessed = await parts.resolver.resolve(spec.with_ref(git_server.head("secret")))
+        assert (await parts.queue.request(person, guessed)).image_id == image
+    assert await parts.queue.state_of(ROOT, guessed) is None
+    assert len(await parts.log(view.id)) > 3

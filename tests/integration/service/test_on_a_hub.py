@@ -16,7 +16,7 @@ from running_hub import RunningHub, browser, xsrf
 
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.errors import Forbidden, NotFound
-from tljh_plugin.wire import LaunchEvent, Person
+from tljh_plugin.wire import BuildRequest, LaunchEvent, Person
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker]
 
@@ -108,3 +108,43 @@ async def test_another_person_sees_and_starts_nothing_of_it(hub: RunningHub) -> 
     async with own:
         with pytest.raises(Forbidden, match="own hub token"):
             await own.launch({"repository": "gh/owner/repo/main"})
+
+
+async def test_rights_come_from_the_hub_and_a_token_has_no_more_than_its_own(
+    tmp_path: Path, git_server: GitServer
+) -> None:
+    git_server.add("foreign-from")
+    policy = {key: list(value) for key, value in git_server.settings().items()}
+    settings = {"policy": {**policy, "builders": "role"}}
+    spec = BuildRequest(spec=git_server.spec("foreign-from"))
+    async with RunningHub(tmp_path, service="real", settings=settings) as hub:
+        await hub.service_answers()
+        access = "access:services!service=binder"
+        async with hub.api() as api:
+            few = await api.new_token(hub.owner, scopes=[access], seconds=600, note="few")
+        async with aclosing(await hub.signed_in()) as browser_of_the_owner:
+            page = await visit(browser_of_the_owner, f"{hub.service_origin}{PREFIX}images")
+            assert (page.status_code, page.url.path) == (200, f"{PREFIX}images")
+        async with hub.service_client(await hub.person(hub.owner)) as client:
+            await client.builds(everyone=True)
+            build = await client.build(spec)
+            assert build.requested_by == hub.owner
+            assert [line async for line in client.events(build.id)][-1].phase == "failed"
+        async with hub.service_client(few) as client:
+            assert await client.builds() != []  # the owner's own
+            with pytest.raises(Forbidden):
+                await client.builds(everyone=True)
+            with pytest.raises(Forbidden) as caught:
+                await client.build(BuildRequest(spec=spec.spec, rebuild=True))
+            assert caught.value.code == "not-a-builder"
+
+        bob = await hub.person("bob")
+        async with hub.service_client(bob) as client:
+            with pytest.raises(Forbidden) as caught:
+                await client.build(BuildRequest(spec=spec.spec, rebuild=True))
+            assert caught.value.code == "not-a-builder"
+        async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}) as http:
+            group = f"http://127.0.0.1:{hub.port}/hub/api/groups/binder-builder/users"
+            (await http.post(group, json={"users": ["bob"]})).raise_for_status()
+        async with hub.service_client(await hub.person("bob")) as client:
+            assert (await client.build(BuildRequest(spec=spec.spec, rebuild=True))).requested_by == "bob"
