@@ -59,16 +59,16 @@ def print_json(value: Wire | list[Any] | dict[str, Any]) -> None:
 
 
 def console() -> Console:
-    """Tables and sentences go to stdout."""
-    return Console(highlight=False)
+    """Tables and sentences go to stdout. They hold texts of others, so brackets mean nothing."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def progress_bar() -> Progress:
     """A bar on stderr, so that stdout stays for results; on no terminal nothing is drawn."""
-    out = Console(stderr=True, highlight=False)
+    out = Console(stderr=True, highlight=False, markup=False, emoji=False)
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
