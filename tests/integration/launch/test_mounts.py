@@ -126,7 +126,7 @@ async def test_what_was_ticked_is_there_with_its_rights_and_in_the_home(
         await hub.api().stop(hub.owner, "one")
         assert (await start(hub, {**HIT, "storage": "ephemeral", "mounts": ["shared"]})).get("ready"), hub.log
         inside = partial(run, client, container_of(hub, client))
-        assert inside("cat ~/shared/made; ls ~") == (0, "shared\nshared")
+        assert inside("cat ~/shared/made; readlink ~/shared") == (0, "shared\n/data/shared")
 
 
 async def test_ids_that_are_not_theirs_and_folders_that_are_not_safe_are_refused(

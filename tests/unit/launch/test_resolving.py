@@ -113,6 +113,8 @@ def test_a_folder_of_each_person_is_theirs(lab: Path) -> None:
     assert view.error is None
     assert not (lab / "people" / "bob").exists(), "a form made a folder"
     assert resolve(written, Person(name="bob"), ["own"], "")[0].mount.source == str(lab / "people" / "bob")
+    around = settings(lab, mount("own", lab.parent, per_person=True))
+    assert "never mounted" in problem(around, Person(name="lab")), "a name chooses among folders of others"
     (lab / "people" / "eve").symlink_to(lab / "people" / "ada")
     assert "is a link" in problem(written, Person(name="eve"))
 
