@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -361,6 +362,8 @@ class Queue:
             # Whatever it is, it must not leave people waiting. The row stays unsettled, and the next start
             # of the service comes back to it.
             _log.exception("The end of build %s could not be noted.", entry.row.id)
+            with suppress(BinderError, OSError):
+                await entry.log.close()
         finally:
             if entry.login is not None:
                 self._credentials.forget(entry.login)
