@@ -235,9 +235,9 @@ def page() -> str:
 # CIS Docker Benchmark, section 5
 
 The container section of the CIS Docker Benchmark 1.6.0, for a running notebook server: {len(ITEMS)} items,
-{len(ITEMS) - explained} passed, {explained} explained. `tests/hostile/test_cis.py` checks each on a real
-server, and `python tests/cis.py` writes this page. Sections 1 to 4 (the machine, Docker, images) are your
-administrator's.
+{len(ITEMS) - explained} passed, {explained} explained. `tests/hostile/test_from_inside.py` checks each on a
+real server, and `python tests/cis.py` writes this page. Sections 1 to 4 (the machine, Docker, images) are
+your administrator's.
 
 {table()}
 """

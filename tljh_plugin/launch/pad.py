@@ -143,7 +143,7 @@ class LaunchPad:
                     await self._gateway.open(network.gateway, hub, api_prefix)
                     await self._ready_firewall(network)
             except BinderError as error:
-                log.warning("Running servers cannot reach the hub: %s", error)
+                log.warning("Running servers were not taken up in full: %s", error)
 
         self.behind(reopen(), name="gateway")
 
