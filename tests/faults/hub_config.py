@@ -15,7 +15,8 @@ state = Path(given["state"])
 
 c.JupyterHub.bind_url = f"http://127.0.0.1:{given['port']}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{given['hub_port']}"
-c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+# JupyterHub's own file is not on the disk that tests fill up.
+c.JupyterHub.db_url = f"sqlite:///{state.parent / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.authenticator_class = "dummy"
