@@ -101,7 +101,7 @@ async def test_a_server_starts_isolated_answers_and_leaves_nothing(
     assert environment["BINDER_REPO_URL"] == "https://github.com/test/hit"
     assert environment["HOME"] == "/home/jovyan"
     assert environment["MEM_LIMIT"] == str(hub.settings.servers.memory_bytes)
-    assert environment["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/a%20{b}.ipynb"
+    assert environment["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/a%20%7Bb%7D.ipynb"
     async with httpx.AsyncClient(transport=Localhost()) as http:
         answer = await http.get(f"{last['url']}api")
     assert answer.status_code == 200
