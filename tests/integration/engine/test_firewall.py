@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
@@ -54,8 +57,8 @@ for line in sys.stdin:
 """
 
 
-def run(*command: str, text: str | None = None) -> str:
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+def run(*command: str, text: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, env=env).stdout
 
 
 def rules(text: str) -> list[str]:
@@ -64,15 +67,19 @@ def rules(text: str) -> list[str]:
 
 
 class Apart:
-    """A network namespace with a bridge of our name and other people's rules."""
+    """A network namespace with a bridge of our name and other people's rules.
 
-    def __init__(self) -> None:
+    `programs` is a folder of which the `iptables` commands are taken, before the machine's own.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self.environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         self.name = f"lbf-{secrets.token_hex(4)}"
         self.instance = f"test-{secrets.token_hex(6)}"
         self.steps: subprocess.Popen[str] | None = None
 
     def there(self, *command: str, text: str | None = None) -> str:
-        return run("ip", "netns", "exec", self.name, *command, text=text)
+        return run("ip", "netns", "exec", self.name, *command, text=text, env=self.environment)
 
     def step(self, what: str) -> object:
         """What the firewall's function of that name returns in a process there."""
@@ -87,9 +94,15 @@ class Apart:
         return rules(self.there("iptables-save") + self.there("ip6tables-save"))
 
 
-@pytest.fixture
-def apart() -> Iterator[Apart]:
-    place = Apart()
+@pytest.fixture(params=["xtables-nft-multi", "xtables-legacy-multi"])
+def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Apart]:
+    """With the newer and with the older kind of iptables, which do not see each other's rules."""
+    program = shutil.which(request.param, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert program
+    for family in ("iptables", "ip6tables"):
+        for name in (family, f"{family}-save", f"{family}-restore"):
+            (tmp_path / name).symlink_to(program)
+    place = Apart(tmp_path)
     run("ip", "netns", "add", place.name)
     try:
         place.there("ip", "link", "add", bridge_name(place.instance), "type", "bridge")
@@ -97,7 +110,8 @@ def apart() -> Iterator[Apart]:
         place.there("iptables-restore", text=FOREIGN)
         place.there("ip6tables", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT")
         command = ["ip", "netns", "exec", place.name, sys.executable, "-c", STEPS, place.instance]
-        with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as place.steps:
+        environment = place.environment
+        with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment) as place.steps:
             yield place
     finally:
         run("ip", "netns", "del", place.name)
