@@ -9,6 +9,7 @@ import pytest
 from tljh_plugin.errors import InvalidOptions, InvalidSpec
 from tljh_plugin.launch import form
 from tljh_plugin.launch.options import LaunchOptions, parse
+from tljh_plugin.launch.ticks import ticks
 from tljh_plugin.wire import ErrorView, ImageView, MountView
 
 COMMIT = "a" * 40
@@ -84,6 +85,7 @@ def test_a_new_form_ticks_what_is_on_by_default_and_can_be_had() -> None:
     assert "read and write" in html
     assert "/srv/&lt;gone&gt; is not there. Mount its disk." in html
     assert "<lab>" not in html
+    assert [each.ticked for each in ticks(MOUNTS, None)] == [True, False, False]
     read = parse(form.read({**sent, "repository": ["o/r"]}))
     assert (read.mounts, read.my_files) == (("lab",), True)
 

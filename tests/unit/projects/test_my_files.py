@@ -44,6 +44,7 @@ def test_what_stands_in_its_place_is_refused_and_stays(tmp_path: Path) -> None:
     with pytest.raises(ProjectFailed, match="is not a folder of user"):
         ensure_my_files(tmp_path, "ann", LIMITS)
     assert folder.is_symlink()
+    assert folder.lstat().st_uid == os.geteuid()
     assert (tmp_path / "elsewhere").stat().st_uid == os.geteuid()
 
 
