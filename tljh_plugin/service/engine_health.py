@@ -1,4 +1,4 @@
-"""Whether Docker answers and the firewall holds, asked at most every few seconds and never waited for long."""
+"""Whether Docker answers and the firewall holds: asked every few seconds at most, never waited for long."""
 
 from __future__ import annotations
 

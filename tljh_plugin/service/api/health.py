@@ -11,7 +11,7 @@ from ..handler import ApiHandler
 
 
 class Health(ApiHandler):
-    """200 when the service answers; what is wrong with Docker or the firewall is told to those who are signed in."""
+    """200 when the service answers; what is wrong with Docker or the firewall, those signed in are told."""
 
     open_to_all = True
 
