@@ -54,6 +54,8 @@ class Builder:
         self._stopped = threading.Event()
         self._scratch = ""
         self.before: Callable[[], None] = lambda: None
+        # Told the Dockerfile that repo2docker wrote, with the arguments; may raise.
+        self.inspect: Callable[[Path, Mapping[str, str]], None] = lambda path, arguments: None
         self.pull = False
         self.image_id = ""
 
@@ -82,6 +84,7 @@ class Builder:
             if fileobj is not None:
                 path = str(folder / "context")
                 _extract(fileobj, path)
+                self.inspect(Path(path) / (dockerfile or "Dockerfile"), buildargs or {})
             command = [*buildx_command(), "build", "--progress", "plain"]
             command += ["--tag", tag, "--iidfile", str(folder / "image-id")]
             command += ["--pull"] if self.pull else []

@@ -59,6 +59,11 @@ class LocalImages:
     names: frozenset[str] = frozenset()
     only_here: frozenset[str] = frozenset()
 
+    def all_but(self, name: str) -> LocalImages:
+        """As if every image of this machine but one were only here."""
+        others = frozenset(each for each in self.names if _normalised(each) != _normalised(name))
+        return LocalImages(others, others)
+
 
 @dataclass(frozen=True)
 class _Line:

@@ -72,6 +72,8 @@ _FILES_BY_ERROR = {
     "YAMLError": "environment.yml",
 }
 _SAID_BETTER = re.compile(r"Picked Finished content provider|Using \w+ builder$")
+_RUNTIME = re.compile(r"[A-Za-z0-9.]+(-[A-Za-z0-9.]+)*", re.ASCII)
+_MOST_BYTES = 16 * 1024**2  # of a file that repo2docker reads whole, some with slow parsers
 _TAIL_LINES = 400
 _ENGINE = "worker"  # builds need no network or container of ours, so no installation's id either
 
@@ -170,6 +172,12 @@ class CheckedDockerfile(DockerBuildPack):  # type: ignore[misc]
         return True
 
 
+def check_rendered(path: Path, arguments: Mapping[str, str], base: str) -> None:
+    """What repo2docker wrote: no word of a repository may have become an instruction that is refused."""
+    images = asyncio.run(_local_images()).all_but(base)
+    check_dockerfile(read_dockerfile(path), arguments, images)
+
+
 async def _local_images() -> LocalImages:
     engine = Engine(_ENGINE)
     try:
@@ -244,15 +252,24 @@ class Worker:
                         "Put the file itself there.",
                         code="build-link-leaves",
                     )
+                if path.is_file() and path.stat().st_size > _MOST_BYTES:
+                    raise BuildFailed(
+                        f"{path.relative_to(self._job.checkout)} has {path.stat().st_size} bytes; more than "
+                        f"{_MOST_BYTES} are not read.",
+                        "Is it the right file?",
+                        code="build-file-too-large",
+                    )
             apt = folder / "apt.txt"
             if apt.is_file():
                 parse_apt(apt.read_text(encoding="utf-8", errors="replace"))
+            _look_at_runtime(folder / "runtime.txt")
 
     def _build(self) -> None:
         job = self._job
         app = App()
         app.builder = self.builder
         self.builder.before = lambda: self._output.line(f"Build pack: {self._pack_name}")
+        self.builder.inspect = lambda path, arguments: check_rendered(path, arguments, app.base_image)
         app.log_level = logging.INFO
         app.initialize()
         app.log.handlers = [_Lines(self._output)]
@@ -327,6 +344,17 @@ class Worker:
             return self._pack
 
         return make
+
+
+def _look_at_runtime(path: Path) -> None:
+    """repo2docker puts R's version, whatever it is, into the Dockerfile and into commands that root runs."""
+    text = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    if text and not _RUNTIME.fullmatch(text):
+        raise BuildFailed(
+            f"runtime.txt does not name a version: {text!r:.80}.",
+            "Write one line such as `python-3.11` or `r-4.4-2025-01-01`.",
+            code="build-not-understood",
+        )
 
 
 def _failed(error: BinderError) -> ResultEvent:

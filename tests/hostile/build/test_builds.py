@@ -13,19 +13,24 @@ import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from git_server import GitServer, commit_files, git
 from installation_parts import Parts, settings_for, visited
 from package_index import PackageIndex
+from repo2docker.buildpacks import RBuildPack
 from worker_process import WorkerProcess
 
 from tljh_plugin.build.base import BaseImage, ensure_base
+from tljh_plugin.build.dockerfile import LocalImages, check_dockerfile, read_dockerfile
 from tljh_plugin.build.job import ResultEvent, WorkerJob
+from tljh_plugin.errors import DockerfileRefused
 
 pytestmark = pytest.mark.docker
 
 LOG_BYTES = 1_000_000
+BASE = "FROM littlest-binder/base\n"
 
 
 @pytest.fixture
@@ -160,12 +165,15 @@ class Bench:
         self._temporary.mkdir()
         self.images: list[str] = []
 
-    def build(self, files: Mapping[str, str], index: PackageIndex) -> tuple[ResultEvent, str]:
+    def build(
+        self, files: Mapping[str, str], index: PackageIndex | None = None, **more: Any
+    ) -> tuple[ResultEvent, str]:
         """The result and the log."""
         checkout = self._folder / secrets.token_hex(4)
         checkout.mkdir()
         for name, text in files.items():
-            (checkout / name).write_text(text)
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / name).write_bytes(text.encode())
         self.images.append(f"littlest-binder-test/{secrets.token_hex(6)}:1")
         job = WorkerJob(
             checkout=checkout,
@@ -174,7 +182,8 @@ class Bench:
             gid=1000,
             base_image=self._base.name,
             cache_namespace=secrets.token_hex(8),
-            secret_env={"PIP_INDEX_URL": f"http://ann:geheim42@{index.address}/simple"},
+            secret_env={"PIP_INDEX_URL": f"http://ann:geheim42@{index.address}/simple"} if index else {},
+            **more,
         )
         with WorkerProcess(job, self._temporary) as worker:
             result = worker.finish()
@@ -314,3 +323,68 @@ def test_a_line_that_runs_code_never_runs_it_beside_the_shared_cache(bench: Benc
         assert seen["identity"] == [1000, []]
         assert not {"/run/littlest-binder/shared", "/run/littlest-binder/uv-trusted.toml"} & set(seen)
         assert "geheim42" not in json.dumps(seen)
+
+
+# -- files that become part of a Dockerfile ---------------------------------------------------------------
+
+HIDDEN = "FROM littlest-binder/base\nADD\rhttp://127.0.0.1:1/x /x\n"
+R_VERSION = "4.1.1\nADD http://localhost:1/x /x\nENV A="
+
+
+@pytest.mark.attack("build: Dockerfile")
+@pytest.mark.parametrize(
+    ("files", "subdir", "code"),
+    [
+        ({"Dockerfile": HIDDEN}, "", "dockerfile-refused"),
+        ({"binder/Dockerfile": HIDDEN, "Dockerfile": BASE}, "", "dockerfile-refused"),
+        ({".binder/Dockerfile": HIDDEN}, "", "dockerfile-refused"),
+        ({"deep/er/Dockerfile": HIDDEN, "Dockerfile": BASE}, "deep/er", "dockerfile-refused"),
+        ({"deep/binder/Dockerfile": HIDDEN}, "deep", "dockerfile-refused"),
+        ({"Dockerfile": BASE + "#" * 2_000_000}, "", "dockerfile-refused"),
+        ({"runtime.txt": f"r-{R_VERSION}-2024-01-01", "install.R": "1"}, "", "build-not-understood"),
+        ({"runtime.txt": "r-4.1.$(id)-2024-01-01", "install.R": "1"}, "", "build-not-understood"),
+        ({"binder/runtime.txt": "python-3.11\nRUN id"}, "", "build-not-understood"),
+        ({"environment.yml": "#" * 20_000_000}, "", "build-file-too-large"),
+    ],
+)
+def test_it_is_refused_wherever_it_stands(
+    bench: Bench, files: dict[str, str], subdir: str, code: str
+) -> None:
+    result, log = bench.build(files, subdir=subdir, dockerfile_allowed=True)
+    assert result.error is not None, log
+    assert result.error.code == code
+
+
+@pytest.mark.attack("build: Dockerfile")
+@pytest.mark.parametrize(
+    "line", ["ADD http://127.0.0.1:1/x /x", "COPY --from=somebody/image /a /b", "FROM somebody/image"]
+)
+def test_what_repo2docker_writes_is_read_too(line: str, tmp_path: Path) -> None:
+    """Should another of its files let a repository's words through as instructions."""
+    stock = "docker.io/library/buildpack-deps:jammy"
+    (tmp_path / "Dockerfile").write_text(f"FROM {stock}\nRUN true\n{line}\n")
+    here = LocalImages(frozenset({"somebody/image:latest", "buildpack-deps:jammy"}))
+    with pytest.raises(DockerfileRefused):
+        check_dockerfile(read_dockerfile(tmp_path / "Dockerfile"), {}, here.all_but(stock))
+    (tmp_path / "Dockerfile").write_text(f"FROM {stock}\nRUN true\n")
+    check_dockerfile(read_dockerfile(tmp_path / "Dockerfile"), {}, here.all_but(stock))
+
+
+@pytest.mark.attack("build: Dockerfile")
+def test_a_version_of_r_would_have_become_an_instruction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why runtime.txt is read before repo2docker reads it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(RBuildPack, "get_rspm_snapshot_url", lambda *_, **__: "https://example.org/a")
+    Path("runtime.txt").write_text(f"r-{R_VERSION}-2024-01-01")
+    pack = RBuildPack("docker.io/library/buildpack-deps:jammy")
+    pack.platform = "linux/amd64"
+    written = pack.render({"NB_USER": "jovyan"})
+    assert "\nADD http://localhost:1/x /x\n" in written
+    with pytest.raises(DockerfileRefused, match="fetch an address"):
+        check_dockerfile(written, {"NB_USER": "jovyan"}, LocalImages())
+    Path("runtime.txt").write_text("r-4.4-2024-01-01")
+    honest = RBuildPack("docker.io/library/buildpack-deps:jammy")
+    honest.platform = "linux/amd64"
+    check_dockerfile(honest.render({"NB_USER": "jovyan"}), {"NB_USER": "jovyan"}, LocalImages())
