@@ -60,6 +60,7 @@ class Upkeep:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._in_use: frozenset[str] = frozenset()
+        self._complained = ""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="upkeep of people's files")
@@ -78,7 +79,9 @@ class Upkeep:
     async def round(self) -> None:
         """Remove what is to go, then measure what may have changed."""
         if not await in_thread(lambda: self._root.ready):
+            await self._complain()
             return
+        self._complained = ""
         await self.remove_expired(datetime.now(timezone.utc))
         used_until = {row.path: row.last_used for row in await self._store.all_projects()}
         now_in_use = await self._mounted()
@@ -107,6 +110,14 @@ class Upkeep:
                 log.warning("looking after people's files: %s", error)
             with suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._settings.storage.measure_every_s)
+
+    async def _complain(self) -> None:
+        """Log why people's files cannot be reached, once; a root that is still to be made is no reason."""
+        kept_before = bool(await self._store.all_projects())
+        problem = await in_thread(lambda: self._root.problem(kept_before))
+        if problem is not None and str(problem) != self._complained:
+            self._complained = str(problem)
+            log.error("%s", problem)
 
     async def _expire(self, owner: str, deleted: Deleted) -> None:
         async with self._locks.of_person(owner):

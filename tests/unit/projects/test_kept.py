@@ -318,7 +318,9 @@ def test_what_changes_is_measured_soon_and_the_rest_daily() -> None:
 # -- the root ----------------------------------------------------------------------------------------------
 
 
-async def test_without_the_disk_nothing_starts_and_nothing_is_touched(lab: Lab) -> None:
+async def test_without_the_disk_nothing_starts_and_nothing_is_touched(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     lab.keep("ann", "p", 1000)
     assert await lab.projects.list(ANN)
     await lab.upkeep.round()
@@ -331,7 +333,9 @@ async def test_without_the_disk_nothing_starts_and_nothing_is_touched(lab: Lab) 
     with pytest.raises(StorageMissing):
         await lab.kept.undelete(ANN, gone.id)
     assert (await lab.kept.storage(ANN)).problem
-    await lab.upkeep.round()
+    for _ in range(2):
+        await lab.upkeep.round()
+    assert caplog.text.count("its marker `.littlest-binder-storage` is missing") == 1
     assert list(root.iterdir()) == []
     assert len(await lab.store.sizes()) == 1
     root.rmdir()
