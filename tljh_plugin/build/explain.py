@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..errors import BuildFailed
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LONGEST = 8192  # characters of a line that are looked at; a repository's programs choose how long they are
 _STEP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
 _INSTALL = re.compile(r"^/usr/bin/python3 -I -S \S+/install\.py .* -- (?:-r )?\"?(?P<what>[^\"]+)\"?$")
 _OF_BUILDKIT = re.compile(r"^(ERROR: |done in |Step \d+/\d+: |unchanged since )")
@@ -96,7 +97,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "not-a-package",
-        r"(?P<name>\S+)(?: \(from .*\))? does not appear to be a Python project",
+        r"(?<!\S)(?P<name>\S+)(?: \(from .*\))? does not appear to be a Python project",
         "requirements.txt installs `{name}`, which is no Python package (no pyproject.toml, no setup.py).",
         "Take the line (such as `-e .`) out of requirements.txt, or add a pyproject.toml.",
     ),
@@ -161,7 +162,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "command-not-found",
-        r"(?:line )?\d+: (?P<name>[^\s:]+): (?:command )?not found",
+        r"(?:line )?(?<!\d)\d+: (?P<name>[^\s:]+): (?:command )?not found",
         "There is no program called `{name}` in the image.",
         "Add the Debian package with it to apt.txt, or the Python package to requirements.txt.",
     ),
@@ -226,7 +227,7 @@ MEANINGS = {
 
 def clean(line: str) -> str:
     """A line of the builder's output without colours and without BuildKit's step number and time."""
-    return _STEP.sub("", _ESCAPES.sub("", line)).rstrip()
+    return _STEP.sub("", _ESCAPES.sub("", line[:_LONGEST])).rstrip()
 
 
 def explain(lines: Iterable[str]) -> BuildFailed:

@@ -12,6 +12,7 @@ import pytest
 from waiting import until
 
 from tljh_plugin.build.builder import last_state
+from tljh_plugin.build.explain import explain
 from tljh_plugin.build.job import LogEvent, PhaseEvent, WorkerJob
 from tljh_plugin.build.log import clean
 from tljh_plugin.build.processes import process_facts
@@ -166,3 +167,34 @@ def test_a_line_moves_no_cursor_and_turns_no_text_round(text: str, left: str) ->
 @pytest.mark.attack("build: log")
 def test_a_giant_line_is_cut() -> None:
     assert len(clean("x" * 10_000_000)) < 9000
+
+
+@pytest.mark.attack("build: log")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a" * 200_000,
+        "0" * 200_000,
+        '"' * 200_000,
+        " " * 200_000,
+        "error: " * 30_000,
+        "\x1b[" * 100_000,
+        "\x1b[" + "0" * 200_000,
+        "\x1b]" * 100_000,
+        "x\r" * 100_000,
+        "-- " * 60_000,
+        "[" + " " * 200_000,
+        "No module named '" * 12_000,
+        "RUN /usr/bin/python3 -I -S x/install.py " + ' -- "' * 40_000,
+    ],
+    ids=lambda line: ascii(line[:12]),
+)
+def test_no_line_takes_long_to_read(line: str) -> None:
+    """The service reads the last lines of a build that ended without a word; everybody waits meanwhile."""
+    began = time.process_time()
+    for begin in ("", "#1 ", "#1 [x 1/2] "):
+        Progress().read(begin + line)
+    explain([line] * 10)
+    clean(line)
+    last_state(f"#1 0.1 {line}")
+    assert time.process_time() - began < 3  # seconds; some patterns took minutes
