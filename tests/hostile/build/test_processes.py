@@ -67,7 +67,7 @@ async def test_a_command_that_floods_and_stays_ends_with_its_children(tmp_path: 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 20)
-    assert not any(map(alive, family))
+    await until(lambda: not any(map(alive, family)), 2)  # killed; the kernel is still at it
 
 
 @pytest.mark.attack("build: processes")
@@ -107,7 +107,7 @@ async def test_a_start_that_is_cancelled_half_way_leaves_nothing(which: str, tmp
             await asyncio.wait_for(task, 20)
     born = [pid for place in places for pid in pids(place)]
     assert born
-    assert not any(map(alive, born))
+    await until(lambda: not any(map(alive, born)), 2)
 
 
 # -- the log ------------------------------------------------------------------------------------------
