@@ -1,11 +1,15 @@
-"""A Docker of their own for tests of faults, with the base image in it."""
+"""A machine as a lab has it, with a Docker of its own and a proxy in front of that."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
+from docker_proxy import DockerProxy
+from git_server import GitServer
+from machine import Machine
 from private_docker import PrivateDocker
 
 from tljh_plugin.build.base import ensure_base
@@ -13,6 +17,9 @@ from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import from_mapping
 
 DEBIAN = "littlest-binder/debian:bookworm"
+NOTE = b"the only copy of three months of work\n"
+# Seconds that Docker is given; `docker buildx` itself waits for ever, and ends when nothing more is said.
+PATIENCE_S, SILENCE_S = 8.0, 20.0
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +30,31 @@ def private_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private
     with PrivateDocker() as engine:
         engine.copy_in(base.name, DEBIAN)
         yield engine
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with GitServer(tmp_path_factory.mktemp("git") / "served") as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def proxy(private_docker: PrivateDocker) -> AsyncIterator[DockerProxy]:
+    async with DockerProxy(private_docker.run / "proxy.sock", private_docker.socket) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def machine(
+    tmp_path_factory: pytest.TempPathFactory, served: GitServer, proxy: DockerProxy
+) -> AsyncIterator[Machine]:
+    """One machine for all tests, with somebody's work on it, and an image for those that need no new one."""
+    limits = {"docker": {"timeout_s": PATIENCE_S}, "build": {"disk_reserve_bytes": 0, "silence_s": SILENCE_S}}
+    async with Machine(tmp_path_factory.mktemp("lab"), served, proxy.host, limits) as running:
+        await running.ready("kept", running.repository())
+        [home] = running.projects().values()
+        (home / "note.txt").write_bytes(NOTE)
+        await running.gone("kept")
+        yield running
+        proxy.begin()
+        proxy.let_go()

@@ -19,7 +19,7 @@ from waiting import until
 
 from tljh_plugin.settings import MIB
 
-pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
 NOTE = b"the only copy\n"
 
@@ -59,12 +59,6 @@ class SmallDisk:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    with GitServer(tmp_path_factory.mktemp("git") / "served") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallDisk]]:
     """One for the state folder, one for people's files."""
     folder = tmp_path_factory.mktemp("disks")
@@ -79,7 +73,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallD
             each.unmount()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def machine(
     disks: dict[str, SmallDisk], served: GitServer, private_docker: PrivateDocker
 ) -> AsyncIterator[Machine]:

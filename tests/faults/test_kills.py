@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
-import pytest_asyncio
-from git_server import GitServer
 from machine import HOME_FILES, Machine, Start, content
 from private_docker import PrivateDocker
 from waiting import until
 
-pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
 # What the person is told at the beginning of a stage, and about how long it takes, in seconds.
 STAGES = {
@@ -26,26 +24,6 @@ STAGES = {
     "fill": ("Preparing your files", 0.6),
     "start": ("Starting the server", 1.8),
 }
-NOTE = b"the only copy of three months of work\n"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    with GitServer(tmp_path_factory.mktemp("git") / "served") as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def machine(
-    tmp_path_factory: pytest.TempPathFactory, served: GitServer, private_docker: PrivateDocker
-) -> AsyncIterator[Machine]:
-    """One machine for all rounds, with somebody's work on it."""
-    async with Machine(tmp_path_factory.mktemp("lab"), served, private_docker.host) as running:
-        await running.ready("kept", running.repository())
-        [home] = running.projects().values()
-        (home / "note.txt").write_bytes(NOTE)
-        await running.gone("kept")
-        yield running
 
 
 async def kill_and_look(
