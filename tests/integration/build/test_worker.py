@@ -112,7 +112,8 @@ def test_requirements_become_an_image(bench: Bench) -> None:
     assert (result.pack, result.python) == ("FastPython", "3.11")
     assert worker.percents == sorted(worker.percents)
     facts = inspect(result.image_id)
-    assert facts["Config"]["Labels"] == labels
+    theirs = inspect(bench.base.id)["Config"]["Labels"] or {}  # an image has those of its base as well
+    assert facts["Config"]["Labels"] == {**theirs, **labels}
     assert facts["Config"]["User"] == "1000:1000"
     assert facts["Config"]["WorkingDir"] == "/home/jovyan"
     assert (
