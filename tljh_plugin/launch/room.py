@@ -117,7 +117,7 @@ def sentences(room: RoomView) -> list[str]:
     if room.servers:
         memory += (
             f"; the running servers ({room.servers}) may use up to {shown_bytes(room.promised_bytes)}"
-            + (f" of {shown_bytes(room.capacity_bytes)}" if room.capacity_bytes else "")
+            + (f", at most {shown_bytes(room.capacity_bytes)} together" if room.capacity_bytes else "")
         )
     found = [f"{memory}. Of {room.cpus} processors {shown_number(round(load, 1))} are busy."]
     parts = [

@@ -132,7 +132,7 @@ def test_the_form_says_what_does_not_fit_and_why() -> None:
     assert offered.room is not None
     said = " ".join(sentences(offered.room))
     assert "10 GiB of 16 GiB memory is free on this machine now" in said
-    assert "the running servers (2) may use up to 4 GiB of 64 GiB" in said
+    assert "the running servers (2) may use up to 4 GiB, at most 64 GiB together" in said
     assert "Of 4 processors 1.2 are busy" in said
     assert "You have 2 GiB of 4 GiB memory." in said
 
