@@ -25,14 +25,14 @@ NOTE = b"the only copy\n"
 
 
 class SmallDisk:
-    """A file system of its own on `place`, in a file."""
+    """A file system of its own on `place`, in `file`."""
 
-    def __init__(self, place: Path, size: int) -> None:
+    def __init__(self, place: Path, file: Path, size: int) -> None:
         self.place = place
-        self._file = place.with_name(f"{place.name}.ext4")
+        self._file = file
         place.mkdir(parents=True)
-        with self._file.open("wb") as file:
-            file.truncate(size)
+        with self._file.open("wb") as content:
+            content.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(self._file)], check=True)
         subprocess.run(["mount", "-o", "loop", str(self._file), str(place)], check=True)
 
@@ -65,8 +65,10 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallD
     folder.chmod(0o755)
     made = {}
     try:
-        made["state"] = SmallDisk(folder / "lab" / "state", 120 * MIB)
-        made["projects"] = SmallDisk(folder / "lab" / "state" / "projects", 120 * MIB)
+        # The file of neither may lie on the other, whose room it would take.
+        state = folder / "lab" / "state"
+        made["state"] = SmallDisk(state, folder / "state.ext4", 120 * MIB)
+        made["projects"] = SmallDisk(state / "projects", folder / "projects.ext4", 120 * MIB)
         yield made
     finally:
         for each in reversed(made.values()):
