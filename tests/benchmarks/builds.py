@@ -259,20 +259,22 @@ def whole_way(bench: Bench, rounds: int) -> list[Figure]:
     hello = {"hello.txt": (REPOSITORIES / "dockerfile" / "hello.txt").read_text()}
 
     def text(who: str, number: int) -> str:
-        return original.replace("RUN ", f"RUN : {bench.mark} {who} {number}; ")
+        return original.replace("RUN ", f"RUN : {bench.mark} whole {who} {number}; ")
 
     async def ours() -> None:
         with GitServer(bench.folder / "served") as served:
             served.new("whole", {"Dockerfile": text("we", -1), **hello})
-            settings = settings_for(bench.folder / "whole", {"policy": served.settings()})
+            settings = settings_for(
+                bench.folder / "whole", {"policy": served.settings(), "source": {"resolve_cache_s": 0}}
+            )
             async with visited(settings) as parts:
                 for number in range(rounds):
                     served.commit("whole", {"Dockerfile": text("we", number)})
                     began = time.monotonic()
                     view = await parts.build(served.spec("whole"))
                     figure.add("ours", time.monotonic() - began)
-                    if view.state != "built":
-                        raise SystemExit(f"{view.error}")
+                    if view.state != "built" or view.hit:
+                        raise SystemExit(f"{view.state}, hit: {view.hit}, {view.error}")
                     log = await parts.log(view.id)
                     print(
                         next(line.text for line in log if line.text.startswith("The server answered")),
