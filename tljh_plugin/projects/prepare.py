@@ -126,7 +126,7 @@ class Projects:
                 project = await self._take(person, fixed, image, subdir, lease)
         if project is None:
             raise _no_project(identifier)
-        return _view(replace(project, last_used=utc_now())), Path(project.path)
+        return project_view(replace(project, last_used=utc_now())), Path(project.path)
 
     async def my_files(self, person: Person) -> Path:
         """The person's own folder, made if it is not there. Raises `StorageMissing`, `ProjectFailed`."""
@@ -136,7 +136,7 @@ class Projects:
     async def list(self, person: Person) -> list[ProjectView]:
         """The person's own projects, by id, with their sizes as they were measured last."""
         sizes = await self._store.sizes(person.name)
-        return [_view(row, sizes.get(row.path)) for row in await self._rows(person.name)]
+        return [project_view(row, sizes.get(row.path)) for row in await self._rows(person.name)]
 
     async def find(self, person: Person, identifier: str) -> ProjectRow:
         """One of the person's own projects: the commit and image that it belongs to. Raises `NotFound`."""
@@ -365,7 +365,8 @@ def _size_of(project: ProjectRow, filled: Filled) -> SizeRow:
     return SizeRow(project.path, project.owner, filled.bytes, filled.entries, True, 0.0, utc_now())
 
 
-def _view(row: ProjectRow, size: SizeRow | None = None) -> ProjectView:
+def project_view(row: ProjectRow, size: SizeRow | None = None) -> ProjectView:
+    """A project as it is told to its person; its size as far as it was measured."""
     return ProjectView(
         id=row.id,
         owner=row.owner,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..errors import BinderError, StorageMissing
 from ..projects import DeletedProjects, Projects, Sizes
 from ..projects.archive import Deleted
+from ..projects.prepare import project_view
 from ..projects.usage import uses
 from ..settings import Settings
 from ..store import SizeRow, Store
@@ -117,24 +118,13 @@ class KeptFiles:
         return next(each for each in found if each.id == row.id)
 
     def _view(self, deleted: Deleted, sizes: dict[str, SizeRow]) -> ProjectView:
-        row, size = deleted.row, sizes.get(deleted.row.path)
-        return ProjectView(
-            id=row.id,
-            owner=row.owner,
-            repository=row.repository,
-            spec=row.spec,
-            commit=row.commit,
-            created=row.created,
-            last_used=row.last_used,
-            title=row.title,
-            size_bytes=size.bytes if size else None,
-            size_whole=size.whole if size else True,
-            measured=size.measured if size else "",
-            archived=True,
-            deleted=deleted.deleted.isoformat(timespec="milliseconds"),
-            kept_until=deleted.until(self._settings.storage.keep_deleted_days).isoformat(
-                timespec="milliseconds"
-            ),
+        until = deleted.until(self._settings.storage.keep_deleted_days)
+        return project_view(deleted.row, sizes.get(deleted.row.path)).model_copy(
+            update={
+                "archived": True,
+                "deleted": deleted.deleted.isoformat(timespec="milliseconds"),
+                "kept_until": until.isoformat(timespec="milliseconds"),
+            }
         )
 
 

@@ -10,6 +10,7 @@ from ..launch.room import offer, read_machine
 from ..launch.running import Running, running_servers
 from ..settings import Settings, fresh
 from ..wire import Person, ProfilesView
+from .shared_question import SharedQuestion
 
 _FRESH_S = 1.0
 _WAIT_S = 2.0
@@ -23,18 +24,12 @@ class Room:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._engine = engine
-        self._question: asyncio.Task[Servers | None] | None = None
-        self._asked = 0.0
+        self._running = SharedQuestion(self._ask, fresh_s=_FRESH_S)
 
     async def servers(self) -> Servers | None:
         """All running servers by person and name; None where Docker does not tell."""
-        now = asyncio.get_running_loop().time()
-        question = self._question
-        if question is None or (question.done() and now - self._asked > _FRESH_S):
-            question = self._question = asyncio.create_task(self._ask())
-            self._asked = now
         try:
-            return await asyncio.wait_for(asyncio.shield(question), _WAIT_S)
+            return await self._running.answer(_WAIT_S)
         except asyncio.TimeoutError:
             return None
 

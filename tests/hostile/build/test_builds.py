@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 from git_server import GitServer, commit_files, git
+from image_bench import Bench, in_image
 from installation_parts import Parts, settings_for, visited
 from package_index import PackageIndex
 from repo2docker.buildpacks import RBuildPack
-from worker_process import WorkerProcess
 
 from tljh_plugin.build.base import BaseImage, ensure_base
 from tljh_plugin.build.dockerfile import LocalImages, check_dockerfile, read_dockerfile
-from tljh_plugin.build.job import ResultEvent, WorkerJob
+from tljh_plugin.build.job import ResultEvent
 from tljh_plugin.errors import DockerfileRefused
 
 pytestmark = pytest.mark.docker
@@ -156,64 +156,24 @@ def wheel(name: str, files: Mapping[str, str], links: Mapping[str, str] | None =
     return {f"{name}-1.0-py3-none-any.whl": data.getvalue()}
 
 
-class Bench:
-    """Builds folders with the worker, against an index of ours; removes the images."""
+class IndexBench(Bench):
+    """Builds against an index of ours, each time as a repository of its own."""
 
-    def __init__(self, base: BaseImage, folder: Path) -> None:
-        self._base, self._folder = base, folder
-        self._temporary = folder / "temporary"
-        self._temporary.mkdir()
-        self.images: list[str] = []
-
-    def build(
+    def build_from(
         self, files: Mapping[str, str], index: PackageIndex | None = None, **more: Any
     ) -> tuple[ResultEvent, str]:
         """The result and the log."""
-        checkout = self._folder / secrets.token_hex(4)
-        checkout.mkdir()
-        for name, text in files.items():
-            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            (checkout / name).write_bytes(text.encode())
-        self.images.append(f"littlest-binder-test/{secrets.token_hex(6)}:1")
-        job = WorkerJob(
-            checkout=checkout,
-            image_name=self.images[-1],
-            uid=1000,
-            gid=1000,
-            base_image=self._base.name,
-            cache_namespace=secrets.token_hex(8),
-            secret_env={"PIP_INDEX_URL": f"http://ann:geheim42@{index.address}/simple"} if index else {},
-            **more,
-        )
-        with WorkerProcess(job, self._temporary) as worker:
-            result = worker.finish()
+        self.namespace = secrets.token_hex(8)
+        secret = {"PIP_INDEX_URL": f"http://ann:geheim42@{index.address}/simple"} if index else {}
+        result, worker = self.build(files, **{"secret_env": secret, "dockerfile_allowed": False, **more})
         return result, worker.log
 
 
 @pytest.fixture
-def bench(base: BaseImage, tmp_path: Path) -> Iterator[Bench]:
-    ours = Bench(base, tmp_path)
+def bench(base: BaseImage, tmp_path: Path) -> Iterator[IndexBench]:
+    ours = IndexBench(base, tmp_path)
     yield ours
-    for name in ours.images:
-        subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
-
-
-def in_image(image: str, script: str) -> str:
-    """What it prints, run as servers are run."""
-    command = [
-        "docker",
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--user",
-        "1000:1000",
-        image,
-        "bash",
-        "-c",
-        script,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ours.clean()
 
 
 def shared_cache(pattern: str, folder: Path) -> set[str]:
@@ -230,7 +190,9 @@ def shared_cache(pattern: str, folder: Path) -> set[str]:
 
 
 @pytest.mark.attack("build: packages")
-def test_a_wheel_runs_nothing_in_the_step_that_has_the_shared_cache(bench: Bench, tmp_path: Path) -> None:
+def test_a_wheel_runs_nothing_in_the_step_that_has_the_shared_cache(
+    bench: IndexBench, tmp_path: Path
+) -> None:
     """Every way in which an installed package gets itself run; none may come before the step is over."""
     name, poison = f"evil{secrets.token_hex(4)}", f"poison{secrets.token_hex(6)}"
     places = "('/srv/venv', '/run/littlest-binder/shared')"
@@ -250,7 +212,7 @@ def test_a_wheel_runs_nothing_in_the_step_that_has_the_shared_cache(bench: Bench
         f"{data}/scripts/setpriv": shell,
     }
     with PackageIndex(wheel(name, files)) as index:
-        result, log = bench.build({"requirements.txt": f"{name}==1.0\n"}, index)
+        result, log = bench.build_from({"requirements.txt": f"{name}==1.0\n"}, index)
     assert result.ok, log
     # The control: as soon as the image's Python starts it runs, and had not before.
     seen = in_image(result.image_id, "ls -d /srv/venv/p*; python -c pass; ls -d /srv/venv/p*")
@@ -263,7 +225,7 @@ def test_a_wheel_runs_nothing_in_the_step_that_has_the_shared_cache(bench: Bench
 @pytest.mark.attack("build: packages")
 @pytest.mark.rounds(few=1, soak=3)
 def test_a_wheel_that_leaves_its_place_writes_nowhere_else(
-    bench: Bench, tmp_path: Path, round_number: int
+    bench: IndexBench, tmp_path: Path, round_number: int
 ) -> None:
     way = ("link", "path", "interpreter")[round_number]
     name, poison = f"evil{secrets.token_hex(4)}", f"poison{secrets.token_hex(6)}"
@@ -281,7 +243,7 @@ def test_a_wheel_that_leaves_its_place_writes_nowhere_else(
         "interpreter": ({f"{name}-1.0.data/data/bin/python3.11": shell}, {}),
     }
     with PackageIndex(wheel(name, {f"{name}.py": "", **made[way][0]}, made[way][1])) as index:
-        result, log = bench.build({"requirements.txt": f"{name}==1.0\n"}, index)
+        result, log = bench.build_from({"requirements.txt": f"{name}==1.0\n"}, index)
         assert "geheim42" not in log
     found = shared_cache(poison, tmp_path / "look")
     assert not [path for path in found if path.count("/") == 1 or path.startswith("/bytecode")]
@@ -314,12 +276,14 @@ LOOK = "python -c 'import curious, json; print(json.dumps(curious.SEEN))'"
 
 @pytest.mark.attack("build: packages")
 @pytest.mark.rounds(few=1, soak=len(LINES))
-def test_a_line_that_runs_code_never_runs_it_beside_the_shared_cache(bench: Bench, round_number: int) -> None:
+def test_a_line_that_runs_code_never_runs_it_beside_the_shared_cache(
+    bench: IndexBench, round_number: int
+) -> None:
     """The package's builder looks around: it must not see the shared cache, the group or the credentials."""
     line = LINES[round_number % len(LINES)]
     with PackageIndex() as index:
         asked = {"requirements.txt": line.replace("INDEX", index.address) + "\n"}
-        result, log = bench.build({**asked, **PACKAGE}, index)
+        result, log = bench.build_from({**asked, **PACKAGE}, index)
     assert not re.search("geheim42|SEEN True|61184", log)
     if result.ok:
         seen = json.loads(in_image(result.image_id, LOOK).splitlines()[-1])
@@ -351,9 +315,9 @@ R_VERSION = "4.1.1\nADD http://localhost:1/x /x\nENV A="
     ],
 )
 def test_it_is_refused_wherever_it_stands(
-    bench: Bench, files: dict[str, str], subdir: str, code: str
+    bench: IndexBench, files: dict[str, str], subdir: str, code: str
 ) -> None:
-    result, log = bench.build(files, subdir=subdir, dockerfile_allowed=True)
+    result, log = bench.build_from(files, subdir=subdir, dockerfile_allowed=True)
     assert result.error is not None, log
     assert result.error.code == code
 

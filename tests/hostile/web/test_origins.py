@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from chromium import opened_chromium
 from git_server import GitServer
 from house import PREFIX, House, cookie_secret, create_signed_value
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Route
 from running_hub import RunningHub
 from waiting import until
 
@@ -68,14 +68,8 @@ TRIES = {
 
 @pytest_asyncio.fixture
 async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "install Debian's chromium: tests/run does"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with opened_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture
@@ -157,9 +151,7 @@ async def test_with_subdomains_a_notebooks_script_can_do_nothing(
 async def a_name_that_points_here_opens_nothing(hub: RunningHub) -> None:
     """DNS rebinding: another site's name leads to this machine, so its page may read what is answered."""
     rules = f"--host-resolver-rules=MAP rebound.example 127.0.0.1:{hub.port}"
-    async with async_playwright() as playwright:
-        path = shutil.which("chromium")
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox", rules])
+    async with opened_chromium(rules) as browser:
         page = await browser.new_page()
         answer = await page.goto("http://rebound.example/")
         assert answer is not None  # it is us who answer
@@ -169,7 +161,6 @@ async def a_name_that_points_here_opens_nothing(hub: RunningHub) -> None:
             assert f'"name": "{hub.owner}"' not in text
             assert "Launch a repository" not in text
             assert status in (0, 200, 403, 404), place  # 200: the page that tells how to sign in
-        await browser.close()
 
 
 @pytest.mark.attack("web: scripts of notebooks", preventable=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from image_bench import in_image
 
 from tljh_plugin.build import base as base_module
 from tljh_plugin.build.base import BaseImage, ensure_base, ensure_python
@@ -25,23 +25,6 @@ def settings(tmp_path: Path) -> Settings:
     made = from_mapping({}, platform="jupyterhub", state_dir=tmp_path)
     ensure_state(made)
     return made
-
-
-def in_base(base: BaseImage, script: str) -> str:
-    command = [
-        "docker",
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--user",
-        "1000:1000",
-        base.id,
-        "bash",
-        "-c",
-        script,
-    ]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 async def test_a_base_that_is_there_is_found_at_once(settings: Settings, base: BaseImage) -> None:
@@ -89,25 +72,25 @@ async def test_a_build_that_fails_says_why(
 
 def test_the_machines_certificates_are_in_it(base: BaseImage) -> None:
     ours = [name for name, _ in read_machine().certificates]
-    assert in_base(base, "ls /usr/local/share/ca-certificates").split() == sorted(ours)
+    assert in_image(base.id, "ls /usr/local/share/ca-certificates").split() == sorted(ours)
     assert ours == [] or CERTIFICATES.exists()
 
 
 def test_a_login_shell_keeps_the_path(base: BaseImage) -> None:
-    assert in_base(base, "echo $PATH") == in_base(base, "bash -lc 'echo $PATH'")
-    assert in_base(base, "PATH=/first:$PATH bash -lc 'echo $PATH'").startswith("/first:")
+    assert in_image(base.id, "echo $PATH") == in_image(base.id, "bash -lc 'echo $PATH'")
+    assert in_image(base.id, "PATH=/first:$PATH bash -lc 'echo $PATH'").startswith("/first:")
 
 
 def test_its_user_can_install_into_it(base: BaseImage) -> None:
     assert (
-        in_base(base, "touch /srv/venv/x /srv/npm/x ~/x && id -un && stat -c %u:%g /srv/venv")
+        in_image(base.id, "touch /srv/venv/x /srv/npm/x ~/x && id -un && stat -c %u:%g /srv/venv")
         == "jovyan\n1000:1000"
     )
 
 
 def test_its_packages_are_compiled(base: BaseImage) -> None:
-    missing = in_base(
-        base,
+    missing = in_image(
+        base.id,
         "cd /srv/venv/lib/python3*/site-packages/jupyter_server && "
         "for each in *.py; do ls __pycache__/${each%.py}.*.pyc >/dev/null || echo $each; done",
     )
@@ -115,7 +98,9 @@ def test_its_packages_are_compiled(base: BaseImage) -> None:
 
 
 def test_nothing_of_the_build_is_left(base: BaseImage) -> None:
-    assert in_base(base, "ls -A /tmp /var/lib/apt/lists /home/jovyan/.cache 2>/dev/null || true").split() == [
+    assert in_image(
+        base.id, "ls -A /tmp /var/lib/apt/lists /home/jovyan/.cache 2>/dev/null || true"
+    ).split() == [
         "/tmp:",
         "/var/lib/apt/lists:",
     ]

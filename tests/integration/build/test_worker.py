@@ -4,86 +4,24 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from image_bench import Bench, in_image
 from package_index import PackageIndex
-from worker_process import WorkerProcess
 
 from tljh_plugin.build.base import BaseImage
-from tljh_plugin.build.job import LogEvent, ResultEvent, WorkerJob
+from tljh_plugin.build.job import LogEvent
 
 pytestmark = pytest.mark.docker
 
 REPOSITORIES = Path(__file__).parents[2] / "repositories"
-
-
-class Bench:
-    """Builds folders with the worker; removes the images."""
-
-    def __init__(self, base: BaseImage, folder: Path) -> None:
-        self.base = base
-        self.folder = folder
-        self.temporary = folder / "temporary"
-        self.temporary.mkdir()
-        self.namespace = secrets.token_hex(8)
-        self.images: list[str] = []
-
-    def checkout(self, files: Mapping[str, str] | Path) -> Path:
-        path = self.folder / f"checkout-{secrets.token_hex(4)}"
-        if isinstance(files, Path):
-            shutil.copytree(files, path, symlinks=True)
-            return path
-        path.mkdir()
-        for name, text in files.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text)
-        return path
-
-    def job(self, files: Mapping[str, str] | Path, **more: Any) -> WorkerJob:
-        name = f"littlest-binder-test/{secrets.token_hex(6)}:1"
-        self.images.append(name)
-        values = {
-            "checkout": self.checkout(files),
-            "image_name": name,
-            "uid": 1000,
-            "gid": 1000,
-            "base_image": self.base.name,
-            "cache_namespace": self.namespace,
-            "dockerfile_allowed": True,
-        }
-        return WorkerJob.model_validate({**values, **more})
-
-    def start(self, job: WorkerJob, environment: Mapping[str, str] | None = None) -> WorkerProcess:
-        return WorkerProcess(job, self.temporary, environment)
-
-    def build(self, files: Mapping[str, str] | Path, **more: Any) -> tuple[ResultEvent, WorkerProcess]:
-        environment = more.pop("environment", None)
-        with self.start(self.job(files, **more), environment) as worker:
-            return worker.finish(), worker
-
-    def made(self, files: Mapping[str, str] | Path, **more: Any) -> str:
-        """The id of an image that must come out."""
-        result, worker = self.build(files, **more)
-        assert result.ok, f"{result.error}\n{worker.log}"
-        return result.image_id
-
-
-def in_image(image: str, script: str) -> str:
-    """Run it as servers are run: by number, without rights, through the entry point."""
-    command = ["docker", "run", "--rm", "--network", "none", "--user", "1000:1000", "--cap-drop", "ALL"]
-    done = subprocess.run(
-        [*command, image, "bash", "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def inspect(image: str) -> dict[str, Any]:
@@ -100,8 +38,7 @@ def history(image: str) -> str:
 def bench(base: BaseImage, tmp_path: Path) -> Iterator[Bench]:
     ours = Bench(base, tmp_path)
     yield ours
-    for name in ours.images:
-        subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
+    ours.clean()
     assert list(ours.temporary.iterdir()) == []
 
 

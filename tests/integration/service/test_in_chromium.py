@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from chromium import opened_chromium
 from house import (
     COMMIT,
     IMAGE,
@@ -22,7 +22,7 @@ from house import (
     open_house,
     project_view,
 )
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from waiting import until
 
 from tljh_plugin.wire import ErrorView
@@ -60,14 +60,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest_asyncio.fixture
 async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "install Debian's chromium: tests/run does"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with opened_chromium() as browser:
         yield browser
-        await browser.close()
 
 
 async def visitor(
