@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[2] / "tljh_plugin"
 HUB_MODULES = ("hub", "hooks", "hub_api", "desktop", "launch.spawner", "launch.form", "launch.gateway")
 NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "cli")
 
-# What a stage may import from the package, besides the root modules that hold values.
-VALUES = {"amounts", "errors", "settings", "wire", "installation"}
+# What a stage may import from the package, besides the small root modules.
+VALUES = {"amounts", "errors", "installation", "settings", "time_limit", "wire"}
 MAY_IMPORT = {
     "source": {"access"},
     "engine": set(),

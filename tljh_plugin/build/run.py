@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import BuildTimedOut
+from ..time_limit import within
 from ..wire import ErrorView
 from .job import LogEvent, PhaseEvent, ResultEvent, WorkerJob, parse_event
 from .processes import MARK, end_group, process_facts
@@ -134,7 +135,7 @@ async def _pipes_ended(process: Process) -> None:
     _pipe(process.stdin).close()
     with suppress(asyncio.TimeoutError):
         ends = (_to_end(process.stdout), _to_end(process.stderr), process.wait())
-        await asyncio.wait_for(asyncio.gather(*ends), _DRAIN_S)
+        await within(_DRAIN_S, asyncio.gather(*ends))
 
 
 def worker_environment(ours: Mapping[str, str], *, mark: str, temporary: Path) -> dict[str, str]:

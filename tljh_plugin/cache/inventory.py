@@ -18,6 +18,7 @@ from ..engine import ImageRow as DockerImage
 from ..errors import BinderError
 from ..installation import LABEL_PREFIX
 from ..store import ImageRow, ImageUse, Store
+from ..time_limit import within
 from ..wire import ImageView, Person
 
 PERSON_LABEL = LABEL_PREFIX + "person"
@@ -175,7 +176,7 @@ class Inventory:
     async def _keep_fresh(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._told.wait(), self._period_s)
+                await within(self._period_s, self._told.wait())
                 await asyncio.sleep(_SETTLE_S)
             except asyncio.TimeoutError:
                 pass

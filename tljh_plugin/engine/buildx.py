@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from ..errors import EngineError, EngineTimedOut, EngineUnavailable
+from ..time_limit import within
 
 _TIMEOUT_S = 20.0
 _GRACE_S = 3.0
@@ -79,7 +80,7 @@ async def version() -> str:
     command = [*buildx_command(), "version"]
     async with running(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE) as process:
         try:
-            output, complaint = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
+            output, complaint = await within(_TIMEOUT_S, process.communicate())
         except (TimeoutError, asyncio.TimeoutError):
             raise EngineTimedOut(
                 f"`docker buildx version` did not end within {_TIMEOUT_S:g} s.", "Try again."

@@ -22,6 +22,7 @@ import docker.utils
 import requests
 
 from ..errors import BinderError, EngineError, EngineTimedOut, EngineUnavailable
+from ..time_limit import within
 from .threads import in_thread
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Connection:
         """
         limit = timeout_s if timeout_s is not None else self.timeout_s
         try:
-            return await asyncio.wait_for(self._run(name, work, limit, long), limit)
+            return await within(limit, self._run(name, work, limit, long))
         except (TimeoutError, asyncio.TimeoutError):
             raise _timed_out(name, limit) from None
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from ..time_limit import within
+
 _ANSWER_S = 5.0
 # What answers is a person's own program.
 _LONGEST_BYTES = 1024**2
@@ -34,7 +36,7 @@ async def activity_of(
 ) -> Activity | None:
     """The activity of the server at `url` (with its prefix); None if it gives no usable answer."""
     try:
-        return await asyncio.wait_for(_activity_of(url, token, transport), _ANSWER_S)
+        return await within(_ANSWER_S, _activity_of(url, token, transport))
     except (
         httpx.HTTPError,
         asyncio.TimeoutError,

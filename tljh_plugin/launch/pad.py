@@ -13,6 +13,7 @@ from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError, FirewallMissing
 from ..installation import instance_id
 from ..settings import Settings, fresh
+from ..time_limit import within
 from ..wire import MountView, Person, ProfilesView
 from .gateway import Gateway
 from .mounts import check_targets
@@ -64,7 +65,7 @@ class LaunchPad:
     async def mounts(self, settings: Settings, person: Person) -> tuple[MountView, ...]:
         """What `person` may have, each with the reason if it cannot be had now; for a form."""
         try:
-            root = await asyncio.wait_for(self.engine.root_dir(), _ROOM_S)
+            root = await within(_ROOM_S, self.engine.root_dir())
         except (EngineError, asyncio.TimeoutError):
             root = ""
         return await in_thread(lambda: views(settings, person, root))
@@ -85,7 +86,7 @@ class LaunchPad:
         Raises `ProfileRefused` if no profile is meant for the person.
         """
         try:
-            others = await asyncio.wait_for(self.reservations.others(), _ROOM_S)
+            others = await within(_ROOM_S, self.reservations.others())
             return offer(settings, person, others, read_machine())
         except (EngineError, asyncio.TimeoutError):
             return offer(settings, person, None, None)

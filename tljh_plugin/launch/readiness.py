@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ..errors import ServerNotReady
+from ..time_limit import within
 
 # JupyterHub's own wait backs off up to 5 s, and a server is then ready for seconds before anybody looks.
 POLL_S = 0.05
@@ -62,7 +63,7 @@ async def not_ready(
 async def _answers(host: str, port: int, path: str) -> bool:
     """Whether a plain HTTP request gets an answer below 500, as JupyterHub asks afterwards."""
     try:
-        return await asyncio.wait_for(_status(host, port, path), _ANSWER_S) < 500
+        return await within(_ANSWER_S, _status(host, port, path)) < 500
     except (OSError, ValueError, EOFError, asyncio.TimeoutError):
         return False
 

@@ -31,6 +31,7 @@ from ..engine.values import Kind
 from ..errors import BinderError, HubUnavailable, ServerExists, SettingsError
 from ..installation import instance_id
 from ..settings import Settings
+from ..time_limit import within
 from ..wire import Person
 
 _START_S = 90.0
@@ -262,7 +263,7 @@ async def _stop(settings: Settings, process: Process, say: Callable[[str], None]
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), _STOP_S)
+            await within(_STOP_S, process.wait())
     await end_group(process.pid)
     for orphan in _descendants(os.getpid()):
         await end_group(orphan)

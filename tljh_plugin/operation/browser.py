@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ..time_limit import within
+
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _HEAD_BYTES = 64 * 1024
 
@@ -48,7 +50,7 @@ async def open_browser(
         # In a daemon thread: a browser of the terminal returns when it is closed, and nobody waits for that.
         threading.Thread(target=opener, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(fetched.wait(), timeout_s)
+            await within(timeout_s, fetched.wait())
     return fetched.is_set()
 
 

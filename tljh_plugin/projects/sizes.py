@@ -19,6 +19,7 @@ from ..engine.threads import in_thread
 from ..errors import ProjectError, StorageFull
 from ..settings import Settings, StorageSettings
 from ..store import SizeRow, utc_now
+from ..time_limit import within
 from .archive import read_deleted
 from .child import run_as_owner
 from .marker import read_projects
@@ -120,7 +121,7 @@ class Sizes:
         if (await self.standing(owner)).state != "full":
             return
         try:
-            await asyncio.wait_for(self._measure_anew(owner), _LOOK_AGAIN_S)
+            await within(_LOOK_AGAIN_S, self._measure_anew(owner))
         except (TimeoutError, asyncio.TimeoutError):
             log.warning("measuring the files of %s takes long: judged by older figures", owner)
         standing = await self.standing(owner)

@@ -18,6 +18,7 @@ from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError
 from ..settings import Settings
 from ..store import ProjectRow
+from ..time_limit import within
 from .archive import Deleted, give_up, given_up, read_deleted, remove
 from .child import run_as_owner
 from .locks import Locks
@@ -109,7 +110,7 @@ class Upkeep:
             except (BinderError, OSError) as error:
                 log.warning("looking after people's files: %s", error)
             with suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._settings.storage.measure_every_s)
+                await within(self._settings.storage.measure_every_s, self._woken.wait())
 
     async def _complain(self) -> None:
         """Log why people's files cannot be reached, once; a root that is still to be made is no reason."""

@@ -11,6 +11,7 @@ from ..launch import grants, picking
 from ..launch.picking import Listing
 from ..launch.resolving import views
 from ..settings import Settings, fresh
+from ..time_limit import within
 from ..wire import MountView, Person
 
 # A page is shown without what Docker would have said; its usual folder is protected in any case.
@@ -73,6 +74,6 @@ class Folders:
 
     async def _docker_root(self) -> str:
         try:
-            return await asyncio.wait_for(self._engine.root_dir(), _DOCKER_S)
+            return await within(_DOCKER_S, self._engine.root_dir())
         except (EngineError, asyncio.TimeoutError):
             return ""

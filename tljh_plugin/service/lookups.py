@@ -13,6 +13,7 @@ from ..source.credentials import Credentials
 from ..source.policy import check_spec
 from ..source.resolve import PinnedRepo, Resolver
 from ..source.spec import RepoSpec
+from ..time_limit import within
 from ..wire import BuildView, Credential, Person, ProjectView, ResolveView
 from .links import from_text, read_spec
 from .texts import _
@@ -103,7 +104,7 @@ class Lookups:
         warnings: tuple[str, ...] = ()
         build: BuildView | None = None
         try:
-            build = await asyncio.wait_for(self._queue.state_of(person, pinned), _DOCKER_S)
+            build = await within(_DOCKER_S, self._queue.state_of(person, pinned))
         except EngineError as error:
             warnings = (str(error),)
         except asyncio.TimeoutError:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from ..time_limit import within
+
 T = TypeVar("T")
 
 
@@ -25,4 +27,4 @@ class SharedQuestion(Generic[T]):
         if question is None or (question.done() and now - self._asked > self._fresh_s):
             question = self._question = asyncio.ensure_future(self._ask())
             self._asked = now
-        return await asyncio.wait_for(asyncio.shield(question), wait_s)
+        return await within(wait_s, asyncio.shield(question))

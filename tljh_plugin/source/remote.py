@@ -31,6 +31,7 @@ from ..errors import (
     RepositoryUnreachable,
 )
 from ..settings import Settings
+from ..time_limit import within
 from . import git, policy
 from .credentials import Login, same_host
 from .git import Access
@@ -95,7 +96,7 @@ async def reach(spec: RepoSpec, settings: Settings, login: Login | None = None) 
         return Remote(spec, spec.repository, Access(), policy.local_folder(spec, settings))
     seconds = settings.source.resolve_timeout_s
     try:
-        return await asyncio.wait_for(_reach(spec, settings, login), seconds)
+        return await within(seconds, _reach(spec, settings, login))
     except asyncio.TimeoutError:
         raise RepositoryUnreachable(
             f"`{shown(spec.clone_url)}` did not answer within {seconds:g} seconds.",

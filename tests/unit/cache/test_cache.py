@@ -205,6 +205,14 @@ class TestInventory:
         finally:
             await house.inventory.stop()
 
+    async def test_it_stops_in_the_moment_of_an_event(self, house: House) -> None:
+        await house.inventory.start()
+        await asyncio.sleep(0)
+        house.inventory._told.set()
+        stopping = asyncio.create_task(house.inventory.stop())
+        done, _ = await asyncio.wait({stopping}, timeout=5)
+        assert done
+
     async def test_it_starts_without_docker(self, house: House) -> None:
         house.docker.down = True
         await house.inventory.start()
