@@ -111,12 +111,25 @@ class ImageView(Wire):
     size: int  # bytes, as Docker says; shared layers counted
     last_used: str = ""
     launches: int = 0
-    pinned: bool = False
+    pinned: bool = False  # now: a pin whose time is over is none
     older_recipe: bool = False
     users: tuple[str, ...] = ()  # "person/server" of its containers, as far as the person may know
     build_id: str = ""  # the build that made it, if it is known
     visibility: Visibility = "everyone"
     groups: tuple[str, ...] = ()  # with visibility "group"
+    description: str = ""  # plain text, what administrators say of it
+    icon: str = ""  # one emoji
+    profile: str = ""  # id of the profile of those who choose none
+    urlpath: str = ""  # what opens for those who ask for nothing else
+    pin_reason: str = ""
+    pinned_until: str = ""  # UTC, ISO 8601; empty: until it is taken away
+    retired: bool = False  # nobody starts it any more; servers that run on it go on
+    adopted: bool = False  # not built here: an administrator's word
+    build_seconds: float | None = None  # what its build took, if that is known
+    last_used_by: str = ""  # as far as the person may know
+    own_bytes: int | None = None  # what erasing it alone would free; None: not known on this engine
+    building: bool = False  # a build of the same repository and commit is queued or runs
+    keep: str = ""  # code of the rule by which retention keeps it; empty: it could be taken
 
     @property
     def owner(self) -> str:

@@ -122,12 +122,20 @@ class Inventory:
             size=self._snapshot.present[image.image_id].size,
             last_used=use.last_used,
             launches=use.launches,
-            pinned=image.pinned,
+            pinned=image.pin_holds(),
             older_recipe=self.is_older(image),
             users=self._users(image, person),
             build_id=image.build_id,
             visibility=image.visibility,
             groups=image.groups,
+            description=image.description,
+            icon=image.icon,
+            profile=image.profile,
+            urlpath=image.urlpath,
+            pin_reason=image.pin_reason if image.pin_holds() else "",
+            pinned_until=image.pinned_until if image.pin_holds() else "",
+            retired=image.retired,
+            adopted=image.adopted,
         )
 
     def _users(self, image: ImageRow, person: Person | None) -> tuple[str, ...]:

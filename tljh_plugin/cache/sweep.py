@@ -93,7 +93,7 @@ class Sweep:
                 f"{person.name} may not delete the image {image.name}.",
                 "Ask an administrator: everyone may use it.",
             )
-        if image.pinned:
+        if image.pin_holds():
             raise ImageInUse(f"The image {image.name} is pinned.", "Unpin it first.")
         active = await self._store.active_build(image.identity, image.built_by)
         if active is not None:

@@ -80,7 +80,9 @@ class BuildRow:
 class ImageRow:
     """One image that we built and checked; what Docker does not know of it. Satisfies `access.Owned`.
 
-    `home` and `workdir` are absolute paths in the image. `build_id` is empty for an adopted image.
+    `home` and `workdir` are absolute paths in the image. `build_id` is empty for an adopted image. `pinned`
+    is what was said once, `pin_holds` whether it is so now; `pinned_until` is empty for a pin without an end.
+    `profile` and `urlpath` hold for those who ask for none. A `retired` image is not started any more.
     """
 
     image_id: str
@@ -104,18 +106,30 @@ class ImageRow:
     pinned: bool = False
     description: str = ""
     groups: tuple[str, ...] = ()
+    icon: str = ""
+    profile: str = ""
+    urlpath: str = ""
+    pin_reason: str = ""
+    pinned_until: str = ""
+    retired: bool = False
+    adopted: bool = False
 
     @property
     def owner(self) -> str:
         return self.built_by
 
+    def pin_holds(self, now: str = "") -> bool:
+        """Whether it is pinned at a moment (`utc_now`'s format; by default the present one)."""
+        return self.pinned and (not self.pinned_until or self.pinned_until > (now or utc_now()))
+
 
 @dataclass(frozen=True)
 class ImageUse:
-    """How often and when an image was started."""
+    """How often and when an image was started, and by whom the last time."""
 
     launches: int
     last_used: str
+    last_used_by: str = ""
 
 
 @dataclass(frozen=True)

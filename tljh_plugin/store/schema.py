@@ -164,3 +164,12 @@ def m0003_access(db: Database) -> None:
     db.conn.execute("ALTER TABLE builds ADD COLUMN groups TEXT NOT NULL DEFAULT '[]'")
     db.conn.execute("ALTER TABLE builds ADD COLUMN credential TEXT NOT NULL DEFAULT ''")
     db.conn.execute("ALTER TABLE images ADD COLUMN groups TEXT NOT NULL DEFAULT '[]'")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0004_life_of_images(db: Database) -> None:
+    """What administrators decide about an image: icon, defaults of a start, the end of a pin, retirement."""
+    for column in ("icon", "profile", "urlpath", "pin_reason", "pinned_until"):
+        db.conn.execute(f"ALTER TABLE images ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    for column in ("retired", "adopted"):
+        db.conn.execute(f"ALTER TABLE images ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")

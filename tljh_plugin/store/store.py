@@ -29,7 +29,7 @@ from .rows import (
 )
 
 Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, SizeRow, AuditEntry)
-_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole"})
+_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole", "retired", "adopted"})
 
 
 class Store:
@@ -496,6 +496,12 @@ def _finish_built(db: Database, build_id: str, image: ImageRow) -> bool:
             description=old.description,
             pinned=old.pinned,
             built_by=old.built_by,
+            icon=old.icon,
+            profile=old.profile,
+            urlpath=old.urlpath,
+            pin_reason=old.pin_reason,
+            pinned_until=old.pinned_until,
+            retired=old.retired,
         )
         if not opened:
             image = replace(image, visibility=old.visibility, groups=old.groups)
