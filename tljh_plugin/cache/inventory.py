@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..access import is_admin, is_open_to, may
 from ..build.identity import ImageIdentity
@@ -17,9 +19,10 @@ from ..engine import ContainerRow, Engine, EngineEvent
 from ..engine import ImageRow as DockerImage
 from ..errors import BinderError
 from ..installation import LABEL_PREFIX
-from ..store import ImageRow, ImageUse, Store
+from ..store import ImageRow, ImageUse, LatestBuild, Store, utc_now
 from ..time_limit import within
 from ..wire import ImageView, Person
+from .listing import Listed
 
 PERSON_LABEL = LABEL_PREFIX + "person"
 SERVER_LABEL = LABEL_PREFIX + "server"
@@ -49,12 +52,28 @@ class _Snapshot:
     uses: Mapping[str, ImageUse] = field(default_factory=dict)
     present: Mapping[str, DockerImage] = field(default_factory=dict)
     containers: tuple[ContainerRow, ...] = ()
+    builds: Mapping[str, LatestBuild] = field(default_factory=dict)  # the newest one by identity
+
+    @cached_property
+    def recorded_as(self) -> Mapping[str, ImageRow]:
+        """Our images by their ids, those among them that Docker lost."""
+        return {row.image_id: row for row in self.recorded}
+
+    @cached_property
+    def containers_of(self) -> Mapping[str, list[ContainerRow]]:
+        """All containers by the image that they are made of."""
+        found: dict[str, list[ContainerRow]] = defaultdict(list)
+        for each in self.containers:
+            found[each.image_id].append(each)
+        return found
 
 
 class Inventory:
     """`await start()` … `await stop()`; without them, `await refresh()` by hand.
 
-    `recipe` is the one that builds use now, as far as it is known: other images are marked older.
+    `recipe` is the one that builds use now, as far as it is known: other images are marked older. What others
+    work out of an image is asked of `own_bytes` (bytes that erasing it alone would free), `keeps` (codes of
+    the rules by which retention keeps images, by id) and `title_of`; all three answer from memory.
     """
 
     def __init__(self, store: Store, engine: Engine, *, period_s: float = _PERIOD_S) -> None:
@@ -66,6 +85,14 @@ class Inventory:
         self._told = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.recipe = ""
+        self.looked = ""  # when the list was made last, in UTC
+        self.problem: BinderError | None = None  # why it could not be made again since
+        self.own_bytes: Callable[[], Mapping[str, int | None]] = dict
+        self.keeps: Callable[[], Mapping[str, str]] = dict
+        self.title_of: Callable[[ImageRow], str] = _own_title
+        self._listed: tuple[Listed, ...] = ()
+        self._listed_of: tuple[object, object, object] = (None, None, None)
+        self._listed_at = ("", "")
 
     async def start(self) -> None:
         """Look once, then go on in the background; a Docker that does not answer yet is no error."""
@@ -88,7 +115,9 @@ class Inventory:
                 uses=await self._store.uses(),
                 present={image.id: image for image in present},
                 containers=tuple(containers),
+                builds=await self._store.latest_builds(),
             )
+            self.looked, self.problem = utc_now(), None
 
     # -- from memory ----------------------------------------------------------------------------------
 
@@ -101,14 +130,44 @@ class Inventory:
         ]
 
     def image(self, image_id: str, person: Person | None = None) -> ImageView | None:
-        return next((view for view in self.images(person) if view.id == image_id), None)
+        row = self._snapshot.recorded_as.get(image_id)
+        if row is None or image_id not in self._snapshot.present:
+            return None
+        return self._view(row, person) if person is None or may(person, "see", row) else None
+
+    def listed(self) -> tuple[Listed, ...]:
+        """Every image of the engine, ours or not, as the administrator's table knows it.
+
+        It is put together once until something changes; a pin that ends is seen within a minute.
+        """
+        sources = (self._snapshot, self.own_bytes(), self.keeps())
+        moment = (self.recipe, utc_now()[:16])
+        # The very same values, not equal ones: comparing takes longer than putting together.
+        same = all(now is before for now, before in zip(sources, self._listed_of, strict=True))
+        if not same or moment != self._listed_at:
+            self._listed_of, self._listed_at = sources, moment
+            _, own, keeps = sources
+            rows = self._snapshot.recorded_as
+            self._listed = tuple(
+                self._ours(row, image, own, keeps)
+                if (row := rows.get(image.id))
+                else self._others(image, own.get(image.id))
+                for image in self._snapshot.present.values()
+            )
+        return self._listed
+
+    def wake(self) -> None:
+        """Something changed that Docker does not tell of: the list is made anew in a moment."""
+        self._told.set()
 
     def containers_of(self, image_id: str) -> list[ContainerRow]:
         """All containers of an image, ours or not, running or not."""
-        return [each for each in self._snapshot.containers if each.image_id == image_id]
+        return list(self._snapshot.containers_of.get(image_id, ()))
 
     def _view(self, image: ImageRow, person: Person | None) -> ImageView:
         use = self._snapshot.uses.get(image.image_id, ImageUse(0, ""))
+        build = self._snapshot.builds.get(image.identity)
+        all_seen = person is None or is_admin(person)
         return ImageView(
             id=image.image_id,
             name=image.name,
@@ -136,6 +195,64 @@ class Inventory:
             pinned_until=image.pinned_until if image.pin_holds() else "",
             retired=image.retired,
             adopted=image.adopted,
+            own_bytes=self.own_bytes().get(image.image_id),
+            building=build is not None and build.active and (build.open or all_seen),
+            keep=self.keeps().get(image.image_id, ""),
+        )
+
+    def _ours(
+        self,
+        row: ImageRow,
+        image: DockerImage,
+        own: Mapping[str, int | None],
+        keeps: Mapping[str, str],
+    ) -> Listed:
+        use = self._snapshot.uses.get(row.image_id, ImageUse(0, ""))
+        build = self._snapshot.builds.get(row.identity)
+        pinned = row.pin_holds()
+        return Listed(
+            id=row.image_id,
+            name=row.name,
+            title=self.title_of(row),
+            repository=row.url,
+            commit=row.commit,
+            asked_ref=row.asked_ref,
+            spec=row.spec,
+            icon=row.icon,
+            built_by=row.built_by,
+            created=row.created,
+            launches=use.launches,
+            last_used=use.last_used,
+            last_used_by=use.last_used_by,
+            users=self._users(row, None),
+            containers=len(self._snapshot.containers_of.get(row.image_id, ())),
+            size=image.size,
+            own_bytes=own.get(row.image_id),
+            pinned=pinned,
+            pin_reason=row.pin_reason if pinned else "",
+            pinned_until=row.pinned_until if pinned else "",
+            retired=row.retired,
+            adopted=row.adopted,
+            older_recipe=self.is_older(row),
+            building=build is not None and build.active,
+            failed=build is not None and build.state == "failed",
+            last_build=build.id if build else row.build_id,
+            private=row.visibility != "everyone",
+            keep=keeps.get(row.image_id, ""),
+        )
+
+    def _others(self, image: DockerImage, own: int | None) -> Listed:
+        names = image.tags or image.digests
+        return Listed(
+            id=image.id,
+            name=", ".join(names),
+            title=names[0] if names else image.id[:19],
+            created=image.created,
+            containers=len(self._snapshot.containers_of.get(image.id, ())),
+            users=tuple(f"container {each.name}" for each in self._snapshot.containers_of.get(image.id, ())),
+            size=image.size,
+            own_bytes=own,
+            ours=False,
         )
 
     def _users(self, image: ImageRow, person: Person | None) -> tuple[str, ...]:
@@ -177,6 +294,7 @@ class Inventory:
         try:
             await self.refresh()
         except BinderError as error:
+            self.problem = error
             _log.warning("The list of images was not refreshed: %s", error)
             return False
         return True
@@ -200,8 +318,13 @@ class Inventory:
                         self._told.set()
             except BinderError as error:
                 _log.info("Docker's events broke off: %s", error)
+            self._told.set()  # pages say at once that Docker is gone
             await asyncio.sleep(_RETRY_S)
             self._told.set()
+
+
+def _own_title(image: ImageRow) -> str:
+    return image.title
 
 
 def _tells_something(event: EngineEvent) -> bool:

@@ -66,6 +66,7 @@ class BuildRow:
     settled: bool = False
     groups: tuple[str, ...] = ()
     credential: CredentialKind = ""
+    no_cache: bool = False
 
     @property
     def owner(self) -> str:
@@ -130,6 +131,19 @@ class ImageUse:
     launches: int
     last_used: str
     last_used_by: str = ""
+
+
+@dataclass(frozen=True)
+class LatestBuild:
+    """The newest build of an identity; `open` tells whether everyone may know of it."""
+
+    id: str
+    state: BuildState
+    open: bool
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .rows import (
     Enqueued,
     ImageRow,
     ImageUse,
+    LatestBuild,
     LeaseRow,
     ProjectRow,
     SizeRow,
@@ -29,7 +30,7 @@ from .rows import (
 )
 
 Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, SizeRow, AuditEntry)
-_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole", "retired", "adopted"})
+_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole", "retired", "adopted", "no_cache"})
 
 
 class Store:
@@ -109,6 +110,18 @@ class Store:
             "identity = ? AND state IN ('queued', 'running')"
             " AND (visibility = 'everyone' OR requested_by = ?)",
             [identity, person],
+        )
+
+    async def latest_builds(self) -> dict[str, LatestBuild]:
+        """The newest build of each identity, by its key."""
+        return await self._connection.read(
+            lambda db: {
+                identity: LatestBuild(build_id, state, visibility == "everyone")
+                # SQLite takes the other columns from the row that has the maximum.
+                for identity, build_id, state, visibility, _ in db.execute(
+                    "SELECT identity, id, state, visibility, MAX(created) FROM builds GROUP BY identity"
+                )
+            }
         )
 
     async def start_build(self, build_id: str) -> bool:
