@@ -290,6 +290,102 @@ class DockerSettings(Section):
     )
 
 
+class DiskSettings(Section):
+    """Watching who occupies the disk."""
+
+    every_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds between two looks at the disk. Where a look takes long, the next one comes after "
+        "twenty times as long.",
+    )
+    warn_percent: float = Field(
+        85.0,
+        gt=0,
+        le=100,
+        description="Percent of a filesystem from which administrators' pages warn that it is nearly full.",
+    )
+    warn_days: float = Field(
+        3.0,
+        ge=0,
+        description="They also warn if it would be full in so many days at the rate at which it grew; "
+        "0: never.",
+    )
+
+
+class KeepSettings(Section):
+    """Rules that keep images from retention, a list: an image stays if all that one rule says is so."""
+
+    repository: str = Field(
+        "",
+        description="Pattern of the repository's normalised URL, or of the image's name (`*`, `?`, `[…]`).",
+    )
+    built_by: str = Field("", description="Name of the person for whom it was built.")
+    newest: int = Field(0, ge=0, description="Only so many newest images of each repository; 0: all.")
+    launches: int = Field(0, ge=0, description="Only what was started at least so often; 0: any.")
+    used_within_days: float = Field(0.0, ge=0, description="Only what was used in the last days; 0: any.")
+    rebuild_s: float = Field(
+        0.0, ge=0, description="Only what took at least so many seconds to build; 0: any."
+    )
+
+    def said(self) -> str:
+        """What the rule says, as a person reads it."""
+        return ", ".join(f"{key} {value}" for key, value in self.model_dump(exclude_defaults=True).items())
+
+    @model_validator(mode="after")
+    def _says_something(self) -> KeepSettings:
+        if not self.said():
+            raise ValueError("a rule of `retention.keep` says nothing: give it a key")
+        return self
+
+
+class RetentionSettings(Section):
+    """Which images go by themselves when the disk fills up, and which stay.
+
+    Never taken are images in use, being started, being built, pinned, too young, and those that are not ours.
+    Changes apply at the next round, without a restart.
+    """
+
+    enabled: bool = Field(
+        True, description="Whether images go by themselves. Runs on demand work in any case."
+    )
+    high_watermark_percent: float = Field(
+        85.0, gt=0, le=100, description="Percent of Docker's disk in use above which images go."
+    )
+    low_watermark_percent: float = Field(
+        75.0, ge=0, le=100, description="Percent of Docker's disk in use to which it is then brought down."
+    )
+    max_bytes: Bytes = Field(
+        0,
+        ge=0,
+        description="Bytes that all images of ours may occupy, layers that they share counted once; 0: any.",
+    )
+    min_age_hours: float = Field(
+        1.0, ge=0, description="Hours after its build in which no image is deleted, by anybody."
+    )
+    unused_days: float = Field(
+        0.0,
+        ge=0,
+        description="Days without use after which an image goes also while there is room; 0: never.",
+    )
+    keep: tuple[KeepSettings, ...] = Field((), description="Rules that say what stays, see below.")
+    mode: Literal["erase", "evict"] = Field(
+        "erase",
+        description="`erase` takes the image and the build cache that only it used. `evict` leaves the "
+        "cache, so that the image comes back in seconds; that alone frees nothing until Docker empties it.",
+    )
+    every_s: float = Field(60.0, gt=0, description="Seconds between two looks at the disk.")
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> RetentionSettings:
+        if self.low_watermark_percent > self.high_watermark_percent:
+            raise ValueError(
+                f"`retention.low_watermark_percent` is {self.low_watermark_percent:g}, which is above "
+                f"`retention.high_watermark_percent` ({self.high_watermark_percent:g})"
+            )
+        return self
+
+
 class NetworkSettings(Section):
     """The network of the servers and how they reach the hub."""
 
@@ -441,6 +537,8 @@ class Settings(Section):
     profiles: tuple[ProfileSettings, ...] = ()
     limits: LimitSettings = LimitSettings()
     docker: DockerSettings = DockerSettings()
+    disk: DiskSettings = DiskSettings()
+    retention: RetentionSettings = RetentionSettings()
     network: NetworkSettings = NetworkSettings()
     mounts: tuple[MountSettings, ...] = ()
     desktop: DesktopSettings = DesktopSettings()

@@ -58,6 +58,7 @@ class BuildRequest(Wire):
     spec: str
     commit: str = ""  # full commit that the person confirmed; empty: resolve the ref now
     rebuild: bool = False
+    no_cache: bool = False  # a rebuild in which Docker runs every step again
 
 
 class BuildView(Wire):
@@ -73,6 +74,7 @@ class BuildView(Wire):
     requested_by: str
     hit: bool = False  # the image was there, nothing was built
     joined: bool = False  # an equal build was queued or running
+    no_cache: bool = False  # every step is run again
     position: int = 0  # in the queue, 1 is next; 0 if not queued
     image_id: str = ""  # sha256:…, once built
     image_name: str = ""
@@ -136,6 +138,29 @@ class ImageView(Wire):
         return self.built_by
 
 
+class ImageChange(BaseModel):
+    """`PATCH images/{id}`: what is given changes, the rest stays.
+
+    `visibility` and `groups` are for the image's owner too, the rest is for administrators. An empty `title`
+    means the repository's name; `pinned_until` a date (to the end of that day) or a moment, in UTC where no
+    zone is given, empty: without end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str | None = None
+    description: str | None = None
+    icon: str | None = None
+    profile: str | None = None
+    urlpath: str | None = None
+    visibility: Visibility | None = None
+    groups: tuple[str, ...] | None = None
+    pinned: bool | None = None
+    pin_reason: str | None = None
+    pinned_until: str | None = None
+    retired: bool | None = None
+
+
 class ResolveView(Wire):
     """`POST resolve`: what a text means."""
 
@@ -149,6 +174,8 @@ class ResolveView(Wire):
     image_id: str = ""
     build_id: str = ""
     private: bool = False  # the repository was read with the person's credential
+    profile: str = ""  # default profile of the image that is ready
+    urlpath: str = ""  # what it opens for those who ask for nothing else
     projects: tuple[ProjectView, ...] = ()  # the person's projects of this repository
     warnings: tuple[str, ...] = ()
 
@@ -219,6 +246,7 @@ class Prepared(Wire):
     project_path: str = ""  # absolute path on the host, to be mounted at `home`
     my_files_path: str = ""  # absolute path on the host of the person's own folder, if it was wanted
     lease: str = ""  # keeps the image until released or expired
+    urlpath: str = ""  # what the image opens for those who ask for nothing else
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ("jupyterhub-singleuser",)
 
@@ -301,6 +329,159 @@ class DeletionView(Wire):
     deleted: bool = False
     gained_bytes: int = 0
     refused: ErrorView | None = None
+
+
+class PlanItemView(Wire):
+    """An image in a plan: `rule` is the code of what takes or keeps it, `text` a sentence that says it.
+
+    `frees_bytes` of one that goes is what it adds to those before it; of one that stays, what erasing it
+    alone would free.
+    """
+
+    image_id: str
+    name: str
+    title: str
+    size: int  # bytes, as Docker says; shared layers counted
+    frees_bytes: int | None = None  # None: not known on this engine
+    rebuild_s: float | None = None  # what its last build took; None: not known
+    rule: str
+    text: str
+
+
+class PlanView(Wire):
+    """What a deletion or retention would do: `take` in this order, and what stays with its reason."""
+
+    mode: Literal["evict", "erase"]
+    take: tuple[PlanItemView, ...]
+    keep: tuple[PlanItemView, ...]
+    frees_bytes: int | None = None  # on Docker's disk; None: not known on this engine
+    wanted_bytes: int = 0  # what the policy asks for; 0: nothing
+
+
+class RunResultView(Wire):
+    """What became of one image of a run.
+
+    `gone`: removed behind our back before. `kept`: something speaks for it now. `not-done`: the run was
+    stopped or cut off before.
+    """
+
+    image_id: str
+    name: str
+    outcome: Literal["evicted", "erased", "gone", "kept", "failed", "not-done"]
+    text: str = ""
+    freed_bytes: int = 0  # what Docker's disk gained meanwhile, measured
+
+
+class RunView(Wire):
+    """A plan that was carried out, or still is (`finished` empty). `gained_bytes` is measured."""
+
+    id: str
+    mode: Literal["evict", "erase"]
+    by: str  # a person, or "retention"
+    started: str  # UTC, ISO 8601
+    finished: str = ""
+    results: tuple[RunResultView, ...] = ()
+    gained_bytes: int = 0
+    planned_bytes: int | None = None  # what the plan said; None: not known on this engine
+    wanted_bytes: int = 0
+    problem: ErrorView | None = None  # why it ended before its end
+
+
+class RetentionView(Wire):
+    """`POST retention`: the plan under these settings (`dry_run`), or the run that was begun by it."""
+
+    plan: PlanView
+    run: RunView | None = None
+    used_percent: float | None = None  # of Docker's disk; None: it cannot be looked at
+    total_bytes: int | None = None
+
+
+class DeletedView(Wire):
+    """`DELETE images`: the plan, and unless it was only asked for, what was done."""
+
+    plan: PlanView
+    run: RunView | None = None
+
+
+DiskPartId = Literal[
+    "servers",
+    "kept-images",
+    "evictable-images",
+    "build-cache",
+    "mirrors",
+    "projects",
+    "other-docker",
+    "else",
+]
+
+
+class DiskPart(Wire):
+    """One of those that share a filesystem.
+
+    `bytes` is None where the figure cannot be had on this machine: it is then contained in `else`, which is
+    what all others leave of the used bytes. `whole` false: at least so much.
+    """
+
+    id: DiskPartId
+    bytes: int | None = None
+    whole: bool = True
+
+
+class DiskItem(Wire):
+    """One of the largest of a part. `id` is an image's or a container's id, a person's name, a path."""
+
+    part: DiskPartId
+    id: str
+    title: str
+    bytes: int
+    whole: bool = True
+    owner: str = ""
+
+
+class FilesystemView(Wire):
+    """A filesystem on which something of ours is. `total` is `used` and `free` together, as `df` reckons.
+
+    What only root may fill is in neither.
+    """
+
+    path: str  # where it is mounted
+    holds: tuple[Literal["docker", "state", "projects"], ...]
+    total: int
+    used: int
+    free: int
+    parts: tuple[DiskPart, ...] = ()
+    growth: float | None = None  # bytes a day, of the last days; None: not known yet
+    full_in_s: float | None = None  # at that rate; None: never, or not known
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.used / self.total if self.total else 0.0
+
+
+class DiskView(Wire):
+    """`GET disk`: who occupies what, as it was measured last; Docker's filesystem first."""
+
+    measured: str = ""  # empty: not yet
+    filesystems: tuple[FilesystemView, ...] = ()
+    largest: tuple[DiskItem, ...] = ()
+    warning: ErrorView | None = None  # it is nearly full, or soon will be
+    problem: ErrorView | None = None  # why figures are old or missing
+
+
+class DiskSample(Wire):
+    """A filesystem at one moment, of its history."""
+
+    time: str
+    path: str
+    total: int
+    used: int
+    parts: dict[str, int] = {}
+
+
+class DiskHistoryView(Wire):
+    """`GET disk/history`: oldest first, thinned out with age."""
+
+    samples: tuple[DiskSample, ...] = ()
 
 
 class HealthView(Wire):

@@ -173,3 +173,77 @@ def m0004_life_of_images(db: Database) -> None:
         db.conn.execute(f"ALTER TABLE images ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
     for column in ("retired", "adopted"):
         db.conn.execute(f"ALTER TABLE images ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0005_runs(db: Database) -> None:
+    """Deletions that were carried out, and when servers were last seen to run on which image.
+
+    `plan`, `results` and `problem` are JSON; `finished` is empty while it goes on. A use is noted when it
+    begins, and a server can run for weeks.
+    """
+    db.conn.execute(
+        """
+        CREATE TABLE runs (
+            id TEXT PRIMARY KEY,
+            mode TEXT NOT NULL CHECK (mode IN ('evict', 'erase')),
+            by TEXT NOT NULL,
+            started TEXT NOT NULL,
+            finished TEXT NOT NULL,
+            plan TEXT NOT NULL,
+            results TEXT NOT NULL,
+            gained_bytes INTEGER NOT NULL,
+            problem TEXT NOT NULL
+        )
+        """
+    )
+    db.conn.execute("CREATE INDEX runs_by_time ON runs (started)")
+    db.conn.execute("CREATE TABLE seen_in_use (image_id TEXT PRIMARY KEY, time TEXT NOT NULL)")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0006_disk(db: Database) -> None:
+    """What filesystems held at which time (`parts`: a JSON object of bytes), and what layers' folders occupy.
+
+    A layer's folder never changes, so it is measured once; `folder` is its name in Docker's folder.
+    """
+    db.conn.execute(
+        """
+        CREATE TABLE disk_history (
+            time TEXT NOT NULL,
+            path TEXT NOT NULL,
+            total INTEGER NOT NULL,
+            used INTEGER NOT NULL,
+            parts TEXT NOT NULL,
+            PRIMARY KEY (path, time)
+        )
+        """
+    )
+    db.conn.execute("CREATE TABLE layer_folders (folder TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0009_moves(db: Database) -> None:
+    """Builds without cache; what refs point to now; which image a build is to stand in for; notes to ourselves.
+
+    A store without any build is new: the labels of the images in Docker are then read once (`rescan`).
+    """
+    db.conn.execute("ALTER TABLE builds ADD COLUMN no_cache INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute(
+        """
+        CREATE TABLE newer (
+            spec TEXT PRIMARY KEY,
+            "commit" TEXT NOT NULL,
+            looked TEXT NOT NULL,
+            problem TEXT NOT NULL
+        )
+        """
+    )
+    db.conn.execute(
+        "CREATE TABLE successors (build_id TEXT PRIMARY KEY REFERENCES builds (id), image_id TEXT NOT NULL)"
+    )
+    db.conn.execute("CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+    db.conn.execute(
+        "INSERT INTO notes"
+        " SELECT 'rescan', CASE WHEN EXISTS (SELECT 1 FROM builds) THEN 'done' ELSE 'due' END"
+    )
