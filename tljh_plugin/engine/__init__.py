@@ -8,6 +8,7 @@ by the rules of `isolation.py`, which the spawner uses as well.
 from .facade import Engine
 from .isolation import Limits, deviations, host_config, limits_for
 from .values import (
+    CacheRecord,
     ContainerRow,
     ContainerSpec,
     EngineEvent,
@@ -15,11 +16,13 @@ from .values import (
     Finished,
     ImageFacts,
     ImageRow,
+    Layer,
     Mount,
     Network,
 )
 
 __all__ = [
+    "CacheRecord",
     "ContainerRow",
     "ContainerSpec",
     "Engine",
@@ -28,6 +31,7 @@ __all__ = [
     "Finished",
     "ImageFacts",
     "ImageRow",
+    "Layer",
     "Limits",
     "Mount",
     "Network",

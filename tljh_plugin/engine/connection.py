@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -30,6 +31,7 @@ T = TypeVar("T")
 _SHORT_CALLS = 16
 _IDLE_CLIENTS = 8
 _CONNECT_TIMEOUT_S = 10.0
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 class Connection:
@@ -121,6 +123,11 @@ class Connection:
             if each is not None:
                 with suppress(Exception):
                     each.close()
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which the `docker` command asks the same engine."""
+        host = self._base_url or os.environ.get("DOCKER_HOST") or _DEFAULT_HOST
+        return {"DOCKER_HOST": host, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": ""}
 
     def close(self) -> None:
         """Close idle connections; can be used again afterwards."""

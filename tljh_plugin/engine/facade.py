@@ -18,11 +18,12 @@ from ..errors import (
     EngineTimedOut,
 )
 from ..settings import Settings
-from . import containers, firewall, images, network
+from . import cache_records, containers, firewall, images, layers, network
 from .connection import Connection
 from .threads import in_thread
 from .values import (
     KIND_LABEL,
+    CacheRecord,
     ContainerRow,
     ContainerSpec,
     EngineEvent,
@@ -31,11 +32,15 @@ from .values import (
     ImageFacts,
     ImageRow,
     Kind,
+    Layer,
     Network,
     is_ours,
 )
 
 T = TypeVar("T")
+
+_LAYERS_S = 600.0  # many layers of many small files, on a disk that is busy
+_PRUNE_S = 600.0
 
 
 class Engine:
@@ -196,6 +201,59 @@ class Engine:
             f"take the name {name} away", lambda client: images.remove_name(client, name)
         )
 
+    async def layers(self, image_id: str, known: Mapping[str, int] | None = None) -> tuple[Layer, ...]:
+        """The layers of an image, lowest first, each measured where Docker's folder can be read.
+
+        `known` are bytes by chain id that need not be found out again: measuring takes up to a second for a
+        gigabyte of small files. Raises `ImageNotFound`.
+        """
+        root = await self.root_dir()
+
+        def ask(client: Any) -> tuple[Layer, ...]:
+            try:
+                digests = images.facts(client.inspect_image(image_id)).layers
+                chains = layers.chain_ids(digests)
+                before = known or {}
+                measured = [before.get(chain) or layers.on_disk(root, chain) for chain in chains]
+                told: list[int | None] = []
+                if None in measured:
+                    told = layers.sizes(digests, client.history(image_id))
+            except docker.errors.NotFound:
+                raise images.missing(image_id) from None
+            return tuple(
+                Layer(chain, told[number] if found is None else found)
+                for number, (chain, found) in enumerate(zip(chains, measured, strict=True))
+            )
+
+        return await self._connection.call(
+            f"tell the layers of {image_id}", ask, timeout_s=_LAYERS_S, long=True
+        )
+
+    # -- the build cache ------------------------------------------------------------------------------
+
+    async def cache_records(self) -> list[CacheRecord]:
+        """Everything that BuildKit keeps of builds."""
+        found = await self._connection.call("list its build cache", cache_records.by_api)
+        if found is None:
+            found = await cache_records.by_buildx(self._connection.environment(), self.timeout_s)
+        return found
+
+    async def prune_cache_record(self, record_id: str) -> int:
+        """Remove one record of the build cache, and no other; its bytes as Docker counts them.
+
+        0 if an image shares it, another record stands on it, a build uses it, or it is not there.
+        """
+        return await self._connection.call(
+            f"remove the cache record {record_id}",
+            lambda client: cache_records.prune(client, record_id),
+            timeout_s=_PRUNE_S,
+            long=True,
+        )
+
+    async def build_cache_bytes(self) -> int | None:
+        """What the build cache holds beside images, as Docker counts; `None` if it does not tell."""
+        return cache_records.beside_images(await self.cache_records())
+
     # -- our network ----------------------------------------------------------------------------------
 
     async def network(self) -> Network | None:
@@ -249,6 +307,19 @@ class Engine:
         return await self._connection.call(
             "list the containers",
             lambda client: [containers.row(each) for each in client.containers(all=True)],
+        )
+
+    async def container_sizes(self, timeout_s: float) -> dict[str, int]:
+        """By the id of each container the bytes that it wrote; Docker looks at all its files for that, so it
+        may take up to `timeout_s` seconds.
+        """
+        return await self._connection.call(
+            "measure the containers",
+            lambda client: {
+                each["Id"]: each.get("SizeRw") or 0 for each in client.containers(all=True, size=True)
+            },
+            timeout_s=timeout_s,
+            long=True,
         )
 
     async def inspect(self, container: str) -> dict[str, Any] | None:

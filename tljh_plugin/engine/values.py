@@ -94,6 +94,37 @@ def is_mountable(place: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of an image; its `chain_id` stands for it and all layers below.
+
+    `bytes` is what it occupies on Docker's disk, or, where we cannot look there, what Docker says; `None` if
+    neither tells.
+    """
+
+    chain_id: str
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRecord:
+    """What BuildKit keeps of one step of a build. `shared`: an image has it as a layer.
+
+    `parents` are the records that it stands on, as far as the engine tells them; `bytes` as the engine counts
+    them; `last_used` is empty if it does not tell. `created` sorts as text within one engine.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    bytes: int | None
+    shared: bool
+    in_use: bool
+    last_used: str
+    description: str
+    kind: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """Our network. `gateway` is the host's address in it, `bridge` its interface on the host."""
 
