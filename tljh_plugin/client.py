@@ -26,7 +26,10 @@ from .wire import (
     BuildView,
     Credential,
     DeletionView,
+    DiskHistoryView,
+    DiskView,
     HealthView,
+    ImageChange,
     ImageView,
     LaunchEvent,
     LaunchView,
@@ -144,6 +147,15 @@ class ServiceClient:
         """Cancel a build; a finished one stays as it is."""
         return await self._send("DELETE", f"builds/{_segment(build_id)}", BuildView)
 
+    async def retry(self, build_id: str, credential: Credential | None = None) -> BuildView:
+        """Build once more what failed or was cancelled, at the same commit."""
+        return await self._send("POST", f"builds/{_segment(build_id)}/retry", BuildView, _plain(credential))
+
+    async def rebuild_image(self, image_id: str, *, no_cache: bool = False) -> BuildView:
+        """Build an image anew at its commit; with `no_cache` every step is run again."""
+        path = f"images/{_segment(image_id)}/rebuild"
+        return await self._send("POST", path, BuildView, {"no_cache": no_cache})
+
     async def images(self) -> list[ImageView]:
         """The images that the person may see."""
         return await self._list("images", ImageView)
@@ -161,7 +173,11 @@ class ServiceClient:
         self, image_id: str, visibility: Visibility, groups: Sequence[str] = ()
     ) -> ImageView:
         """Change who may use an image: its owner alone, groups, or everyone."""
-        body = {"visibility": visibility, "groups": list(groups)}
+        return await self.change_image(image_id, ImageChange(visibility=visibility, groups=tuple(groups)))
+
+    async def change_image(self, image_id: str, change: ImageChange) -> ImageView:
+        """Change what is said of an image, its pin, who may use it, or whether it is still started."""
+        body = change.model_dump(exclude_none=True)
         return await self._send("PATCH", f"images/{_segment(image_id)}", ImageView, body)
 
     async def projects(self) -> list[ProjectView]:
@@ -196,6 +212,15 @@ class ServiceClient:
     async def adopt_storage(self) -> StorageView:
         """Say that the folder which `storage.root` names is new; administrators."""
         return await self._send("POST", "storage/adopt", StorageView)
+
+    async def disk(self) -> DiskView:
+        """Who occupies the disk, as it was measured last; administrators."""
+        return await self._get("disk", DiskView)
+
+    async def disk_history(self, days: float = 7.0) -> DiskHistoryView:
+        """What the filesystems held in the last days; administrators."""
+        answer = await self._request("GET", "disk/history", query={"days": f"{days:g}"})
+        return self._parse(answer, DiskHistoryView)
 
     async def mounts(self) -> list[MountView]:
         """The folders of the machine that the person may have in a server."""

@@ -57,6 +57,7 @@ class Builder:
         # Told the Dockerfile that repo2docker wrote, with the arguments; may raise.
         self.inspect: Callable[[Path, Mapping[str, str]], None] = lambda path, arguments: None
         self.pull = False
+        self.no_cache = False
         self.image_id = ""
 
     def build(
@@ -88,6 +89,7 @@ class Builder:
             command = [*buildx_command(), "build", "--progress", "plain"]
             command += ["--tag", tag, "--iidfile", str(folder / "image-id")]
             command += ["--pull"] if self.pull else []
+            command += ["--no-cache"] if self.no_cache else []
             command += ["--platform", platform] if platform else []
             command += ["--file", dockerfile] if dockerfile else []
             for name, value in {**(buildargs or {}), **namespace}.items():

@@ -24,7 +24,8 @@ class WorkerJob(_Value):
     `checkout` is a private copy that ends with the build. `labels` are put on the image exactly as given.
     `secret_env` goes over the worker's own environment where proxy and package-index settings are read; its
     values never reach a log, a label or an image's history. `cache_namespace` separates the package caches
-    of steps that run a repository's code: equal only for builds that may trust each other.
+    of steps that run a repository's code: equal only for builds that may trust each other. With `no_cache`
+    every step is run again; what programs keep in cache mounts, such as downloaded wheels, is still used.
     """
 
     version: Literal[1] = 1
@@ -40,6 +41,7 @@ class WorkerJob(_Value):
     fast_python: bool = True
     dockerfile_allowed: bool = False
     appendix: str = ""
+    no_cache: bool = False
     secret_env: dict[str, str] = Field({}, repr=False)
     cache_namespace: str = Field(min_length=8, pattern=r"^[A-Za-z0-9._-]+$")
 

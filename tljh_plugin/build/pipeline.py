@@ -210,6 +210,7 @@ class Pipeline:
                 fast_python=self._settings.build.fast_python,
                 dockerfile_allowed=allowed,
                 appendix=self._settings.build.appendix,
+                no_cache=row.no_cache,
                 cache_namespace=cache_namespace(instance_id(self._settings), row),
             )
             return await self._run(row, job, report, temporary, secrets_of(pinned.login))

@@ -22,6 +22,7 @@ from ..errors import (
     BuildFailed,
     CredentialNeeded,
     Forbidden,
+    ImageRetired,
     NotABuilder,
     NotFound,
     QueueFull,
@@ -186,27 +187,40 @@ class Queue:
 
     # -- asking ---------------------------------------------------------------------------------------
 
-    async def request(self, person: Person, pinned: PinnedRepo, rebuild: bool = False) -> BuildView:
+    async def request(
+        self,
+        person: Person,
+        pinned: PinnedRepo,
+        rebuild: bool = False,
+        *,
+        no_cache: bool = False,
+        what: str = "build.request",
+    ) -> BuildView:
         """An image for a commit: a hit, an equal build that is queued or running, or a new one.
 
-        With `rebuild` an image that is there is no hit. What needs the person's credential becomes theirs
-        alone. Raises `QueueFull`, `DiskLow`, `EngineError`, `Forbidden` for somebody who may not build, and
-        where it has to be seen whether a credential is needed `SourceError`.
+        With `rebuild` an image that is there is no hit, and with `no_cache` every step is run again;
+        `what` is how the audit log calls it. What needs the person's credential becomes theirs
+        alone. A retired image is built again for administrators only. Raises `QueueFull`, `DiskLow`,
+        `EngineError`, `ImageRetired`, `Forbidden` for somebody who may not build, and where it has to be seen
+        whether a credential is needed `SourceError`.
         """
         if self._stopping:
             raise ServiceDown("The service is stopping.", "Try again in a few seconds.")
+        rebuild = rebuild or no_cache
         identity = await self._identity(pinned)
         wish: BuildRow | None = None
         while True:
             considered: frozenset[str] = frozenset()
-            if not rebuild:
+            if not (rebuild and is_admin(person)):
                 look = await self._inventory.look(identity, person)
-                if look.hit is not None:
+                if look.retired is not None:
+                    raise ImageRetired.of(look.retired.title or look.retired.name)
+                if look.hit is not None and not rebuild:
                     return await self._hit(look.hit)
                 considered = look.considered
             if pinned.login is not None and not pinned.proven:
                 pinned = await self._resolver.prove(pinned)
-            wish = wish or _wish(identity, pinned, person, rebuild)
+            wish = wish or _wish(identity, pinned, person, rebuild, no_cache)
             if await self._store.active_build(identity.key, person.name) is None:
                 await self._pipeline.check_disk()
             # Somebody who may not build joins what others have built, which only `enqueue` can tell for sure.
@@ -231,15 +245,18 @@ class Queue:
             if answer.joined:
                 return self._view(answer.build, joined=True)
             self._enter(answer.build, self._build_log(wish.id, live=True), pinned.login)
-            await self._store.audit(person.name, "build.request", wish.spec, wish.id)
+            await self._store.audit(person.name, what, wish.spec, wish.id)
             return self._view(answer.build)
 
     async def state_of(self, person: Person, pinned: PinnedRepo) -> BuildView | None:
-        """The hit or the active build for a commit, or None; starts nothing. Raises `EngineError`."""
+        """The hit or the active build for a commit, or None; starts nothing. Raises `EngineError`, and
+        `ImageRetired` where no start would get the image that is there."""
         identity = await self._identity(pinned)
-        image = await self._inventory.hit(identity, person)
-        if image is not None:
-            return await self._hit(image)
+        look = await self._inventory.look(identity, person)
+        if look.hit is not None:
+            return await self._hit(look.hit)
+        if look.retired is not None:
+            raise ImageRetired.of(look.retired.title or look.retired.name)
         active = await self._store.active_build(identity.key, person.name)
         return None if active is None else self._view(active)
 
@@ -466,7 +483,9 @@ def new_build_id() -> str:
     return f"b-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(5)}"
 
 
-def _wish(identity: ImageIdentity, pinned: PinnedRepo, person: Person, rebuild: bool) -> BuildRow:
+def _wish(
+    identity: ImageIdentity, pinned: PinnedRepo, person: Person, rebuild: bool, no_cache: bool
+) -> BuildRow:
     """The row of a new build; of a private repository it is the person's alone."""
     return BuildRow(
         id=new_build_id(),
@@ -481,6 +500,7 @@ def _wish(identity: ImageIdentity, pinned: PinnedRepo, person: Person, rebuild: 
         created=utc_now(),
         visibility="private" if pinned.login else "everyone",
         rebuild=rebuild,
+        no_cache=no_cache,
         credential=pinned.login.kind if pinned.login else "",
     )
 

@@ -24,6 +24,7 @@ def build_view(
         commit=row.commit,
         requested_by=row.requested_by,
         joined=joined,
+        no_cache=row.no_cache,
         position=position,
         image_id=row.image_id,
         image_name=row.image_name,

@@ -214,6 +214,7 @@ class Worker:
         self._folder = job.checkout / job.subdir
         self._pack: Any = None
         self.builder = Builder(machine, job.labels, job.cache_namespace)
+        self.builder.no_cache = job.no_cache
 
     def run(self) -> ResultEvent:
         """Build; every failure becomes a result."""

@@ -16,10 +16,11 @@ from ._service import as_json, print_json, progress_bar, raised, runs_async, ser
 @click.command(name="build", short_help="Build the image of a repository.")
 @click.argument("link")
 @click.option("--rebuild", is_flag=True, help="Build although the image is there.")
+@click.option("--no-cache", is_flag=True, help="Build anew, and run every step again.")
 @asks
 @as_json
 @runs_async
-async def command(link: str, rebuild: bool, private: bool, as_json: bool) -> None:
+async def command(link: str, rebuild: bool, no_cache: bool, private: bool, as_json: bool) -> None:
     """Build the image of LINK, or join its build, and show the log; nothing is done if the image is there.
 
     LINK is a git URL, the address of a repository's page, OWNER/REPO, or a launch link, also one of another
@@ -28,7 +29,7 @@ async def command(link: str, rebuild: bool, private: bool, as_json: bool) -> Non
     login = credential(private)
     async with service() as (_, client):
         meaning = await client.resolve(link, credential=login)
-        request = BuildRequest(spec=meaning.spec, commit=meaning.commit, rebuild=rebuild)
+        request = BuildRequest(spec=meaning.spec, commit=meaning.commit, rebuild=rebuild, no_cache=no_cache)
         build = await client.build(request, login)
         click.echo(f"{meaning.display} at {meaning.commit[:10]}: {_state(build)}", err=True)
         if build.state != "built":

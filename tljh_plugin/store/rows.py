@@ -183,6 +183,22 @@ class LeaseRow:
 
 
 @dataclass(frozen=True)
+class RunRow:
+    """A deletion that was carried out, or still is (`finished` empty); `plan`, `results` and `problem` are
+    JSON, which `cache.run` reads and writes."""
+
+    id: str
+    mode: str
+    by: str
+    started: str
+    finished: str
+    plan: str
+    results: str
+    gained_bytes: int
+    problem: str
+
+
+@dataclass(frozen=True)
 class SizeRow:
     """What a folder of a person occupied when it was measured.
 

@@ -247,3 +247,21 @@ def m0009_moves(db: Database) -> None:
         "INSERT INTO notes"
         " SELECT 'rescan', CASE WHEN EXISTS (SELECT 1 FROM builds) THEN 'done' ELSE 'due' END"
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0007_layers(db: Database) -> None:
+    """Layers of images, what an evicted image left in the build cache, and an erasing that goes on.
+
+    `chain` is a JSON list of chain ids, lowest first; `bytes` is NULL where Docker does not tell. `leftovers`
+    are cache records that stay of an image, so that its layers stay, too. `removals` has at most one row: the
+    records that images shared before (a JSON list), to finish the erasing after a crash.
+    """
+    db.conn.execute("CREATE TABLE chains (image_id TEXT PRIMARY KEY, chain TEXT NOT NULL)")
+    db.conn.execute("CREATE TABLE layers (chain_id TEXT PRIMARY KEY, bytes INTEGER)")
+    db.conn.execute(
+        "CREATE TABLE leftovers (record_id TEXT PRIMARY KEY, image_id TEXT NOT NULL, bytes INTEGER)"
+    )
+    db.conn.execute(
+        "CREATE TABLE removals (image_id TEXT PRIMARY KEY, erase INTEGER NOT NULL, shared TEXT NOT NULL)"
+    )

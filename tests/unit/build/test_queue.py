@@ -226,6 +226,21 @@ class TestAsking:
         assert again.id != first.id
         assert (await house.queue.finished(again.id)).state == "built"
 
+    async def test_a_build_without_cache_is_a_rebuild(self, house: House) -> None:
+        house.gate.open.set()
+        first = await house.queue.finished((await house.request()).id)
+        again = await house.queue.request(ANN, pinned(), no_cache=True, what="build.rebuild")
+        assert (again.hit, again.id == first.id, again.no_cache, first.no_cache) == (
+            False,
+            False,
+            True,
+            False,
+        )
+        row = await house.store.build(again.id)
+        assert row
+        assert (row.rebuild, row.no_cache) == (True, True)
+        assert "build.rebuild" in [entry.what for entry in await house.store.audit_entries()]
+
     async def test_an_image_that_was_removed_behind_our_back_is_built_again(self, house: House) -> None:
         house.gate.open.set()
         first = await house.queue.finished((await house.request()).id)

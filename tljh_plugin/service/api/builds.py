@@ -1,4 +1,4 @@
-"""`POST builds`, `GET builds`, `GET|DELETE builds/{id}`, its log and its events."""
+"""`POST builds`, `GET builds`, `GET|DELETE builds/{id}`, `POST builds/{id}/retry`, its log and its events."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ class PrivateBuildRequest(BuildRequest):
     credential: Credential | None = None
 
 
+class RetryRequest(BaseModel):
+    """`POST builds/{id}/retry`; the body may be missing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    credential: Credential | None = None
+
+
 class Resolve(ApiHandler):
     async def post(self) -> None:
         asked = self.body(ResolveRequest)
@@ -51,8 +59,10 @@ class Builds(ApiHandler):
     async def post(self) -> None:
         asked = self.body(PrivateBuildRequest)
         pinned = await self.context.lookups.pin(self.person, asked.spec, asked.commit, asked.credential)
-        build = await self.context.queue.request(self.person, pinned, rebuild=asked.rebuild)
-        self.answer(build, status=200 if build.state in ("built", "failed", "cancelled") else 202)
+        build = await self.context.queue.request(
+            self.person, pinned, rebuild=asked.rebuild, no_cache=asked.no_cache
+        )
+        self.answer(build, status=status_of(build))
 
 
 class OneBuild(ApiHandler):
@@ -61,6 +71,18 @@ class OneBuild(ApiHandler):
 
     async def delete(self, build_id: str) -> None:
         self.answer(await self.context.queue.cancel(build_id, self.person))
+
+
+class RetryBuild(ApiHandler):
+    async def post(self, build_id: str) -> None:
+        asked = self.body(RetryRequest) if self.request.body else RetryRequest()
+        build = await self.context.again.retry(self.person, build_id, asked.credential)
+        self.answer(build, status=status_of(build))
+
+
+def status_of(build: BuildView) -> int:
+    """200 for what is there or over, 202 for what is going on."""
+    return 200 if build.state in ("built", "failed", "cancelled") else 202
 
 
 class BuildLogLines(StreamHandler):
