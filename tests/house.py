@@ -11,6 +11,8 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tornado.web import Application, HTTPError, RequestHandler, create_signed_va
 
 from tljh_plugin import settings as binder_settings
 from tljh_plugin.access import may
+from tljh_plugin.cache.listing import Listed
 from tljh_plugin.cache.sweep import Deleted, Plan
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.engine import ContainerRow, EngineInfo
@@ -30,6 +33,7 @@ from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.launch.running import Running
 from tljh_plugin.projects.deletion import read_title
+from tljh_plugin.service.again import Again
 from tljh_plugin.service.app import cookie_secret, listening
 from tljh_plugin.service.context import Context
 from tljh_plugin.service.engine_health import EngineHealth
@@ -43,9 +47,13 @@ from tljh_plugin.settings import Settings
 from tljh_plugin.source.credentials import Credentials, Login
 from tljh_plugin.source.resolve import PinnedRepo
 from tljh_plugin.source.spec import RepoSpec
+from tljh_plugin.store import utc_now
 from tljh_plugin.wire import (
     BuildView,
+    DiskSample,
+    DiskView,
     ErrorView,
+    ImageChange,
     ImageView,
     LogLine,
     Person,
@@ -178,7 +186,9 @@ class StandInQueue:
             self.logs[build_id] += lines
             self.more.notify_all()
 
-    async def request(self, person: Person, pinned: PinnedRepo, rebuild: bool = False) -> BuildView:
+    async def request(
+        self, person: Person, pinned: PinnedRepo, rebuild: bool = False, **more: Any
+    ) -> BuildView:
         if self.problem:
             raise self.problem
         self.requested.append((person.name, pinned))
@@ -249,6 +259,21 @@ class StandInQueue:
 class StandInInventory:
     def __init__(self) -> None:
         self.known: list[ImageView] = []
+        self.others: list[Listed] = []
+        self.looked = utc_now()
+        self.problem: BinderError | None = None
+
+    def listed(self) -> tuple[Listed, ...]:
+        same = {each.name for each in fields(Listed)} & set(ImageView.model_fields)
+        rows = [
+            Listed(
+                **{name: getattr(each, name) for name in same},
+                containers=len(each.users),
+                private=each.visibility != "everyone",
+            )
+            for each in self.known
+        ]
+        return (*rows, *self.others)
 
     def images(self, person: Person | None = None) -> list[ImageView]:
         return self.known
@@ -294,6 +319,17 @@ class StandInSharing:
         self, image_id: str, person: Person, visibility: Visibility, groups: Sequence[str] = ()
     ) -> None:
         self.shared.append((image_id, person.name, visibility, tuple(groups)))
+
+
+class StandInDescribing:
+    def __init__(self, sharing: StandInSharing) -> None:
+        self.sharing = sharing
+        self.asked: list[tuple[str, str, ImageChange]] = []
+
+    async def change(self, image_id: str, person: Person, asked: ImageChange) -> None:
+        self.asked.append((image_id, person.name, asked))
+        if asked.visibility is not None:
+            await self.sharing.share(image_id, person, asked.visibility, asked.groups or ())
 
 
 class StandInProjects:
@@ -357,6 +393,23 @@ class StandInKeptFiles:
                 among.remove(each)
                 return each
         raise NotFound(f"You have no project {identifier!r}.", "Look at your projects.")
+
+
+class StandInDisk:
+    """Says what it is told of the disk."""
+
+    def __init__(self) -> None:
+        self.now = DiskView()
+        self.samples: list[DiskSample] = []
+
+    def view(self) -> DiskView:
+        return self.now
+
+    async def history(self, since: datetime, path: str = "") -> list[DiskSample]:
+        return [each for each in self.samples if datetime.fromisoformat(each.time) >= since]
+
+    def wake(self) -> None:
+        """It was told that something large came or went."""
 
 
 class StandInPreparations:
@@ -536,15 +589,22 @@ class House:
         self.inventory = StandInInventory()
         self.sweep = StandInSweep(self.inventory)
         self.sharing = StandInSharing(self.inventory)
+        self.describing = StandInDescribing(self.sharing)
         self.projects = StandInProjects()
         self.kept_files = StandInKeptFiles(self.projects)
         self.preparations = StandInPreparations()
+        self.disk = StandInDisk()
         self.url = environment.url.rstrip("/") + PREFIX
 
     def context(self, hub_api: HubApi) -> Context:
         given: Any = self
         lookups = Lookups(
-            self.settings, given.resolver, given.queue, given.projects, Credentials(self.settings)
+            self.settings,
+            given.resolver,
+            given.queue,
+            given.projects,
+            Credentials(self.settings),
+            given.inventory,
         )
         return Context(
             settings=self.settings,
@@ -553,7 +613,9 @@ class House:
             inventory=given.inventory,
             sweep=given.sweep,
             sharing=given.sharing,
+            describing=given.describing,
             queue=given.queue,
+            again=Again(lookups, given.queue, given.inventory),
             projects=given.projects,
             kept_files=given.kept_files,
             lookups=lookups,
@@ -562,6 +624,7 @@ class House:
             offers=Offers(self.settings, given.inventory, given.queue, lookups),
             folders=Folders(self.settings, given.engine),
             room=Room(self.settings, given.engine),
+            disk=given.disk,
         )
 
     def come(self, hub_api: HubApi) -> None:

@@ -50,6 +50,7 @@
     │   ├── FirewallMissing      firewall-missing
     │   ├── ServerExists         server-exists
     │   ├── ProfileRefused       profile-refused
+    │   ├── ImageRetired         image-retired
     │   ├── LimitReached         limit-reached
     │   └── MachineFull          machine-full
     ├── InvalidRequest           invalid-request
@@ -60,6 +61,7 @@
     ├── NotFound                 not-found
     ├── ServiceDown              service-down
     ├── HubUnavailable           hub-unavailable
+    ├── DiskUnread               disk-unread
     ├── StoreError               store-failed
     └── UnexpectedFailure        unexpected
 
@@ -339,6 +341,22 @@ class LaunchError(BinderError):
     code = "launch-error"
 
 
+class ImageRetired(LaunchError):
+    """An administrator retired the image: servers that run on it go on, new ones are not started."""
+
+    code = "image-retired"
+    http_status = 409
+
+    @classmethod
+    def of(cls, title: str) -> ImageRetired:
+        """The refusal of a start from the image of this title."""
+        return cls(
+            f"The image {title} was retired: no new server is started from it.",
+            "Choose a newer commit or another image. Your files are kept; an administrator can allow starts "
+            "again.",
+        )
+
+
 class InvalidOptions(LaunchError):
     """The launch options are not valid."""
 
@@ -488,6 +506,13 @@ class HubUnavailable(BinderError):
     """JupyterHub does not answer, or refuses the service."""
 
     code = "hub-unavailable"
+    http_status = 503
+
+
+class DiskUnread(BinderError):
+    """A filesystem does not tell how full it is."""
+
+    code = "disk-unread"
     http_status = 503
 
 

@@ -28,11 +28,13 @@ from ..installation import ensure_state, secret
 from ..settings import Settings
 from ..source.providers import shown
 from .api.binderhub import BinderHubStream
-from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve
+from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve, RetryBuild
+from .api.disk import DiskHistory, DiskState
 from .api.health import Health, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
 from .api.mounts import MountList
+from .api.moves import RebuildImage
 from .api.prepare import Prepare, Release
 from .api.profiles import ProfileList
 from .api.projects import AdoptStorage, OneProject, ProjectList, StorageState, UndeleteProject
@@ -42,10 +44,12 @@ from .environment import from_environment
 from .handler import MAX_BODY_BYTES, NoSuchApi
 from .pages.builds import BuildPage, BuildsPage, CancelBuild
 from .pages.confirm import Confirm
+from .pages.disk import DiskPage
 from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
-from .pages.images import DeleteImage, ImagesPage, ShareImage
+from .pages.images import DeleteImage, ImagesPage, NewImage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
+from .pages.moves import RebuildImagePage, RetryBuildPage
 from .pages.old_links import Badge, OldRepoLink
 from .pages.page import NoSuchPage, Static
 from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
@@ -62,13 +66,17 @@ API_ROUTES: Routes = [
     (r"resolve", Resolve),
     (r"builds", Builds),
     (r"builds/([^/]+)", OneBuild),
+    (r"builds/([^/]+)/retry", RetryBuild),
     (r"builds/([^/]+)/log", BuildLogLines),
     (r"builds/([^/]+)/events", BuildEvents),
     (r"images", Images),
     (r"images/([^/]+)", OneImage),
+    (r"images/([^/]+)/rebuild", RebuildImage),
     (r"projects", ProjectList),
     (r"projects/([^/]+)", OneProject),
     (r"projects/([^/]+)/undelete", UndeleteProject),
+    (r"disk", DiskState),
+    (r"disk/history", DiskHistory),
     (r"storage", StorageState),
     (r"storage/adopt", AdoptStorage),
     (r"mounts", MountList),
@@ -89,9 +97,13 @@ PAGE_ROUTES: Routes = [
     (r"builds", BuildsPage),
     (r"builds/([^/]+)", BuildPage),
     (r"builds/([^/]+)/cancel", CancelBuild),
+    (r"builds/([^/]+)/retry", RetryBuildPage),
     (r"images", ImagesPage),
+    (r"images/new", NewImage),
     (r"images/([^/]+)/delete", DeleteImage),
     (r"images/([^/]+)/share", ShareImage),
+    (r"images/([^/]+)/rebuild", RebuildImagePage),
+    (r"disk", DiskPage),
     (r"folders", FoldersPage),
     (r"folders/pick", PickFolder),
     (r"folders/([^/]+)/forget", LetGoOfFolder),

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from ..build.queue import Queue
+from ..cache.describing import Describing
+from ..cache.disk import Disk
 from ..cache.inventory import Inventory
 from ..cache.leases import Leases
 from ..cache.sharing import Sharing
@@ -20,6 +22,7 @@ from ..source.checkout import Checkouts
 from ..source.credentials import Credentials
 from ..source.resolve import Resolver
 from ..store import Store
+from .again import Again
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
 from .folders import Folders
@@ -42,7 +45,9 @@ class Context:
     inventory: Inventory
     sweep: Sweep
     sharing: Sharing
+    describing: Describing
     queue: Queue
+    again: Again
     projects: Projects
     kept_files: KeptFiles
     lookups: Lookups
@@ -51,6 +56,7 @@ class Context:
     offers: Offers
     room: Room
     folders: Folders
+    disk: Disk
 
 
 @contextlib.asynccontextmanager
@@ -74,8 +80,9 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         projects = Projects(settings, store, engine)
         upkeep = Upkeep(settings, store, engine, projects.root, projects.sizes, projects.locks)
         deleted = DeletedProjects(settings, store, engine, projects.locks, upkeep.wake)
-        lookups = Lookups(settings, resolver, queue, projects, credentials)
+        lookups = Lookups(settings, resolver, queue, projects, credentials, inventory)
         offers = Offers(settings, inventory, queue, lookups)
+        sharing = Sharing(store, inventory)
         await inventory.start()
         stack.push_async_callback(inventory.stop)
         await queue.start()
@@ -87,14 +94,19 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         tidying = Tidying(settings, store, engine, hub, queue, projects, leases)
         tidying.start()
         stack.push_async_callback(tidying.stop)
+        disk = Disk(settings, store, engine, inventory)
+        disk.start()
+        stack.push_async_callback(disk.stop)
         yield Context(
             settings=settings,
             environment=environment,
             engine_health=EngineHealth(engine),
             inventory=inventory,
             sweep=Sweep(store, engine, inventory, leases),
-            sharing=Sharing(store, inventory),
+            sharing=sharing,
+            describing=Describing(settings, store, inventory, sharing),
             queue=queue,
+            again=Again(lookups, queue, inventory),
             projects=projects,
             kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,
@@ -103,4 +115,5 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             offers=offers,
             room=Room(settings, engine),
             folders=Folders(settings, engine),
+            disk=disk,
         )

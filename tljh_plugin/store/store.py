@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from sqlite_utils import Database
 
 from ..errors import StoreError
-from ..wire import BuildState, ErrorView, Phase, Visibility
+from ..wire import BuildState, DiskSample, ErrorView, Phase, Visibility
+from . import disk, runs
 from .connection import Connection
+from .layers import LayerRows
 from .rows import (
     AuditEntry,
     BuildRow,
@@ -24,6 +27,7 @@ from .rows import (
     LatestBuild,
     LeaseRow,
     ProjectRow,
+    RunRow,
     SizeRow,
     utc_after,
     utc_now,
@@ -39,6 +43,7 @@ class Store:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.layers = LayerRows(connection)
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -226,14 +231,26 @@ class Store:
             [*changes.values(), image_id],
         )
 
+    async def change_image(
+        self, image_id: str, changes: Mapping[str, str | bool], who: str, notes: Mapping[str, str]
+    ) -> bool:
+        """Change columns of an image and note it (what was done, and the result), both or neither; false if
+        it is not recorded."""
+        return await self._connection.write(lambda db: _change_image(db, image_id, changes, who, notes))
+
     async def share_image(self, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:
         """Change who may use an image, and with it who may see the build that made it; false if it is not
         recorded."""
         return await self._connection.write(lambda db: _share_image(db, image_id, visibility, groups))
 
-    async def forget_image(self, image_id: str) -> bool:
-        """Drop the record of a deleted image; its build, log, uses and audit entries stay."""
-        return await self._change("DELETE FROM images WHERE image_id = ?", [image_id])
+    async def forget_image(self, image_id: str, created: str = "") -> bool:
+        """Drop the record of a deleted image; its build, log, uses and audit entries stay.
+
+        With `created` only that record, not one that a rebuild of the same image has made since.
+        """
+        return await self._change(
+            "DELETE FROM images WHERE image_id = ? AND ? IN ('', created)", [image_id, created]
+        )
 
     # -- uses -----------------------------------------------------------------------------------------
 
@@ -251,6 +268,39 @@ class Store:
                 )
             }
         )
+
+    async def note_in_use(self, image_ids: Collection[str]) -> None:
+        """Servers run on these images now."""
+        now = utc_now()
+        await self._connection.write(lambda db: runs.note_in_use(db, image_ids, now))
+
+    async def seen_in_use(self) -> dict[str, str]:
+        """By image id, when a server was last seen to run on it."""
+        return await self._connection.read(
+            lambda db: {row["image_id"]: row["time"] for row in db["seen_in_use"].rows}
+        )
+
+    # -- runs -----------------------------------------------------------------------------------------
+
+    async def put_run(self, run: RunRow) -> None:
+        """Add a deletion, or note what has become of it."""
+        await self._connection.write(lambda db: runs.put_run(db, run))
+
+    async def run(self, run_id: str) -> RunRow | None:
+        found = await self._connection.read(lambda db: runs.read_runs(db, "id = ?", [run_id], 1))
+        return found[0] if found else None
+
+    async def runs(self, *, limit: int | None = 50) -> list[RunRow]:
+        """Newest first."""
+        return await self._connection.read(lambda db: runs.read_runs(db, "1", [], limit))
+
+    async def unfinished_runs(self) -> list[RunRow]:
+        """Those that go on, or were cut off."""
+        return await self._connection.read(lambda db: runs.read_runs(db, "finished = ''", [], None))
+
+    async def rebuild_seconds(self) -> dict[str, float]:
+        """By identity, what its longest build took."""
+        return await self._connection.read(runs.rebuild_seconds)
 
     # -- projects -------------------------------------------------------------------------------------
 
@@ -315,6 +365,27 @@ class Store:
     async def forget_size(self, path: str) -> None:
         """Drop the size of a folder that is gone."""
         await self._change("DELETE FROM sizes WHERE path = ?", [path])
+
+    # -- disk -----------------------------------------------------------------------------------------
+
+    async def add_disk_samples(self, samples: Iterable[DiskSample]) -> None:
+        """What filesystems hold now; older samples are thinned out."""
+        taken, now = list(samples), datetime.now(timezone.utc)
+        await self._connection.write(lambda db: disk.add_samples(db, taken, now))
+
+    async def disk_samples(self, path: str = "", since: str = "") -> list[DiskSample]:
+        """Of the filesystem mounted at `path`, or of all; oldest first."""
+        return await self._connection.read(lambda db: disk.read_samples(db, path, since))
+
+    async def layer_folders(self) -> dict[str, int]:
+        """Allocated bytes of layers' folders in Docker's folder, by their names."""
+        return await self._connection.read(
+            lambda db: {row["folder"]: row["bytes"] for row in db["layer_folders"].rows}
+        )
+
+    async def set_layer_folders(self, measured: dict[str, int], there: set[str]) -> None:
+        """Keep what layers' folders occupy; those that are not `there` any more are forgotten."""
+        await self._connection.write(lambda db: disk.keep_layer_folders(db, measured, there))
 
     # -- leases ---------------------------------------------------------------------------------------
 
@@ -521,6 +592,27 @@ def _finish_built(db: Database, build_id: str, image: ImageRow) -> bool:
         db.conn.execute("DELETE FROM images WHERE image_id = ?", [image.image_id])
     _insert(db, "images", {**_columns(image), "build_id": image.build_id or None})
     return True
+
+
+def _change_image(
+    db: Database, image_id: str, changes: Mapping[str, str | bool], who: str, notes: Mapping[str, str]
+) -> bool:
+    names = [row["name"] for row in db["images"].rows_where("image_id = ?", [image_id], select="name")]
+    if not names:
+        return False
+    for column, value in changes.items():
+        sql = f"UPDATE images SET {column} = ? WHERE image_id = ?"  # noqa: S608 - the names are ours
+        db.conn.execute(sql, [value, image_id])
+    for what, result in notes.items():
+        _note(db, who, what, names[0], result)
+    return True
+
+
+def _note(db: Database, who: str, what: str, thing: str, result: str) -> None:
+    db.conn.execute(
+        "INSERT INTO audit (time, who, what, thing, result) VALUES (?, ?, ?, ?, ?)",
+        [utc_now(), who, what, thing, result],
+    )
 
 
 def _share_image(db: Database, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:

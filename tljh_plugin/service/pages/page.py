@@ -19,6 +19,10 @@ _POLICY = (
 )
 
 
+# The administrators' pages, which stand in a second row of the menu.
+ADMINISTRATION = frozenset({"images", "disk", "retention", "audit", "accounting"})
+
+
 class Page(Handler):
     """A page: sends people who are not signed in to the hub, and shows errors with their next step.
 
@@ -51,6 +55,8 @@ class Page(Handler):
         self.set_status(status)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         signed_in = self.signed_in
+        admin = signed_in is not None and is_admin(signed_in)
+        administration = admin and self.tab in ADMINISTRATION
         self.finish(
             templates()
             .get_template(template)
@@ -58,7 +64,9 @@ class Page(Handler):
                 {
                     "problem": None,
                     "person": signed_in,
-                    "admin": signed_in is not None and is_admin(signed_in),
+                    "admin": admin,
+                    "administration": administration,
+                    "disk_warning": self.context.disk.view().warning if administration else None,
                     "prefix": self.prefix,
                     "static": self.static,
                     "tab_now": self.tab,
