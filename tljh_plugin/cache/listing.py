@@ -23,12 +23,14 @@ Badge = Literal[
     "pinned",
     "building",
     "failed",
+    "newer",
     "older",
     "retired",
     "private",
     "adopted",
     "not-ours",
     "could-go",
+    "goes",
 ]
 # Numbers and times begin with the greatest, texts with the first.
 _RISING: frozenset[Sort] = frozenset({"title"})
@@ -40,9 +42,10 @@ class Listed:
     """An image as the table knows it. Sizes in bytes, times in UTC as ISO 8601.
 
     `own_bytes` is what erasing it alone would free (`None`: not known on this engine), `keep` the code of the
-    rule by which retention keeps it (empty: it could be taken). Of images that are not ours (`ours` false)
-    only what Docker says is known. `last_build` is the newest build of the same repository and commit, of
-    which `building` and `failed` speak.
+    rule by which retention keeps it (empty: it could be taken), `verdict` the same for people, `goes` whether
+    retention would take it now. `newer_commit` is where the asked ref points meanwhile, `last_build` the
+    newest build of the same repository and commit, of which `building` and `failed` speak. Of images that
+    are not ours (`ours` false) only what Docker says is known.
     """
 
     id: str
@@ -72,9 +75,12 @@ class Listed:
     building: bool = False
     failed: bool = False
     last_build: str = ""
+    newer_commit: str = ""
     private: bool = False
     ours: bool = True
     keep: str = ""
+    verdict: str = ""
+    goes: bool = False
 
     @property
     def in_use(self) -> bool:
@@ -90,12 +96,14 @@ class Listed:
             "pinned": self.pinned,
             "building": self.building,
             "failed": self.failed,
+            "newer": bool(self.newer_commit),
             "older": self.older_recipe,
             "retired": self.retired,
             "private": self.private,
             "adopted": self.adopted,
             "not-ours": not self.ours,
             "could-go": self.ours and not self.keep,
+            "goes": self.goes,
         }
         return frozenset(badge for badge, holds in said.items() if holds)
 

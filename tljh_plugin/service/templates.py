@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from ..amounts import shown_bytes
+from ..amounts import shown_bytes, shown_seconds
 from .texts import TRANSLATIONS
 
 WEB = Path(__file__).parents[1] / "web"
@@ -47,6 +47,7 @@ def templates() -> jinja2.Environment:
     environment.filters["moment"] = moment
     environment.filters["marked"] = marked
     environment.filters["bytes"] = shown_bytes
+    environment.filters["span"] = shown_seconds
     return environment
 
 

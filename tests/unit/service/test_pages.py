@@ -124,7 +124,7 @@ async def test_a_form_of_who_was_signed_out_is_refused_with_the_way_on(house: Ho
 
 async def test_a_page_says_when_docker_is_down_and_shows_the_rest(full: House) -> None:
     full.engine.problem = EngineUnavailable("Docker does not answer at `/run/docker.sock`.", "Start it.")
-    full.queue.problem = full.engine.problem
+    full.queue.problem = full.inventory.problem = full.engine.problem
     async with full.browser("root") as browser:
         for path in ("", "images", LINK):
             answer = await browser.visit(path)

@@ -1,26 +1,141 @@
-"""The administrator's list of images, deleting one, and who may use one."""
+"""The administrator's table of images, building one without starting it, and who may use one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import cast, get_args
 
+from ...cache.inventory import Inventory
+from ...cache.listing import Badge, Listed, Query, Sort, counts, page_of
 from ...errors import BinderError, InvalidRequest
 from ...wire import ErrorView, ImageView, Visibility
 from ..api.images import image_of, refusal
+from ..links import from_form
+from ..texts import _
 from .page import Page
 
+# The list is made anew at least once a minute: one that is older could not be.
+_OLD_S = 90.0
 
-class ImagesPage(Page):
+BADGES: dict[Badge, str] = {
+    "ready": _("ready to start"),
+    "in-use": _("in use"),
+    "pinned": _("pinned"),
+    "building": _("building"),
+    "failed": _("last build failed"),
+    "newer": _("newer commit"),
+    "older": _("older recipe"),
+    "retired": _("retired"),
+    "private": _("not for everyone"),
+    "adopted": _("adopted"),
+    "not-ours": _("not built here"),
+    "could-go": _("retention may take"),
+    "goes": _("retention takes next"),
+}
+_COLUMNS: tuple[tuple[Sort, str], ...] = (
+    ("title", _("Image")),
+    ("built", _("Built")),
+    ("used", _("Last used")),
+    ("servers", _("Servers")),
+    ("size", _("Size")),
+    ("frees", _("Frees alone")),
+)
+_ORDERS = (
+    ("used", _("used last")),
+    ("-used", _("unused for longest")),
+    ("title", _("by title")),
+    ("built", _("newest")),
+    ("-built", _("oldest")),
+    ("size", _("largest")),
+    ("frees", _("frees most")),
+    ("launches", _("most launches")),
+    ("took", _("longest build")),
+)
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Figures that are old: when they were read, and why they could not be read again."""
+
+    looked: str
+    problem: BinderError | None
+
+
+def stale(inventory: Inventory, now: datetime | None = None) -> Stale | None:
+    """Whether, and since when, the list of images is not what Docker holds; None if it is."""
+    age = (now or datetime.now(timezone.utc)) - _moment(inventory.looked)
+    if inventory.problem is None and age.total_seconds() < _OLD_S:
+        return None
+    return Stale(inventory.looked, inventory.problem)
+
+
+def _moment(looked: str) -> datetime:
+    return datetime.fromisoformat(looked) if looked else datetime.min.replace(tzinfo=timezone.utc)
+
+
+class OfImages(Page):
+    """A page about images, for administrators."""
+
     tab = "images"
 
+    async def prepare(self) -> None:
+        await super().prepare()
+        if self.signed_in is not None:
+            self.only_administrators()
+
+    def fields(self) -> dict[str, str]:
+        """The query's fields, the last one of each name."""
+        return {name: self.get_query_argument(name, "") for name in self.request.query_arguments}
+
+    def listed(self) -> tuple[Listed, ...]:
+        """All images as the table knows them, from memory."""
+        return self.context.inventory.listed()
+
+    def stale(self) -> Stale | None:
+        """Since when the figures are old, if they are."""
+        return stale(self.context.inventory)
+
+
+class ImagesPage(OfImages):
     async def get(self) -> None:
-        self.only_administrators()
+        query = Query.of(self.fields())
+        images = self.listed()
+        ours = sum(each.ours for each in images)
+        order = ("-" if query.turned else "") + query.sort
         self.show(
             "images.html",
-            images=self.context.inventory.images(self.person),
-            title=lambda image: title_of(self, image),
-            problem=await self.context.engine_health.problem(),
+            query=query,
+            page=page_of(images, query),
+            ours=ours,
+            others=len(images) - ours,
+            numbers=counts(images),
+            names=BADGES,
+            badge_names=BADGES,
+            columns=_COLUMNS,
+            orders=_ORDERS if order in dict(_ORDERS) else ((order, _("as in the table")), *_ORDERS),
+            order=order,
+            looked=self.context.inventory.looked,
+            stale=self.stale(),
         )
+
+
+class NewImage(OfImages):
+    """GET asks for a repository, POST has it built."""
+
+    async def get(self) -> None:
+        self.show("new-image.html", typed="", ref="")
+
+    async def post(self) -> None:
+        typed, ref = self.get_body_argument("repository", ""), self.get_body_argument("ref", "")
+        try:
+            pinned = await self.context.lookups.pin_spec(self.person, from_form(typed, ref).spec)
+            build = await self.context.queue.request(self.person, pinned)
+        except BinderError as error:
+            self.show("new-image.html", status=error.http_status, problem=error, typed=typed, ref=ref)
+            return
+        page = f"images/{build.image_id}" if build.hit else f"builds/{build.id}"
+        self.redirect(f"{self.prefix}{page}", status=303)
 
 
 class DeleteImage(Page):

@@ -14,7 +14,8 @@ async function refresh() {
   const now = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const newer = now.getElementById(part.id);
-    if (!newer || part.contains(document.activeElement)) continue; // nobody loses the button under their finger
+    // Nobody loses the button under their finger, nor what they have ticked.
+    if (!newer || part.contains(document.activeElement) || part.querySelector("input:checked")) continue;
     showTimes(newer);
     if (!newer.isEqualNode(part)) part.replaceWith(document.adoptNode(newer));
   }
