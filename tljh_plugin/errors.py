@@ -28,7 +28,9 @@
     │   ├── ImageNotFound        image-not-found
     │   ├── ImageInUse           image-in-use
     │   ├── ContainerNotStarted  container-not-started
-    │   └── NotOurs              not-ours
+    │   ├── NotOurs              not-ours
+    │   ├── BadImageFile         bad-image-file
+    │   └── NotVouchedFor        not-vouched-for
     ├── ProjectError
     │   ├── ProjectFailed        project-failed
     │   ├── ProjectTooLarge      project-too-large
@@ -53,6 +55,7 @@
     │   ├── ImageRetired         image-retired
     │   ├── LimitReached         limit-reached
     │   └── MachineFull          machine-full
+    ├── RunEnded                 run-ended
     ├── InvalidRequest           invalid-request
     ├── Forbidden                forbidden
     │   ├── NotABuilder          not-a-builder
@@ -287,6 +290,20 @@ class NotOurs(EngineError):
     http_status = 403
 
 
+class BadImageFile(EngineError):
+    """The file is not an exported image, or not a whole one; nothing of it was kept."""
+
+    code = "bad-image-file"
+    http_status = 400
+
+
+class NotVouchedFor(EngineError):
+    """The image comes from another installation, and an administrator must say that it is trusted."""
+
+    code = "not-vouched-for"
+    http_status = 409
+
+
 class ProjectError(BinderError):
     """The person's files cannot be prepared."""
 
@@ -455,6 +472,13 @@ class MachineFull(LaunchError):
 
     code = "machine-full"
     http_status = 503
+
+
+class RunEnded(BinderError):
+    """A deletion was stopped, or the service ended, before all images of its plan were looked at."""
+
+    code = "run-ended"
+    http_status = 409
 
 
 class InvalidRequest(BinderError):

@@ -40,14 +40,21 @@ _TELLING = {
 
 @dataclass(frozen=True)
 class Look:
-    """What was found for an identity: the image to use, or the ids of those that are none."""
+    """What was found for an identity: the image to use, or the ids of those that are none.
+
+    `retired` is an image that would be used if it were not retired, where there is no other.
+    """
 
     hit: ImageRow | None
     considered: frozenset[str] = frozenset()
+    retired: ImageRow | None = None
 
 
 @dataclass(frozen=True)
-class _Snapshot:
+class Snapshot:
+    """What was found at one moment: `present` are all images of the engine, `recorded` those of ours, also
+    what Docker lost."""
+
     recorded: tuple[ImageRow, ...] = ()
     uses: Mapping[str, ImageUse] = field(default_factory=dict)
     present: Mapping[str, DockerImage] = field(default_factory=dict)
@@ -80,7 +87,7 @@ class Inventory:
         self._store = store
         self._engine = engine
         self._period_s = period_s
-        self._snapshot = _Snapshot()
+        self._snapshot = Snapshot()
         self._looking = asyncio.Lock()
         self._told = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,7 +117,7 @@ class Inventory:
         async with self._looking:
             present = await self._engine.images()
             containers = await self._engine.containers()
-            self._snapshot = _Snapshot(
+            self._snapshot = Snapshot(
                 recorded=tuple(await self._store.images()),
                 uses=await self._store.uses(),
                 present={image.id: image for image in present},
@@ -120,6 +127,11 @@ class Inventory:
             self.looked, self.problem = utc_now(), None
 
     # -- from memory ----------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was found last; another value whenever the list was made anew."""
+        return self._snapshot
 
     def images(self, person: Person | None = None) -> list[ImageView]:
         """Our images that are in Docker, newest first; with a person, those that they may see."""
@@ -278,9 +290,10 @@ class Inventory:
         image that somebody removed a second ago is no hit. Raises `EngineError`.
         """
         recorded = await self._store.images_of(identity.key)
-        for image in sorted(recorded, key=self.is_older):
+        for image in sorted(recorded, key=lambda each: (each.retired, self.is_older(each))):
             if is_open_to(person, image) and await self._engine.image(image.image_id) is not None:
-                return Look(image)
+                considered = frozenset(each.image_id for each in recorded)
+                return Look(None, considered, image) if image.retired else Look(image)
         return Look(None, frozenset(image.image_id for image in recorded))
 
     async def hit(self, identity: ImageIdentity, person: Person) -> ImageRow | None:

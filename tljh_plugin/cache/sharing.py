@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..access import may, may_share_with
 from ..errors import Forbidden, ImageNotFound, InvalidRequest
-from ..store import Store
+from ..store import ImageRow, Store
 from ..wire import Person, Visibility
 from .inventory import Inventory
 
@@ -24,8 +24,20 @@ class Sharing:
         """Make an image private, for groups, or for everyone.
 
         Its owner may open it to groups of theirs, an administrator to any; a server that runs on it goes on
-        in any case. Raises `ImageNotFound`, `Forbidden`, and `InvalidRequest` for groups where none belong or
-        where none are given.
+        in any case. Raises what `check` does.
+        """
+        image = await self.check(image_id, person, visibility, groups)
+        await self._store.share_image(image_id, visibility, sorted(set(groups)))
+        await self._store.audit(
+            person.name, "image.share", image.name, " ".join([visibility, *sorted(set(groups))])
+        )
+        await self._inventory.look_again()
+
+    async def check(
+        self, image_id: str, person: Person, visibility: Visibility, groups: Sequence[str] = ()
+    ) -> ImageRow:
+        """The image, if the person may share it so. Raises `ImageNotFound`, `Forbidden`, and `InvalidRequest`
+        for groups where none belong or where none are given.
         """
         image = await self._store.image(image_id)
         if image is None or not may(person, "see", image):
@@ -46,8 +58,4 @@ class Sharing:
                 f"{person.name} is not in the group {strange}.",
                 "Choose groups of yours, or ask an administrator.",
             )
-        await self._store.share_image(image_id, visibility, sorted(set(groups)))
-        await self._store.audit(
-            person.name, "image.share", image.name, " ".join([visibility, *sorted(set(groups))])
-        )
-        await self._inventory.look_again()
+        return image

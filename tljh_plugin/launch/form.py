@@ -183,9 +183,11 @@ def render(
 ) -> str:
     """The fields as HTML; `problem` is shown where the list of images could not be had."""
     room = profiles.room if profiles else None
+    images = [each for each in images if not each.retired]
     return _template().render(
         choice=choice,
         images=images,
+        images_choose=any(each.profile for each in images),
         notice=notice,
         problem=problem,
         storages=_storages(choice),

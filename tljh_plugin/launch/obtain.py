@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from ..client import ServiceClient
-from ..errors import BuildCancelled, ImageNotFound, NotFound, UnexpectedFailure, from_dict
+from ..errors import BuildCancelled, ImageNotFound, ImageRetired, NotFound, UnexpectedFailure, from_dict
 from ..wire import BuildRequest, BuildView, ErrorView
 from .options import LaunchOptions
 from .progress import BUILT, Progress
@@ -45,7 +45,8 @@ async def obtain(
 
     `known` is where the image of an earlier start came from: one that was chosen by its id and is gone is
     built again from there. `accepted` hears the commit as soon as the options were found to be possible,
-    before anything is built. Raises `ServiceDown`, `SourceError`, `BuildError`, `ImageNotFound`.
+    before anything is built. Raises `ServiceDown`, `SourceError`, `BuildError`, `ImageNotFound`,
+    `ImageRetired`.
     """
     if options.repository:
         return await _build(client, Source(options.repository, options.commit), progress, accepted)
@@ -58,10 +59,24 @@ async def obtain(
                 "Choose another image, or give its repository: it is then built again.",
             ) from None
         return await _build(client, known, progress, accepted)
+    if image.retired:
+        raise ImageRetired.of(image.title or image.name)
     source = Source(image.spec, image.commit)
     accepted(source)
     progress.say(BUILT, "The image is there")
     return Obtained(image.id, image.repository, source)
+
+
+async def default_profile(client: ServiceClient, options: LaunchOptions) -> str:
+    """The id of the profile that the image of `options` has for those who choose none; empty where it has
+    none, or is not there. Raises `ServiceDown`, `SourceError`.
+    """
+    if options.repository:
+        return (await client.resolve(options.repository, options.commit)).profile
+    try:
+        return (await client.image(options.image)).profile
+    except (ImageNotFound, NotFound):
+        return ""
 
 
 async def _build(

@@ -59,14 +59,19 @@ def profiles_of(settings: Settings) -> tuple[Profile, ...]:
     return tuple(_complete(each, settings.servers) for each in listed)
 
 
+def profile_ids(settings: Settings) -> list[str]:
+    """The ids of all profiles in their order."""
+    return [each.id for each in profiles_of(settings)]
+
+
 def meant_for(settings: Settings, person: Person) -> list[Profile]:
     """The profiles that `person` may choose, in their order."""
     return [each for each in profiles_of(settings) if is_meant_for(person, each.people, each.groups)]
 
 
-def default_for(settings: Settings, person: Person) -> Profile:
-    """What `person` gets who chose none: the first that is marked `default`, else `servers.profile`, else the
-    first; of those that are meant for them. Raises `ProfileRefused` if none is.
+def default_for(settings: Settings, person: Person, of_image: str = "") -> Profile:
+    """What `person` gets who chose none: the image's own, else the first that is marked `default`, else
+    `servers.profile`, else the first; of those that are meant for them. Raises `ProfileRefused` if none is.
     """
     theirs = meant_for(settings, person)
     if not theirs:
@@ -74,15 +79,17 @@ def default_for(settings: Settings, person: Person) -> Profile:
             f"No profile is meant for {person.name}, so no server can be started.",
             "Ask the administrator: each entry of `binder.profiles` says for whom it is meant.",
         )
+    images = [each for each in theirs if each.id == of_image]
     marked = [each for each in theirs if each.default]
     named = [each for each in theirs if each.id == settings.servers.profile]
-    return [*marked, *named, *theirs][0]
+    return [*images, *marked, *named, *theirs][0]
 
 
-def choose(settings: Settings, person: Person, wanted: str) -> Profile:
-    """The profile of the id `wanted`, or the person's default one. Raises `ProfileRefused`."""
+def choose(settings: Settings, person: Person, wanted: str, of_image: str = "") -> Profile:
+    """The profile of the id `wanted`, or the default one of the image or the person. Raises
+    `ProfileRefused`."""
     if not wanted:
-        return default_for(settings, person)
+        return default_for(settings, person, of_image)
     theirs = meant_for(settings, person)
     for each in theirs:
         if each.id == wanted:

@@ -35,10 +35,10 @@ from .host_folders import look
 from .kernel_mounts import Asked
 from .mounts import MY_FILES, MY_FILES_TARGET
 from .mounts import choose as choose_mounts
-from .obtain import Source, obtain
+from .obtain import Source, default_profile, obtain
 from .options import LaunchOptions, normalise, parse
 from .pad import LaunchPad
-from .profiles import Profile, choose
+from .profiles import Profile, choose, meant_for
 from .progress import BUILT, PREPARED, STARTED, WAITING, Progress
 from .readiness import not_ready, wait_until_ready
 from .resolving import Chosen, offered
@@ -242,7 +242,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         if options is None:
             raise InvalidOptions("The server has no launch options.", "Start it from the front page.")
         settings, person = self.pad.settings, self._person()
-        profile = choose(settings, person, options.profile)
+        profile = choose(settings, person, options.profile, await self._profile_of_image(options))
         await self.pad.folders(
             settings, person, options
         )  # what cannot be had is told before anything is built
@@ -252,6 +252,15 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             place, lambda others: refuse_if_too_much(place, others, person, settings, read_machine())
         ):
             return await self._start_in(place, limits, options)
+
+    async def _profile_of_image(self, options: LaunchOptions) -> str:
+        """The image's profile, for a person who chose none and has more than one; else empty."""
+        person = self._person()
+        if options.profile or len(meant_for(self.pad.settings, person)) < 2:
+            return ""
+        self._progress.say(0, "Looking for the image")
+        async with self.pad.client(person) as client:
+            return await default_profile(client, options)
 
     async def _start_in(self, place: Running, limits: Limits, options: LaunchOptions) -> str:
         """Start in a place that was found free."""
@@ -364,7 +373,8 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def _container(
         self, prepared: Prepared, place: Running, limits: Limits, network: str, chosen: Sequence[Chosen]
     ) -> ContainerSpec:
-        path = self._wanted.path if self._wanted and self._wanted.path else _DEFAULT_PATH
+        asked = self._wanted.path if self._wanted else ""
+        path = asked or prepared.urlpath or _DEFAULT_PATH
         environment = {
             **{str(name): str(value) for name, value in self.get_env().items() if value is not None},
             **prepared.environment,

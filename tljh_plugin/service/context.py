@@ -16,8 +16,9 @@ from ..cache.sweep import Sweep
 from ..engine import Engine
 from ..hub_api import HubApi
 from ..installation import instance_id
+from ..launch.profiles import profile_ids
 from ..projects import DeletedProjects, Projects, Upkeep
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..source.checkout import Checkouts
 from ..source.credentials import Credentials
 from ..source.resolve import Resolver
@@ -104,7 +105,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             inventory=inventory,
             sweep=Sweep(store, engine, inventory, leases),
             sharing=sharing,
-            describing=Describing(settings, store, inventory, sharing),
+            describing=Describing(store, inventory, sharing, lambda: profile_ids(fresh(settings))),
             queue=queue,
             again=Again(lookups, queue, inventory),
             projects=projects,

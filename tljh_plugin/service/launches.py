@@ -316,7 +316,8 @@ class Launches:
         self, person: Person, now: LaunchOptions | None, wanted: LaunchOptions
     ) -> list[Difference]:
         projects = await self._projects(person, wanted)
-        return differences(now, wanted, projects, self._lookups.default_profile(person))
+        default = self._lookups.default_profile(person, now) if now else ""
+        return differences(now, wanted, projects, default)
 
     async def _projects(self, person: Person, options: LaunchOptions) -> list[ProjectView]:
         return (

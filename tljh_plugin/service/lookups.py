@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from ..build.queue import Queue
-from ..errors import EngineError, ProfileRefused
+from ..cache.inventory import Inventory
+from ..errors import EngineError, ImageRetired, InvalidSpec, ProfileRefused
+from ..launch.options import LaunchOptions
 from ..launch.profiles import default_for
 from ..projects import Projects
 from ..settings import Settings, fresh
 from ..source.credentials import Credentials
 from ..source.policy import check_spec
 from ..source.resolve import PinnedRepo, Resolver
-from ..source.spec import RepoSpec
+from ..source.spec import RepoSpec, parse_link
 from ..time_limit import within
-from ..wire import BuildView, Credential, Person, ProjectView, ResolveView
+from ..wire import BuildView, Credential, ImageView, Person, ProjectView, ResolveView
 from .links import from_text, read_spec
 from .texts import _
 
@@ -36,12 +38,14 @@ class Lookups:
         queue: Queue,
         projects: Projects,
         credentials: Credentials,
+        inventory: Inventory,
     ) -> None:
         self._settings = settings
         self._resolver = resolver
         self._queue = queue
         self._projects = projects
         self._credentials = credentials
+        self._inventory = inventory
         self._pinning: dict[_Asked, asyncio.Task[PinnedRepo]] = {}
 
     async def pin(
@@ -105,11 +109,12 @@ class Lookups:
         build: BuildView | None = None
         try:
             build = await within(_DOCKER_S, self._queue.state_of(person, pinned))
-        except EngineError as error:
+        except (EngineError, ImageRetired) as error:
             warnings = (str(error),)
         except asyncio.TimeoutError:
             warnings = (_("Docker is slow to answer: whether the image is there is not known yet."),)
         spec = pinned.spec
+        ready = self._inventory.image(build.image_id) if build and build.image_id else None
         return ResolveView(
             spec=spec.path,
             display=spec.display,
@@ -121,16 +126,34 @@ class Lookups:
             image_id=build.image_id if build else "",
             build_id=build.id if build else "",
             private=pinned.proven and pinned.login is not None,
+            profile=ready.profile if ready else "",
+            urlpath=ready.urlpath if ready else "",
             projects=tuple(await self.projects(person, spec)),
             warnings=warnings,
         )
 
-    def default_profile(self, person: Person) -> str:
+    def default_profile(self, person: Person, options: LaunchOptions) -> str:
         """The id of the profile that the person gets who chooses none; empty if none is meant for them."""
+        image = self._image_of(person, options)
         try:
-            return default_for(fresh(self._settings), person).id
+            return default_for(fresh(self._settings), person, image.profile if image else "").id
         except ProfileRefused:
             return ""
+
+    def _image_of(self, person: Person, options: LaunchOptions) -> ImageView | None:
+        """What is there for options with a commit, from memory."""
+        if options.image:
+            return self._inventory.image(options.image, person)
+        try:
+            spec = parse_link(options.repository)
+        except InvalidSpec:
+            return None
+        wanted = (spec.normal_url, spec.subdir, options.commit)
+        for each in self._inventory.images(person):
+            found = read_spec(each.spec)
+            if (each.repository, found.subdir if found else "", each.commit) == wanted and not each.retired:
+                return each
+        return None
 
     async def projects(self, person: Person, spec: RepoSpec) -> list[ProjectView]:
         """The person's projects of this repository and folder, last used first."""

@@ -89,6 +89,8 @@ class Offers:
         """Plain Jupyter, the example, then the newest image of each repository that the person may see."""
         # An administrator sees what others made with a credential, but a launch does not give it to them.
         images = [each for each in self._inventory.images(person) if is_open_to(person, each)]
+        retired = {_key(each) for each in images if each.retired}
+        images = [each for each in images if not each.retired]
         offers: list[Offer] = []
         known: set[tuple[str, str]] = set()
         builds: list[BuildView] | None = None
@@ -100,6 +102,8 @@ class Offers:
             known.add((spec.normal_url, ""))
             image = next((each for each in images if _key(each) == (spec.normal_url, "")), None)
             build = None
+            if image is None and (spec.normal_url, "") in retired:
+                continue
             if image is None:
                 builds = await self._queue.list(person) if builds is None else builds
                 build = next((each for each in builds if each.repository == spec.normal_url), None)

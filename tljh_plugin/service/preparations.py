@@ -8,7 +8,7 @@ from ..access import may
 from ..build.base import ensure_base
 from ..cache.leases import Leases
 from ..engine import Engine, ImageFacts
-from ..errors import ImageNotFound
+from ..errors import ImageNotFound, ImageRetired
 from ..projects import Projects
 from ..settings import Settings
 from ..source.spec import parse_link
@@ -44,7 +44,7 @@ class Preparations:
 
     async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
         """Take a lease and fill or find the project. On any failure, a cancelled call included, the lease is
-        given back. Raises `ImageNotFound`, `ProjectError` (`StorageFull` among them), `EngineError`."""
+        given back. Raises `ImageNotFound`, `ImageRetired`, `ProjectError` (`StorageFull` among them), `EngineError`."""
         lease = await self._leases.take(request.image_id, _LEASE_S, f"{person.name}/{request.server}")
         try:
             row, facts = await self._image(person, request.image_id)
@@ -71,6 +71,7 @@ class Preparations:
             my_files_path=mine,
             lease=lease,
             environment=self._variables(request),
+            urlpath=row.urlpath,
         )
 
     async def release(self, lease: str, ok: bool) -> None:
@@ -90,12 +91,14 @@ class Preparations:
             raise ImageNotFound(
                 f"The image {image_id} is not there any more.", "Start again: it is built anew."
             )
+        if row.retired:
+            raise ImageRetired.of(row.title or row.name)
         return row, facts
 
     def _variables(self, request: PrepareRequest) -> dict[str, str]:
         """The variables of a BinderHub session (binderhub/launcher.py), which notebooks may rely on."""
         spec = parse_link(request.spec)
-        pinned = spec.with_ref(request.commit)
+        pinned = spec.at(request.commit)
         hub = self._environment.hub_host + self._environment.hub_prefix.removesuffix("hub/")
         return {
             "BINDER_LAUNCH_HOST": hub,

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from ..errors import StoreError
 from ..wire import BuildState, DiskSample, ErrorView, Phase, Visibility
-from . import disk, runs
+from . import disk, moves, runs
 from .connection import Connection
 from .layers import LayerRows
 from .rows import (
@@ -26,6 +26,7 @@ from .rows import (
     ImageUse,
     LatestBuild,
     LeaseRow,
+    NewerRow,
     ProjectRow,
     RunRow,
     SizeRow,
@@ -251,6 +252,50 @@ class Store:
         return await self._change(
             "DELETE FROM images WHERE image_id = ? AND ? IN ('', created)", [image_id, created]
         )
+
+    # -- moves ----------------------------------------------------------------------------------------
+
+    async def record_image(self, image: ImageRow, who: str, what: str) -> bool:
+        """Add an image that no build here has made, and note it; false if it is recorded already."""
+        return await self._connection.write(
+            lambda db: moves.record_image(db, {**_columns(image), "build_id": None}, who, what)
+        )
+
+    async def newer(self) -> dict[str, NewerRow]:
+        """What refs were seen to point to, by image id."""
+        return await self._connection.read(
+            lambda db: {row["image_id"]: NewerRow(**row) for row in db["newer"].rows}
+        )
+
+    async def set_newer(self, found: Collection[NewerRow]) -> None:
+        """Keep where refs point to; what is known of images that are gone goes."""
+        await self._connection.write(lambda db: moves.set_newer(db, found))
+
+    async def add_successor(self, build_id: str, image_id: str) -> None:
+        """What the build makes takes the place of this image."""
+        await self._change("INSERT OR REPLACE INTO successors VALUES (?, ?)", [build_id, image_id])
+
+    async def successors(self) -> dict[str, str]:
+        """By build, whose place its image is to take."""
+        return await self._connection.read(
+            lambda db: {row["build_id"]: row["image_id"] for row in db["successors"].rows}
+        )
+
+    async def succeed(self, build_id: str, who: str) -> bool:
+        """Give the build's image, if there is one, what was decided about the one whose place it takes, and
+        forget the wish; whether anything was given."""
+        return await self._connection.write(lambda db: moves.succeed(db, build_id, who))
+
+    async def notes(self) -> dict[str, str]:
+        """What we wrote down for ourselves, by name."""
+        return await self._connection.read(lambda db: {row["name"]: row["value"] for row in db["notes"].rows})
+
+    async def set_note(self, name: str, value: str) -> None:
+        """An empty value takes the note away."""
+        if value:
+            await self._change("INSERT OR REPLACE INTO notes VALUES (?, ?)", [name, value])
+        else:
+            await self._change("DELETE FROM notes WHERE name = ?", [name])
 
     # -- uses -----------------------------------------------------------------------------------------
 

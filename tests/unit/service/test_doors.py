@@ -24,6 +24,7 @@ from waiting import until
 from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.build.log import BuildLog
 from tljh_plugin.build.queue import Queue
+from tljh_plugin.cache.describing import Describing
 from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
 from tljh_plugin.cache.sharing import Sharing
@@ -134,12 +135,14 @@ API: dict[tuple[str, str], Door] = {
     ("POST", "builds"): Door("signed-in", body=_SPEC),
     ("GET", "builds/([^/]+)"): Door("see", "builds/{build}"),
     ("DELETE", "builds/([^/]+)"): Door("see", "builds/{build}"),
+    ("POST", "builds/([^/]+)/retry"): Door("see", "builds/{build}/retry"),
     ("GET", "builds/([^/]+)/log"): Door("see", "builds/{build}/log"),
     ("GET", "builds/([^/]+)/events"): Door("see", "builds/{build}/events"),
     ("GET", "images"): Door("signed-in"),
     ("GET", "images/([^/]+)"): Door("see", "images/{image}"),
     ("PATCH", "images/([^/]+)"): Door("change", "images/{image}", body=_SHARE),
     ("DELETE", "images/([^/]+)"): Door("delete", "images/{image}"),
+    ("POST", "images/([^/]+)/rebuild"): Door("see", "images/{image}/rebuild", body='{"no_cache": true}'),
     ("GET", "projects"): Door("signed-in", "projects?deleted=1"),
     ("PATCH", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}", body='{"title": "x"}'),
     ("DELETE", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}"),
@@ -169,12 +172,14 @@ PAGES: dict[tuple[str, str], Door] = {
     ("GET", "builds"): Door("signed-in", "builds?everyone=1"),
     ("GET", "builds/([^/]+)"): Door("see", "builds/{build}"),
     ("POST", "builds/([^/]+)/cancel"): Door("see", "builds/{build}/cancel"),
+    ("POST", "builds/([^/]+)/retry"): Door("see", "builds/{build}/retry"),
     ("GET", "images"): Door("admin"),
     ("GET", "images/([^/]+)/delete"): Door("admin", "images/{image}/delete"),
     ("POST", "images/([^/]+)/delete"): Door("admin", "images/{image}/delete"),
     ("POST", "images/([^/]+)/share"): Door(
         "change", "images/{image}/share", form={"visibility": "{visibility}", "group": GROUP}
     ),
+    ("POST", "images/([^/]+)/rebuild"): Door("see", "images/{image}/rebuild"),
     ("GET", "projects"): Door("signed-in"),
     ("POST", "projects/([^/]+)/rename"): Door("own project", f"projects/{PROJECT}/rename"),
     ("GET", "projects/([^/]+)/delete"): Door("own project", f"projects/{PROJECT}/delete"),
@@ -225,6 +230,7 @@ class World:
         leases = Leases(store)
         parts.sweep = Sweep(store, parts_of(self.docker), parts.inventory, leases)
         parts.sharing = Sharing(store, parts.inventory)
+        parts.describing = Describing(store, parts.inventory, parts.sharing, list)
         parts.queue = Queue(
             house.settings,
             store,

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from ...errors import BinderError, ImageNotFound
-from ...wire import DeletionView, ErrorView, ImageView, Visibility
+from ...wire import DeletionView, ErrorView, ImageChange, ImageView
 from ..handler import ApiHandler, Handler
-
-
-class ImageChange(BaseModel):
-    """`PATCH images/{id}`: who may use it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    visibility: Visibility
-    groups: tuple[str, ...] = ()
 
 
 class Images(ApiHandler):
@@ -29,8 +18,7 @@ class OneImage(ApiHandler):
 
     async def patch(self, image_id: str) -> None:
         image_of(self, image_id)
-        asked = self.body(ImageChange)
-        await self.context.sharing.share(image_id, self.person, asked.visibility, asked.groups)
+        await self.context.describing.change(image_id, self.person, self.body(ImageChange))
         self.answer(image_of(self, image_id))
 
     async def delete(self, image_id: str) -> None:
