@@ -117,8 +117,8 @@ def _bytes(text: str) -> int | None:
     return round(float(found[1]) * _UNITS[found[2]]) if found else None
 
 
-def prune(client: Any, record_id: str) -> int:
-    """Remove one record; its bytes as Docker counts them, 0 if it is in use, shared, or not there.
+def prune(client: Any, record_id: str) -> int | None:
+    """Remove one record; its bytes as Docker counts them, `None` if it is in use, shared, or not there.
 
     Docker itself leaves alone what an image shares (`all` is false) and what another record stands on.
     """
@@ -135,7 +135,7 @@ def prune(client: Any, record_id: str) -> int:
             f"Docker was to remove the cache record {record_id} and removed {len(gone)} others.",
             "Erase nothing more with this engine, and tell its version in a report.",
         )
-    return int(said.get("SpaceReclaimed") or 0)
+    return int(said.get("SpaceReclaimed") or 0) if gone else None
 
 
 def beside_images(records: Iterable[CacheRecord]) -> int | None:

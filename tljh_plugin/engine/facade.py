@@ -238,10 +238,11 @@ class Engine:
             found = await cache_records.by_buildx(self._connection.environment(), self.timeout_s)
         return found
 
-    async def prune_cache_record(self, record_id: str) -> int:
+    async def prune_cache_record(self, record_id: str) -> int | None:
         """Remove one record of the build cache, and no other; its bytes as Docker counts them.
 
-        0 if an image shares it, another record stands on it, a build uses it, or it is not there.
+        `None` if it stays, since an image shares it, another record stands on it or a build uses it; or if it
+        is not there.
         """
         return await self._connection.call(
             f"remove the cache record {record_id}",

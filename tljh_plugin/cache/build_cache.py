@@ -1,0 +1,244 @@
+"""What of a deleted image stays in the build cache, and how it goes.
+
+Under BuildKit removing an image frees nothing: its layers are cache records as well. Docker does not tell
+which records belong to which image. But it tells which records images share: those that were shared before an
+image went and are not any more were the image's alone. Evicting notes them, erasing prunes them, those first
+on which no other stands. What another image, another evicted image or a failed build stands on stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from ..engine import CacheRecord, Engine
+from ..errors import BinderError
+from ..store import Store, utc_now
+from ..store.layers import LeftoverRow, RemovalRow
+from .layers import Layers
+
+_log = logging.getLogger("littlest_binder.build_cache")
+
+_PERIOD_S = 300.0
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was pruned; `bytes` as the engine counts them, which is less than the disk gains."""
+
+    records: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Removal:
+    """A removal that goes on; `erased` is filled in at its end."""
+
+    erased: Erased = field(default_factory=Erased)
+
+
+def leaf_first(records: Iterable[CacheRecord]) -> list[CacheRecord]:
+    """An order in which no record comes before one that stands on it.
+
+    Engines before 23.0 do not tell what stands on what; there the youngest comes first.
+    """
+    waiting = {each.id: each for each in records}
+    young = sorted(waiting.values(), key=lambda each: (each.created, each.id))
+    order: list[CacheRecord] = []
+    while young:
+        below = {parent for each in young for parent in each.parents}
+        leaves = [each for each in young if each.id not in below] or young[-1:]
+        # Without parents all are leaves at once: the youngest of them first.
+        order += reversed(leaves)
+        gone = {each.id for each in leaves}
+        young = [each for each in young if each.id not in gone]
+    return order
+
+
+class BuildCache:
+    """`await start()` … `await stop()`; without them, `await look()` by hand.
+
+    All that removes images goes through `removing`, one at a time: who removes one behind its back makes its
+    records look like those of another that goes meanwhile.
+    """
+
+    def __init__(self, store: Store, engine: Engine, layers: Layers, *, period_s: float = _PERIOD_S) -> None:
+        self._rows = store.layers
+        self._engine = engine
+        self._layers = layers
+        self._period_s = period_s
+        self._lock = asyncio.Lock()
+        self._records: tuple[CacheRecord, ...] = ()
+        self._left: dict[str, LeftoverRow] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.measured = ""
+
+    async def start(self) -> None:
+        """Look in the background, and finish what a crash cut off; a Docker that does not answer is no
+        error."""
+        self._task = asyncio.create_task(self._run(), name="build-cache")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    # -- from memory ----------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> tuple[CacheRecord, ...]:
+        """Everything in the build cache, as of `measured` (empty: not looked yet)."""
+        return self._records
+
+    @property
+    def bytes(self) -> int | None:
+        """What the cache holds beside images, as the engine counts; `None` if it is not known."""
+        return _sum(each.bytes for each in self._records if not each.shared) if self.measured else None
+
+    @property
+    def leftovers(self) -> frozenset[str]:
+        """Evicted images of which something is left in the cache."""
+        return frozenset(each.image_id for each in self._left.values() if each.image_id)
+
+    @property
+    def leftover_bytes(self) -> int | None:
+        """What `erase_leftovers` would free, as the engine counts."""
+        return _sum(each.bytes for each in self._left.values()) if self.measured else None
+
+    # -- removing -------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def removing(self, image_id: str, *, erase: bool) -> AsyncIterator[Removal]:
+        """Within, the caller removes the image; at the end its cache is pruned (`erase`) or noted.
+
+        Raises `EngineError` before anything was changed if the cache cannot be listed and is to be erased.
+        An error of the block goes through, and the cache stays as it is. An `EngineError` of the end means
+        that the image is gone and its cache is not, or not all: it is tried again in the background, also
+        after a crash.
+        """
+        async with self._lock:
+            begun = await self._begin(image_id, erase)
+            removal = Removal()
+            try:
+                yield removal
+            except BinderError:
+                await self._rows.end_removal(image_id)
+                self._tell()
+                raise
+            if begun is not None:
+                removal.erased = await self._finish(begun)
+
+    async def erase_leftovers(self) -> Erased:
+        """Prune what evicted images left. Raises `EngineError`."""
+        async with self._lock:
+            await self._look()
+            erased, _ = await self._prune(each for each in self._records if each.id in self._left)
+            await self._settle()
+            return erased
+
+    async def resume(self) -> None:
+        """Finish removals that were cut off. Raises `EngineError`."""
+        async with self._lock:
+            for begun in await self._rows.removals():
+                if await self._engine.image(begun.image_id) is None:
+                    await self._finish(begun)
+                else:
+                    await self._rows.end_removal(begun.image_id)
+
+    async def look(self) -> None:
+        """List the cache now. Raises `EngineError` and `StoreError`; what was known stays."""
+        async with self._lock:
+            await self._look()
+
+    # -- how ------------------------------------------------------------------------------------------
+
+    async def _begin(self, image_id: str, erase: bool) -> RemovalRow | None:
+        try:
+            await self._look()
+        except BinderError as error:
+            if erase:
+                raise
+            _log.warning("What stays of %s in the build cache is not known: %s", image_id, error)
+            return None
+        shared = frozenset(each.id for each in self._records if each.shared)
+        begun = RemovalRow(image_id, erase, shared)
+        await self._rows.begin_removal(begun)
+        # Its layers count until it is known what of them stays.
+        self._layers.notice_leftovers(self.leftovers | {image_id})
+        return begun
+
+    async def _finish(self, begun: RemovalRow) -> Erased:
+        await self._look()
+        alone = [
+            each
+            for each in self._records
+            if each.id in begun.shared and not each.shared and each.id not in self._left
+        ]
+        erased, left = Erased(), [LeftoverRow(each.id, begun.image_id, each.bytes) for each in alone]
+        if begun.erase:
+            # What could not go before, since the cache of another stood on it, may go now.
+            before = [each for each in self._records if self._nobodys(each.id)]
+            erased, stayed = await self._prune([*alone, *before])
+            left = [LeftoverRow(each.id, "", each.bytes) for each in stayed]
+        await self._rows.end_removal(begun.image_id, left)
+        await self._settle()
+        return erased
+
+    def _nobodys(self, record_id: str) -> bool:
+        row = self._left.get(record_id)
+        return row is not None and not row.image_id
+
+    async def _prune(self, records: Iterable[CacheRecord]) -> tuple[Erased, Sequence[CacheRecord]]:
+        """Prune those that can go; what was pruned, and what stays since others stand on it."""
+        left = leaf_first(records)
+        count = total = 0
+        progress = True
+        while left and progress:
+            progress, stayed = False, list[CacheRecord]()
+            for each in left:
+                freed = await self._engine.prune_cache_record(each.id)
+                if freed is None:
+                    stayed.append(each)
+                    continue
+                progress = True
+                count, total = count + 1, total + freed
+                self._records = tuple(record for record in self._records if record.id != each.id)
+            left = stayed
+        return Erased(count, total), left
+
+    async def _look(self) -> None:
+        self._records = tuple(await self._engine.cache_records())
+        self.measured = utc_now()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Forget leftovers that are gone, or that an image has again."""
+        rows = {each.record_id: each for each in await self._rows.leftovers()}
+        there = {each.id for each in self._records if not each.shared}
+        gone = rows.keys() - there
+        if gone:
+            await self._rows.forget_leftovers(gone)
+        self._left = {record: row for record, row in rows.items() if record in there}
+        self._tell()
+
+    def _tell(self) -> None:
+        self._layers.notice_leftovers(self.leftovers)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.resume()
+                await self.look()
+            except BinderError as error:
+                _log.info("The build cache was not looked at: %s", error)
+            await asyncio.sleep(self._period_s)
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)
