@@ -147,6 +147,17 @@ class LatestBuild:
 
 
 @dataclass(frozen=True)
+class NewerRow:
+    """Where the ref that an image was asked by pointed when it was `looked` at; `problem` says why nothing
+    was found out, and `commit` is then what was known before."""
+
+    image_id: str
+    commit: str
+    looked: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class ProjectRow:
     """One person's kept files for one repository; `path` is their absolute folder on the host.
 
