@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ from tljh_plugin.wire import (
     Prepared,
     PrepareRequest,
     ProjectView,
+    ProposalView,
+    RescanView,
     StorageView,
     Visibility,
 )
@@ -113,6 +115,69 @@ def project_view(project_id: str = "owner-repo-0123abcd", **more: Any) -> Projec
         "created": NOW,
     }
     return ProjectView(**{**values, **more})
+
+
+def disk_view(**more: Any) -> DiskView:
+    """A disk of 100 GiB that is nearly full, and one of people's projects."""
+    gib = 1024**3
+    sizes = {
+        "servers": 2,
+        "kept-images": 24,
+        "evictable-images": 14,
+        "build-cache": 20,
+        "mirrors": 1,
+        "other-docker": None,
+        "else": 29,
+    }
+    parts = [
+        {"id": name, "bytes": None if size is None else size * gib, "whole": name != "build-cache"}
+        for name, size in sizes.items()
+    ]
+    docker = {
+        "path": "/",
+        "holds": ("docker", "state"),
+        "total": 100 * gib,
+        "used": 90 * gib,
+        "free": 10 * gib,
+    }
+    people = {"path": "/srv", "holds": ("projects",), "total": 500 * gib, "used": 45 * gib, "free": 455 * gib}
+    kept = [{"id": "projects", "bytes": 40 * gib}, {"id": "else", "bytes": 5 * gib}]
+    largest = [
+        {"part": "servers", "id": "c-1", "title": "ada/calm-otter", "bytes": gib, "owner": "ada"},
+        {"part": "kept-images", "id": IMAGE, "title": "owner/repo", "bytes": 3 * gib, "owner": "ada"},
+        {"part": "build-cache", "id": "r-1", "title": "mount / from exec /bin/sh -c pip", "bytes": 2 * gib},
+        {"part": "projects", "id": "bob", "title": "bob", "bytes": 30 * gib, "owner": "bob", "whole": False},
+    ]
+    warning = ErrorView(
+        code="disk-low",
+        message="The disk `/` is 90 % full: 10 GiB are free, and at 4 GiB more a day it is full in 2 d 12 h.",
+        next="Erase images that nobody needs, or let retention do it.",
+    )
+    values: dict[str, Any] = {
+        "measured": NOW,
+        "filesystems": [
+            {**docker, "parts": parts, "growth": 4.0 * gib, "full_in_s": 216_000.0},
+            {**people, "parts": kept},
+        ],
+        "largest": largest,
+        "warning": warning,
+    }
+    return DiskView(**{**values, **more})
+
+
+def disk_samples(hours: int = 24 * 10) -> list[DiskSample]:
+    """One an hour until now, growing."""
+    gib, now = 1024**3, datetime.now(timezone.utc)
+    return [
+        DiskSample(
+            time=(now - timedelta(hours=ago, minutes=-1)).isoformat(timespec="milliseconds"),
+            path="/",
+            total=100 * gib,
+            used=90 * gib - ago * gib // 6,
+            parts={"kept-images": 24 * gib, "build-cache": 20 * gib, "else": 46 * gib - ago * gib // 6},
+        )
+        for ago in range(hours, 0, -1)
+    ]
 
 
 def line(n: int, phase: Phase = "building", text: str = "", **more: Any) -> LogLine:
@@ -412,6 +477,32 @@ class StandInDisk:
         """It was told that something large came or went."""
 
 
+class StandInRescan:
+    def __init__(self) -> None:
+        self.found = RescanView()
+        self.known: list[ProposalView] = []
+        self.run_by: list[str] = []
+
+    async def run(self, person: Person) -> RescanView:
+        self.run_by.append(person.name)
+        return self.found
+
+    def proposals(self) -> list[ProposalView]:
+        return self.known
+
+
+class StandInAdoption:
+    def __init__(self) -> None:
+        self.adopted: list[tuple[str, str]] = []
+        self.problem: BinderError | None = None
+
+    async def adopt(self, person: Person, image: str, **more: Any) -> str:
+        if self.problem:
+            raise self.problem
+        self.adopted.append((person.name, image))
+        return IMAGE
+
+
 class StandInPreparations:
     def __init__(self) -> None:
         self.released: list[tuple[str, bool]] = []
@@ -594,6 +685,8 @@ class House:
         self.kept_files = StandInKeptFiles(self.projects)
         self.preparations = StandInPreparations()
         self.disk = StandInDisk()
+        self.rescan = StandInRescan()
+        self.adoption = StandInAdoption()
         self.url = environment.url.rstrip("/") + PREFIX
 
     def context(self, hub_api: HubApi) -> Context:
@@ -616,6 +709,8 @@ class House:
             describing=given.describing,
             queue=given.queue,
             again=Again(lookups, given.queue, given.inventory),
+            rescan=given.rescan,
+            adoption=given.adoption,
             projects=given.projects,
             kept_files=given.kept_files,
             lookups=lookups,

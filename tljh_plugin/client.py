@@ -36,9 +36,11 @@ from .wire import (
     LogLine,
     MountView,
     Person,
-    Prepared,
     PrepareRequest,
+    Prepared,
     ProjectView,
+    ProposalView,
+    RescanView,
     ResolveView,
     StorageView,
     Visibility,
@@ -155,6 +157,26 @@ class ServiceClient:
         """Build an image anew at its commit; with `no_cache` every step is run again."""
         path = f"images/{_segment(image_id)}/rebuild"
         return await self._send("POST", path, BuildView, {"no_cache": no_cache})
+
+    async def rescan(self) -> RescanView:
+        """Find images of ours again that are not in the list; administrators."""
+        return await self._send("POST", "images/rescan", RescanView, timeout_s=_PREPARE_S)
+
+    async def adoptable(self) -> list[ProposalView]:
+        """The images of Docker that could be adopted; administrators."""
+        return await self._list("images/adoptable", ProposalView)
+
+    async def adopt(
+        self,
+        image: str,
+        *,
+        title: str = "",
+        visibility: Visibility = "everyone",
+        groups: Sequence[str] = (),
+    ) -> ImageView:
+        """Take an image that was built elsewhere into the list, after the start check; administrators."""
+        body = {"image": image, "title": title, "visibility": visibility, "groups": list(groups)}
+        return await self._send("POST", "images/adopt", ImageView, body, timeout_s=_PREPARE_S)
 
     async def images(self) -> list[ImageView]:
         """The images that the person may see."""

@@ -147,6 +147,10 @@ class HubApi:
             if len(rows) < 200:
                 return found
 
+    async def names(self) -> list[str]:
+        """Of all people whom the token may list."""
+        return [person.name for person in await self.users()]
+
     # -- servers --------------------------------------------------------------------------------------
 
     async def servers(self, person: str) -> dict[str, HubServer]:

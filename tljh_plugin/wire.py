@@ -132,6 +132,9 @@ class ImageView(Wire):
     own_bytes: int | None = None  # what erasing it alone would free; None: not known on this engine
     building: bool = False  # a build of the same repository and commit is queued or runs
     keep: str = ""  # code of the rule by which retention keeps it; empty: it could be taken
+    newer_commit: str = ""  # where the ref that was asked for points meanwhile
+    newer_looked: str = ""  # when that was looked at
+    newer_problem: str = ""  # why it could not be found out
 
     @property
     def owner(self) -> str:
@@ -382,6 +385,7 @@ class RunView(Wire):
     finished: str = ""
     results: tuple[RunResultView, ...] = ()
     gained_bytes: int = 0
+    planned: int = 0  # images that the plan took
     planned_bytes: int | None = None  # what the plan said; None: not known on this engine
     wanted_bytes: int = 0
     problem: ErrorView | None = None  # why it ended before its end
@@ -482,6 +486,51 @@ class DiskHistoryView(Wire):
     """`GET disk/history`: oldest first, thinned out with age."""
 
     samples: tuple[DiskSample, ...] = ()
+
+
+class RefusedImageView(Wire):
+    """An image with our signature that was not taken into the list, and why."""
+
+    id: str
+    names: tuple[str, ...] = ()
+    reason: str
+
+
+class ProposalView(Wire):
+    """An image of Docker that an administrator may adopt."""
+
+    id: str
+    names: tuple[str, ...]
+    size: int
+    created: str = ""
+    reason: str = ""
+
+
+class RescanView(Wire):
+    """`POST images/rescan`: what was found again, and what could be adopted."""
+
+    restored: tuple[ImageView, ...] = ()
+    known: int = 0  # that were in the list before
+    refused: tuple[RefusedImageView, ...] = ()
+    proposals: tuple[ProposalView, ...] = ()
+
+
+class NewerView(Wire):
+    """Where the ref of an image points now.
+
+    `fixed`: it was asked for by its commit; `gone`: the image is not there; `failed`: `error` says why nothing
+    was found out. `build_id` is the build of the newer commit, where one was begun.
+    """
+
+    image_id: str
+    title: str = ""
+    spec: str = ""
+    ref: str = ""
+    commit: str = ""
+    newer_commit: str = ""
+    state: Literal["same", "newer", "fixed", "failed", "gone"]
+    error: ErrorView | None = None
+    build_id: str = ""
 
 
 class HealthView(Wire):

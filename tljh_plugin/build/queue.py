@@ -22,6 +22,7 @@ from ..errors import (
     BuildFailed,
     CredentialNeeded,
     Forbidden,
+    ImageNotFound,
     ImageRetired,
     NotABuilder,
     NotFound,
@@ -218,6 +219,11 @@ class Queue:
                 if look.hit is not None and not rebuild:
                     return await self._hit(look.hit)
                 considered = look.considered
+            if pinned.spec.provider == "image":
+                raise ImageNotFound(
+                    f"The image {pinned.spec.display} is not there any more, and it is not built here.",
+                    "Get it from where it came from, and let an administrator adopt it again.",
+                )
             if pinned.login is not None and not pinned.proven:
                 pinned = await self._resolver.prove(pinned)
             wish = wish or _wish(identity, pinned, person, rebuild, no_cache)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from ..engine import ContainerRow, Engine, EngineEvent
 from ..engine import ImageRow as DockerImage
 from ..errors import BinderError
 from ..installation import LABEL_PREFIX
-from ..store import ImageRow, ImageUse, LatestBuild, Store, utc_now
+from ..store import ImageRow, ImageUse, LatestBuild, NewerRow, Store, utc_now
 from ..time_limit import within
 from ..wire import ImageView, Person
 from .listing import Listed
@@ -60,6 +60,7 @@ class Snapshot:
     present: Mapping[str, DockerImage] = field(default_factory=dict)
     containers: tuple[ContainerRow, ...] = ()
     builds: Mapping[str, LatestBuild] = field(default_factory=dict)  # the newest one by identity
+    newer: Mapping[str, NewerRow] = field(default_factory=dict)
 
     @cached_property
     def recorded_as(self) -> Mapping[str, ImageRow]:
@@ -80,7 +81,8 @@ class Inventory:
 
     `recipe` is the one that builds use now, as far as it is known: other images are marked older. What others
     work out of an image is asked of `own_bytes` (bytes that erasing it alone would free), `keeps` (codes of
-    the rules by which retention keeps images, by id) and `title_of`; all three answer from memory.
+    the rules by which retention keeps images, by id) and `title_of`; all three answer from memory. `noticed`
+    hears the ids of all images of the engine at each look.
     """
 
     def __init__(self, store: Store, engine: Engine, *, period_s: float = _PERIOD_S) -> None:
@@ -94,6 +96,7 @@ class Inventory:
         self.recipe = ""
         self.looked = ""  # when the list was made last, in UTC
         self.problem: BinderError | None = None  # why it could not be made again since
+        self.noticed: Callable[[Collection[str]], None] = lambda image_ids: None
         self.own_bytes: Callable[[], Mapping[str, int | None]] = dict
         self.keeps: Callable[[], Mapping[str, str]] = dict
         self.title_of: Callable[[ImageRow], str] = _own_title
@@ -123,8 +126,10 @@ class Inventory:
                 present={image.id: image for image in present},
                 containers=tuple(containers),
                 builds=await self._store.latest_builds(),
+                newer=await self._store.newer(),
             )
             self.looked, self.problem = utc_now(), None
+            self.noticed(self._snapshot.present.keys())
 
     # -- from memory ----------------------------------------------------------------------------------
 
@@ -168,6 +173,11 @@ class Inventory:
             )
         return self._listed
 
+    def others(self) -> list[DockerImage]:
+        """The images of Docker that are not in our list."""
+        ours = self._snapshot.recorded_as
+        return [image for image in self._snapshot.present.values() if image.id not in ours]
+
     def wake(self) -> None:
         """Something changed that Docker does not tell of: the list is made anew in a moment."""
         self._told.set()
@@ -210,7 +220,15 @@ class Inventory:
             own_bytes=self.own_bytes().get(image.image_id),
             building=build is not None and build.active and (build.open or all_seen),
             keep=self.keeps().get(image.image_id, ""),
+            newer_commit=self._newer_commit(image),
+            newer_looked=newer.looked if (newer := self._snapshot.newer.get(image.image_id)) else "",
+            newer_problem=newer.problem if newer else "",
         )
+
+    def _newer_commit(self, image: ImageRow) -> str:
+        """Where the asked ref was seen to point, if that is another commit."""
+        found = self._snapshot.newer.get(image.image_id)
+        return found.commit if found is not None and found.commit != image.commit else ""
 
     def _ours(
         self,
@@ -249,6 +267,7 @@ class Inventory:
             building=build is not None and build.active,
             failed=build is not None and build.state == "failed",
             last_build=build.id if build else row.build_id,
+            newer_commit=self._newer_commit(row),
             private=row.visibility != "everyone",
             keep=keeps.get(row.image_id, ""),
         )
@@ -279,7 +298,7 @@ class Inventory:
 
     def is_older(self, image: ImageRow) -> bool:
         """Whether the image was made by another recipe than the present one."""
-        return bool(self.recipe) and image.recipe != self.recipe
+        return bool(self.recipe) and not image.adopted and image.recipe != self.recipe
 
     # -- hits -----------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from .api.health import Health, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
 from .api.mounts import MountList
-from .api.moves import RebuildImage
+from .api.moves import Adoptable, AdoptImage, RebuildImage, RescanImages
 from .api.prepare import Prepare, Release
 from .api.profiles import ProfileList
 from .api.projects import AdoptStorage, OneProject, ProjectList, StorageState, UndeleteProject
@@ -49,7 +49,7 @@ from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
 from .pages.images import DeleteImage, ImagesPage, NewImage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
-from .pages.moves import RebuildImagePage, RetryBuildPage
+from .pages.moves import AdoptPage, RebuildImagePage, RescanPage, RetryBuildPage
 from .pages.old_links import Badge, OldRepoLink
 from .pages.page import NoSuchPage, Static
 from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
@@ -70,6 +70,9 @@ API_ROUTES: Routes = [
     (r"builds/([^/]+)/log", BuildLogLines),
     (r"builds/([^/]+)/events", BuildEvents),
     (r"images", Images),
+    (r"images/rescan", RescanImages),
+    (r"images/adoptable", Adoptable),
+    (r"images/adopt", AdoptImage),
     (r"images/([^/]+)", OneImage),
     (r"images/([^/]+)/rebuild", RebuildImage),
     (r"projects", ProjectList),
@@ -99,6 +102,8 @@ PAGE_ROUTES: Routes = [
     (r"builds/([^/]+)/cancel", CancelBuild),
     (r"builds/([^/]+)/retry", RetryBuildPage),
     (r"images", ImagesPage),
+    (r"images/rescan", RescanPage),
+    (r"images/adopt", AdoptPage),
     (r"images/new", NewImage),
     (r"images/([^/]+)/delete", DeleteImage),
     (r"images/([^/]+)/share", ShareImage),

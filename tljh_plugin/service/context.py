@@ -7,10 +7,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from ..build.queue import Queue
+from ..cache.adoption import Adoption
+from ..cache.build_cache import BuildCache
+from ..cache.candidates import Candidates
 from ..cache.describing import Describing
 from ..cache.disk import Disk
 from ..cache.inventory import Inventory
+from ..cache.layers import Layers
 from ..cache.leases import Leases
+from ..cache.rescan import Rescan
+from ..cache.retention import Retention
 from ..cache.sharing import Sharing
 from ..cache.sweep import Sweep
 from ..engine import Engine
@@ -45,10 +51,13 @@ class Context:
     engine_health: EngineHealth
     inventory: Inventory
     sweep: Sweep
+    retention: Retention
     sharing: Sharing
     describing: Describing
     queue: Queue
     again: Again
+    rescan: Rescan
+    adoption: Adoption
     projects: Projects
     kept_files: KeptFiles
     lookups: Lookups
@@ -84,8 +93,22 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         lookups = Lookups(settings, resolver, queue, projects, credentials, inventory)
         offers = Offers(settings, inventory, queue, lookups)
         sharing = Sharing(store, inventory)
+        layers = Layers(store, engine)
+        build_cache = BuildCache(store, engine, layers)
+        candidates = Candidates(settings, store, engine, inventory, layers)
+        sweep = Sweep(settings, store, engine, inventory, leases, candidates, build_cache)
+        inventory.noticed, inventory.own_bytes = layers.notice, lambda: layers.own_bytes
         await inventory.start()
         stack.push_async_callback(inventory.stop)
+        await layers.start()
+        stack.push_async_callback(layers.stop)
+        await build_cache.start()
+        stack.push_async_callback(build_cache.stop)
+        await sweep.recover()
+        stack.push_async_callback(sweep.close)
+        rescan = Rescan(settings, store, engine, inventory, hub.names)
+        await rescan.start()
+        stack.push_async_callback(rescan.stop)
         await queue.start()
         stack.push_async_callback(queue.stop)
         offers.start()
@@ -98,16 +121,23 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         disk = Disk(settings, store, engine, inventory)
         disk.start()
         stack.push_async_callback(disk.stop)
+        retention = Retention(settings, store, inventory, candidates, sweep, disk.docker_usage)
+        inventory.keeps, sweep.after = retention.keeps, disk.wake
+        retention.start()
+        stack.push_async_callback(retention.stop)
         yield Context(
             settings=settings,
             environment=environment,
             engine_health=EngineHealth(engine),
             inventory=inventory,
-            sweep=Sweep(store, engine, inventory, leases),
+            sweep=sweep,
+            retention=retention,
             sharing=sharing,
             describing=Describing(store, inventory, sharing, lambda: profile_ids(fresh(settings))),
             queue=queue,
             again=Again(lookups, queue, inventory),
+            rescan=rescan,
+            adoption=Adoption(settings, store, engine, inventory),
             projects=projects,
             kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,

@@ -6,7 +6,7 @@ import asyncio
 
 from ..build.queue import Queue
 from ..cache.inventory import Inventory
-from ..errors import EngineError, ImageRetired, InvalidSpec, ProfileRefused
+from ..errors import EngineError, ImageNotFound, ImageRetired, InvalidSpec, ProfileRefused
 from ..launch.options import LaunchOptions
 from ..launch.profiles import default_for
 from ..projects import Projects
@@ -69,9 +69,22 @@ class Lookups:
 
     async def pin_spec(self, person: Person, spec: RepoSpec, commit: str = "") -> PinnedRepo:
         """As `pin`, for what was read already."""
+        if spec.provider == "image":
+            return await self._pin_image(person, spec, commit)
         await asyncio.to_thread(check_spec, spec, self._settings)
-        login = None if spec.provider == "image" else await self._credentials.find(person, spec.clone_url)
+        login = await self._credentials.find(person, spec.clone_url)
         return await self._resolver.resolve(spec, commit, login)
+
+    async def _pin_image(self, person: Person, spec: RepoSpec, commit: str) -> PinnedRepo:
+        """The image that was adopted last under this name; its id is what a commit is of a repository."""
+        await asyncio.to_thread(check_spec, spec, fresh(self._settings))
+        for each in self._inventory.images(person):
+            if each.adopted and each.repository == spec.normal_url and commit in ("", each.commit):
+                return PinnedRepo(spec, spec.normal_url, each.commit)
+        raise ImageNotFound(
+            f"The image {spec.display} was not adopted here.",
+            f"An administrator can do that: `littlest-binder adopt {spec.repository}`.",
+        )
 
     async def pin_within(
         self, person: Person, spec: RepoSpec, commit: str, seconds: float

@@ -142,6 +142,10 @@ class RepoSpec:
         """The same repository at another ref; raises `InvalidSpec`."""
         return replace(self, ref=ref)
 
+    def at(self, commit: str) -> RepoSpec:
+        """The same at a commit; an image is one thing only. Raises `InvalidSpec`."""
+        return self if self.provider == "image" else self.with_ref(commit)
+
     def __str__(self) -> str:
         return self.path
 

@@ -224,7 +224,7 @@ def m0006_disk(db: Database) -> None:
 
 @migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
 def m0009_moves(db: Database) -> None:
-    """Builds without cache; what refs point to now; which image a build is to stand in for; notes to ourselves.
+    """Builds without cache; where refs point now; which image a build replaces; notes to ourselves.
 
     A store without any build is new: the labels of the images in Docker are then read once (`rescan`).
     """
@@ -232,7 +232,7 @@ def m0009_moves(db: Database) -> None:
     db.conn.execute(
         """
         CREATE TABLE newer (
-            spec TEXT PRIMARY KEY,
+            image_id TEXT PRIMARY KEY,
             "commit" TEXT NOT NULL,
             looked TEXT NOT NULL,
             problem TEXT NOT NULL

@@ -24,9 +24,11 @@ from waiting import until
 from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.build.log import BuildLog
 from tljh_plugin.build.queue import Queue
+from tljh_plugin.cache.adoption import Adoption
 from tljh_plugin.cache.describing import Describing
 from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
+from tljh_plugin.cache.rescan import Rescan
 from tljh_plugin.cache.sharing import Sharing
 from tljh_plugin.cache.sweep import Sweep
 from tljh_plugin.client import PERSON_HEADER
@@ -139,6 +141,9 @@ API: dict[tuple[str, str], Door] = {
     ("GET", "builds/([^/]+)/log"): Door("see", "builds/{build}/log"),
     ("GET", "builds/([^/]+)/events"): Door("see", "builds/{build}/events"),
     ("GET", "images"): Door("signed-in"),
+    ("POST", "images/rescan"): Door("admin"),
+    ("GET", "images/adoptable"): Door("admin"),
+    ("POST", "images/adopt"): Door("admin", body='{"image": "{image}"}'),
     ("GET", "images/([^/]+)"): Door("see", "images/{image}"),
     ("PATCH", "images/([^/]+)"): Door("change", "images/{image}", body=_SHARE),
     ("DELETE", "images/([^/]+)"): Door("delete", "images/{image}"),
@@ -147,6 +152,8 @@ API: dict[tuple[str, str], Door] = {
     ("PATCH", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}", body='{"title": "x"}'),
     ("DELETE", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}"),
     ("POST", "projects/([^/]+)/undelete"): Door("own project", f"projects/{DELETED}/undelete"),
+    ("GET", "disk"): Door("admin"),
+    ("GET", "disk/history"): Door("admin"),
     ("GET", "storage"): Door("signed-in"),
     ("POST", "storage/adopt"): Door("admin"),
     ("GET", "profiles"): Door("signed-in"),
@@ -174,6 +181,9 @@ PAGES: dict[tuple[str, str], Door] = {
     ("POST", "builds/([^/]+)/cancel"): Door("see", "builds/{build}/cancel"),
     ("POST", "builds/([^/]+)/retry"): Door("see", "builds/{build}/retry"),
     ("GET", "images"): Door("admin"),
+    ("POST", "images/rescan"): Door("admin"),
+    ("GET", "images/adopt"): Door("admin"),
+    ("POST", "images/adopt"): Door("admin", form={"image": "{image}"}),
     ("GET", "images/([^/]+)/delete"): Door("admin", "images/{image}/delete"),
     ("POST", "images/([^/]+)/delete"): Door("admin", "images/{image}/delete"),
     ("POST", "images/([^/]+)/share"): Door(
@@ -185,6 +195,7 @@ PAGES: dict[tuple[str, str], Door] = {
     ("GET", "projects/([^/]+)/delete"): Door("own project", f"projects/{PROJECT}/delete"),
     ("POST", "projects/([^/]+)/delete"): Door("own project", f"projects/{DELETED}/delete"),
     ("POST", "projects/([^/]+)/undelete"): Door("own project", f"projects/{DELETED}/undelete"),
+    ("GET", "disk"): Door("admin"),
     ("GET", "folders"): Door("desktop"),
     ("GET", "folders/pick"): Door("signed-in"),
     ("POST", "folders/pick"): Door("nobody", form={"path": "/etc"}),
@@ -230,6 +241,9 @@ class World:
         leases = Leases(store)
         parts.sweep = Sweep(store, parts_of(self.docker), parts.inventory, leases)
         parts.sharing = Sharing(store, parts.inventory)
+        docker = parts_of(self.docker)
+        parts.rescan = Rescan(house.settings, store, docker, parts.inventory, nobody_else)
+        parts.adoption = Adoption(house.settings, store, docker, parts.inventory)
         parts.describing = Describing(store, parts.inventory, parts.sharing, list)
         parts.queue = Queue(
             house.settings,
@@ -341,6 +355,10 @@ class World:
         client.cookies.clear()
         await until(lambda: not self.queue._entries)
         return answer
+
+
+async def nobody_else() -> list[str]:
+    return []
 
 
 def parts_of(thing: object) -> Any:

@@ -1,7 +1,9 @@
-"""What the buttons of builds' and images' pages do: build again."""
+"""What the buttons of builds' and images' pages do: build again, find again, adopt."""
 
 from __future__ import annotations
 
+from ...errors import BinderError
+from ...wire import ErrorView
 from .page import Page
 
 
@@ -20,3 +22,41 @@ class RebuildImagePage(Page):
         no_cache = self.get_body_argument("no_cache", "") == "1"
         build = await self.context.again.rebuild(self.person, image_id, no_cache=no_cache)
         self.redirect(f"{self.prefix}builds/{build.id}", status=303)
+
+
+class RescanPage(Page):
+    tab = "images"
+
+    async def post(self) -> None:
+        self.only_administrators()
+        await self.context.rescan.run(self.person)
+        self.redirect(f"{self.prefix}images/adopt", status=303)
+
+
+class AdoptPage(Page):
+    """GET lists what could be adopted, POST adopts one."""
+
+    tab = "images"
+
+    def get(self) -> None:
+        self.only_administrators()
+        self._list()
+
+    async def post(self) -> None:
+        self.only_administrators()
+        try:
+            image_id = await self.context.adoption.adopt(
+                self.person, self.get_body_argument("image", ""), title=self.get_body_argument("title", "")
+            )
+        except BinderError as error:
+            self._list(error)
+            return
+        self.redirect(f"{self.prefix}images/{image_id}", status=303)
+
+    def _list(self, error: BinderError | None = None) -> None:
+        self.show(
+            "adopt.html",
+            status=error.http_status if error else 200,
+            failed=ErrorView(**error.to_dict()) if error else None,
+            proposals=self.context.rescan.proposals(),
+        )

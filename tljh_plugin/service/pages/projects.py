@@ -140,7 +140,7 @@ def shown_project(page: Page, project: ProjectView) -> ShownProject:
     spec = read_spec(project.spec)
     link = ""
     if spec is not None and not project.archived:
-        link = LaunchLink(spec.with_ref(project.commit), project=project.id).to_url(page.prefix)
+        link = LaunchLink(spec.at(project.commit), project=project.id).to_url(page.prefix)
     repository = page.context.offers.title_of(project.spec)
     return ShownProject(
         id=project.id,

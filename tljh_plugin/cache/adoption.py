@@ -1,0 +1,160 @@
+"""An image that was built elsewhere becomes one of ours, by an administrator's word and the start check.
+
+It gets one name from us, and only that name is taken away again: its own names, and it, stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..access import is_admin
+from ..build.base import ensure_base
+from ..build.check import check_image
+from ..build.identity import ImageIdentity, image_names, platform_of
+from ..engine import Engine, ImageFacts
+from ..errors import (
+    Forbidden,
+    ImageNotFound,
+    ImageNotLaunchable,
+    InvalidRequest,
+    InvalidSpec,
+    ReservedLabel,
+)
+from ..installation import INSTANCE_LABEL, instance_id
+from ..settings import Settings, fresh
+from ..source.policy import check_spec
+from ..source.spec import RepoSpec
+from ..store import ImageRow, Store, utc_now
+from ..wire import Person, Visibility
+from .inventory import Inventory
+
+
+class Adoption:
+    """Looks at images, starts each once, and records them."""
+
+    def __init__(self, settings: Settings, store: Store, engine: Engine, inventory: Inventory) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._inventory = inventory
+
+    async def adopt(
+        self,
+        person: Person,
+        image: str,
+        *,
+        title: str = "",
+        visibility: Visibility = "everyone",
+        groups: Sequence[str] = (),
+    ) -> str:
+        """Adopt an image by its name or id, and return the id; one that is ours already stays as it is.
+
+        Raises `Forbidden` for who is no administrator, `ImageNotFound`, `PolicyRefused` (`policy.images`),
+        `ImageNotLaunchable`, `ReservedLabel`, `InvalidRequest`, `InvalidSpec` and `EngineError`.
+        """
+        only_administrators(person)
+        check_audience(visibility, groups)
+        facts = await self._engine.image(image) if image else None
+        if facts is None:
+            raise ImageNotFound(
+                f"Docker has no image {image[:120]!r}.", "Get it with `docker pull`, or correct the name."
+            )
+        if await self._store.image(facts.id) is not None:
+            return facts.id
+        spec = RepoSpec("image", _name(image, facts))
+        check_spec(spec, fresh(self._settings))
+        refuse_labels(facts)
+        try:
+            home, workdir = await try_start(self._engine, self._settings, facts.id)
+        except ImageNotLaunchable as error:
+            await self._store.audit(person.name, "image.adopt", spec.repository, error.code)
+            raise
+        platform = platform_of((await self._engine.info()).architecture)
+        identity = ImageIdentity(spec.normal_url, facts.id.removeprefix("sha256:"), "", platform)
+        row = ImageRow(
+            image_id=facts.id,
+            name=await self._free_name(identity, facts.id),
+            identity=identity.key,
+            url=identity.url,
+            commit=identity.commit,
+            subdir="",
+            platform=platform,
+            spec=spec.path,
+            asked_ref="",
+            title=title.strip() or spec.display,
+            built_by=person.name,
+            build_id="",
+            created=utc_now(),
+            size=facts.size,
+            recipe="",
+            home=home,
+            workdir=workdir,
+            visibility=visibility,
+            groups=tuple(sorted(set(groups))),
+            adopted=True,
+        )
+        if await self._store.record_image(row, person.name, "image.adopt"):
+            await self._engine.tag(row.image_id, row.name)
+        await self._inventory.look_again()
+        return facts.id
+
+    async def _free_name(self, identity: ImageIdentity, image_id: str) -> str:
+        """Always one with our suffix: another installation may have adopted the same image, under the same
+        name, which we would take away with ours."""
+        names = image_names(identity, "adopted", instance_id(self._settings))
+        next(names)
+        for name in names:
+            holder = await self._engine.image(name)
+            if holder is None or holder.id == image_id:
+                return name
+        raise InvalidRequest("No name is free for the image.", "Remove images that nobody needs.")
+
+
+def only_administrators(person: Person) -> None:
+    """Raises `Forbidden`."""
+    if not is_admin(person):
+        raise Forbidden(
+            f"{person.name} is not an administrator.", "Ask an administrator of this hub to do it."
+        )
+
+
+def check_audience(visibility: Visibility, groups: Sequence[str]) -> None:
+    """Raises `InvalidRequest` for groups where none belong, or where none are given."""
+    if (visibility == "group") != bool(groups):
+        raise InvalidRequest(
+            f"The visibility {visibility!r} was given the groups {', '.join(groups) or '(none)'}.",
+            "Name groups with `group`, and only with it.",
+        )
+
+
+def refuse_labels(facts: ImageFacts) -> None:
+    """Containers have their image's labels, and by this one we know our own. Raises `ReservedLabel`."""
+    if INSTANCE_LABEL in facts.labels:
+        raise ReservedLabel(
+            f"The image carries the label {INSTANCE_LABEL}, which is for our containers alone.",
+            "Build it without that label.",
+        )
+
+
+async def try_start(engine: Engine, settings: Settings, image_id: str) -> tuple[str, str]:
+    """The start check, exactly as after a build; home and working folder.
+
+    Raises `ImageNotLaunchable` and `EngineError`.
+    """
+    base = await ensure_base(settings, lambda line: None)
+    check = await check_image(engine, settings, image_id, base.id)
+    if not check.ok:
+        raise ImageNotLaunchable(check.problem, check.next_step)
+    return check.home, check.workdir
+
+
+def _name(asked: str, facts: ImageFacts) -> str:
+    """The name under which it is adopted: the one that was asked for, as Docker has it, or its only one."""
+    for name in (asked, f"{asked}:latest"):
+        if name in facts.tags:
+            return name
+    if not facts.tags:
+        raise InvalidSpec(
+            f"The image {asked[:120]!r} has no name.", "Give it one first: `docker tag ID NAME:TAG`."
+        )
+    return facts.tags[0]
