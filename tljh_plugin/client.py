@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -25,7 +25,7 @@ from .wire import (
     BuildRequest,
     BuildView,
     Credential,
-    DeletionView,
+    DeletedView,
     DiskHistoryView,
     DiskView,
     HealthView,
@@ -36,12 +36,14 @@ from .wire import (
     LogLine,
     MountView,
     Person,
-    PrepareRequest,
     Prepared,
+    PrepareRequest,
     ProjectView,
     ProposalView,
     RescanView,
     ResolveView,
+    RetentionView,
+    RunView,
     StorageView,
     Visibility,
     Wire,
@@ -60,6 +62,7 @@ _SILENCE_S = 35.0  # two keep-alive comments are missing: the connection is dead
 _PATIENCE_S = 180.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_RUN_PAUSE_S = 0.5
 
 _View = TypeVar("_View", bound=Wire)
 
@@ -186,10 +189,47 @@ class ServiceClient:
         """One image by its id."""
         return await self._get(f"images/{_segment(image_id)}", ImageView)
 
-    async def delete_image(self, image_id: str, *, dry_run: bool = False) -> DeletionView:
-        """Delete an image, or only learn whether that would be refused."""
-        query = "?dry_run=1" if dry_run else ""
-        return await self._send("DELETE", f"images/{_segment(image_id)}{query}", DeletionView)
+    async def delete_images(
+        self, ids: Sequence[str], mode: Literal["evict", "erase"] = "erase", *, dry_run: bool = False
+    ) -> DeletedView:
+        """Delete images, or only learn what that would do.
+
+        A run that takes longer than the answer is not finished in it: see `follow_run`.
+        """
+        query = urlencode([*(("id", each) for each in ids), ("mode", mode), ("dry_run", int(dry_run))])
+        return await self._send("DELETE", f"images?{query}", DeletedView)
+
+    async def retention(
+        self, *, dry_run: bool = False, policy: Mapping[str, Any] | None = None
+    ) -> RetentionView:
+        """Let images go by the policy, or only learn which (`policy`: with other values of its keys);
+        administrators."""
+        body = {"dry_run": dry_run, "policy": dict(policy or {})}
+        return await self._send("POST", "retention", RetentionView, body)
+
+    async def runs(self) -> list[RunView]:
+        """What was deleted, by whom, and what it brought, newest first; administrators."""
+        return await self._list("runs", RunView)
+
+    async def get_run(self, run_id: str) -> RunView:
+        """One run, as far as it is."""
+        return await self._get(f"runs/{_segment(run_id)}", RunView)
+
+    async def stop_run(self, run_id: str) -> RunView:
+        """End a run after the image that it is at."""
+        return await self._send("DELETE", f"runs/{_segment(run_id)}", RunView)
+
+    async def follow_run(self, run_id: str) -> AsyncGenerator[RunView, None]:
+        """A run whenever something has become of another image, last of all as it ended."""
+        seen = -1
+        while True:
+            run = await self.get_run(run_id)
+            if len(run.results) != seen or run.finished:
+                seen = len(run.results)
+                yield run
+            if run.finished:
+                return
+            await asyncio.sleep(_RUN_PAUSE_S)
 
     async def share_image(
         self, image_id: str, visibility: Visibility, groups: Sequence[str] = ()

@@ -322,18 +322,6 @@ class LaunchEvent(Wire):
     error: ErrorView | None = None
 
 
-class DeletionView(Wire):
-    """`DELETE images/{id}`: the plan (`dry_run`), or what was done. `refused` says why it would stay.
-
-    `gained_bytes` became free on Docker's disk meanwhile, measured.
-    """
-
-    image: ImageView
-    deleted: bool = False
-    gained_bytes: int = 0
-    refused: ErrorView | None = None
-
-
 class PlanItemView(Wire):
     """An image in a plan: `rule` is the code of what takes or keeps it, `text` a sentence that says it.
 

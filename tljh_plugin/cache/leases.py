@@ -6,11 +6,12 @@ about to use has no container yet that would protect it. A lease that nobody giv
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
 
-from ..errors import ImageInUse, ImageNotFound
+from ..errors import ImageInUse
 from ..store import Store
 
 
@@ -19,15 +20,15 @@ class Leases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._going: set[str] = set()
+        self._going: dict[str, asyncio.Event] = {}
 
     async def take(self, image_id: str, seconds: float, server: str = "") -> str:
         """The id of a new lease for the start of `server` (`person/name`).
 
-        Raises `ImageNotFound` for an image that is being deleted now.
+        For an image that is being deleted now it waits for the end of that: whoever looks then knows whether
+        the image is there, and a start that has it built anew does not come upon what is still going.
         """
-        if image_id in self._going:
-            raise ImageNotFound(f"The image {image_id} is being deleted.", "Start again: it is built anew.")
+        await self._nobody_deletes(image_id)
         until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         # The store works in order: a deletion that begins from here on sees this lease when it looks.
         moment = until.isoformat(timespec="milliseconds")
@@ -37,15 +38,21 @@ class Leases:
         """Give a lease back; one that is unknown or expired is no error."""
         await self._store.drop_lease(lease_id)
 
+    async def end(self, lease_id: str) -> None:
+        """Give back the lease of a start that succeeded, which counts as a launch of its image."""
+        await self._store.end_lease(lease_id)
+
     async def held(self, image_id: str) -> bool:
         return any(lease.image_id == image_id for lease in await self._store.leases())
 
     @asynccontextmanager
     async def none_on(self, image_id: str) -> AsyncIterator[None]:
-        """While the image is deleted: nobody gets a lease. Raises `ImageInUse` if somebody has one."""
-        if image_id in self._going:
-            raise ImageInUse(f"The image {image_id} is being deleted already.", "Nothing is left to do.")
-        self._going.add(image_id)
+        """While the image is deleted: nobody gets a lease. Raises `ImageInUse` if somebody has one.
+
+        Of two deletions the second one waits for the first.
+        """
+        await self._nobody_deletes(image_id)
+        over = self._going[image_id] = asyncio.Event()
         try:
             if await self.held(image_id):
                 raise ImageInUse(
@@ -54,4 +61,9 @@ class Leases:
                 )
             yield
         finally:
-            self._going.discard(image_id)
+            del self._going[image_id]
+            over.set()
+
+    async def _nobody_deletes(self, image_id: str) -> None:
+        while (going := self._going.get(image_id)) is not None:
+            await going.wait()

@@ -1,122 +1,315 @@
-"""Deleting an image: first whether it may go, then that it goes.
+"""Plans that are carried out: images go, one at a time, and each is looked at again in the moment before.
 
-The image goes, Docker's build cache stays, so that it usually comes back in seconds. The row and the log of
-its build, who used it and the audit log stay too.
+With `evict` the image goes and Docker's build cache stays, so that it usually comes back in seconds; with
+`erase` the cache records that only it used go as well. Builds and their logs, who used what, and the audit
+log stay in any case.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime, timezone
 
-from ..access import may
+from ..access import is_admin, may
 from ..engine import Engine
-from ..errors import BinderError, Forbidden, ImageInUse, ImageNotFound, NotOurs
-from ..store import ImageRow, Store
+from ..errors import (
+    BinderError,
+    EngineError,
+    EngineTimedOut,
+    EngineUnavailable,
+    Forbidden,
+    ImageInUse,
+    ImageNotFound,
+    NotFound,
+    NotOurs,
+    RunEnded,
+)
+from ..settings import Settings, fresh
+from ..store import ImageRow, Store, utc_now
+from ..time_limit import within
 from ..wire import Person
-from .inventory import PERSON_LABEL, SERVER_LABEL, Inventory
+from .build_cache import BuildCache
+from .candidates import Candidates, moment
+from .inventory import Inventory
 from .leases import Leases
+from .plan import Candidate, Item, Mode, Plan, must_stay, plan_of
+from .run import Outcome, Result, Run, from_row, to_row
 
+log = logging.getLogger("littlest_binder.sweep")
 
-@dataclass(frozen=True)
-class Plan:
-    """What a deletion would take. `size` in bytes as Docker says it, shared layers counted; `refusal` tells
-    why it would not be done."""
-
-    image_id: str
-    name: str
-    title: str
-    size: int
-    refusal: BinderError | None = None
-
-
-@dataclass(frozen=True)
-class Deleted:
-    """What a deletion took; `gained_bytes` is what became free on Docker's disk meanwhile, measured."""
-
-    image_id: str
-    name: str
-    gained_bytes: int
+_DONE: dict[Mode, Outcome] = {"evict": "evicted", "erase": "erased"}
+# A Docker that let two calls in a row run into their time limit is left alone.
+_MOST_TIMEOUTS = 2
+_STOP_S = 20.0
 
 
 class Sweep:
-    """Deletes images of ours, one at a time."""
+    """Plans deletions and carries them out; `recover()` at the start, `await close()` at the end.
 
-    def __init__(self, store: Store, engine: Engine, inventory: Inventory, leases: Leases) -> None:
+    `after` is called when a run has ended, for who measures the disk.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        inventory: Inventory,
+        leases: Leases,
+        candidates: Candidates,
+        build_cache: BuildCache,
+    ) -> None:
+        self._settings = settings
         self._store = store
         self._engine = engine
         self._inventory = inventory
         self._leases = leases
+        self._candidates = candidates
+        self._build_cache = build_cache
+        self._runs: dict[str, Run] = {}  # those that go on, as far as they are
+        self._tasks: dict[str, asyncio.Task[Run]] = {}
+        self._stopped: set[str] = set()
+        self.after: Callable[[], None] = lambda: None
 
-    async def plan(self, image_id: str, person: Person) -> Plan:
-        """The dry run. Raises `ImageNotFound` and `NotOurs`; other reasons against it are in the plan."""
-        image = await self._recorded(image_id, person)
-        facts = await self._engine.image(image_id)
-        refusal: BinderError | None = None
-        try:
-            await self._refuse(image, person)
-            if await self._leases.held(image_id):
-                raise ImageInUse(f"A server is being started with the image {image.name}.", "Wait for it.")
-        except BinderError as error:
-            refusal = error
-        return Plan(image_id, image.name, image.title, facts.size if facts else 0, refusal)
+    # -- deciding -------------------------------------------------------------------------------------
 
-    async def delete(self, image_id: str, person: Person) -> Deleted:
-        """Raises `ImageNotFound`, `NotOurs`, `Forbidden`, and `ImageInUse` naming who uses it."""
-        image = await self._recorded(image_id, person)
-        try:
-            async with self._leases.none_on(image_id):
-                await self._refuse(image, person)
-                gained = await self._remove(image)
-        except BinderError as error:
-            await self._store.audit(person.name, "image.delete", image.name, error.code)
-            raise
-        await self._store.audit(person.name, "image.delete", image.name, "deleted")
+    async def plan(self, ids: Sequence[str], mode: Mode, person: Person) -> Plan:
+        """What deleting these images would do. Docker is not asked.
+
+        Raises `ImageNotFound` for one that there is not or that the person may not see, and `Forbidden` for
+        one that the person may not delete; whatever else speaks against it is in the plan.
+        """
+        known = {each.image_id: each for each in await self._candidates.all()}
+        if not set(ids) <= set(known):
+            await self._inventory.look_again()  # it may have been built a moment ago
+            known = {each.image_id: each for each in self._candidates.known()}
+        for image_id in ids:
+            await self._refuse(image_id, known.get(image_id), person)
+        return plan_of(
+            ids,
+            known.values(),
+            mode,
+            min_age_hours=fresh(self._settings).retention.min_age_hours,
+            now=datetime.now(timezone.utc),
+        )
+
+    async def _refuse(self, image_id: str, found: Candidate | None, person: Person) -> None:
+        row = await self._store.image(image_id)
+        # What is not ours is known to administrators alone.
+        visible = may(person, "see", row) if row is not None else is_admin(person) and found is not None
+        if not visible:
+            raise ImageNotFound(f"There is no image {image_id[:80]!r}.", "Look at the list of images.")
+        if row is not None and not may(person, "delete", row):
+            raise _not_allowed(row, person)
+
+    # -- doing ----------------------------------------------------------------------------------------
+
+    async def begin(self, plan: Plan, person: Person) -> Run:
+        """Carry a plan out in the background; the run as it begins. Raises `StoreError`."""
+        run = Run(
+            id=f"r-{secrets.token_hex(6)}", mode=plan.mode, by=person.name, started=utc_now(), plan=plan
+        )
+        await self._store.put_run(to_row(run))
+        self._runs[run.id] = run
+        task = asyncio.create_task(self._carry(run, person), name=f"run {run.id}")
+        self._tasks[run.id] = task
+        task.add_done_callback(lambda done: self._ended(run.id, done))
+        return run
+
+    async def carry_out(self, plan: Plan, person: Person) -> Run:
+        """Carry a plan out; the run as it ended. It goes on when the caller is cancelled."""
+        return await self.ended(await self.begin(plan, person))
+
+    async def ended(self, run: Run) -> Run:
+        """A run when it has ended. Raises `StoreError` if it could not be noted to its end."""
+        task = self._tasks.get(run.id)
+        return await asyncio.shield(task) if task is not None else await self.run(run.id) or run
+
+    async def wait(self, run_id: str, seconds: float) -> Run:
+        """A run when it has ended, or as far as it is after some seconds. Raises `NotFound`."""
+        task = self._tasks.get(run_id)
+        if task is not None:
+            with suppress(asyncio.TimeoutError, TimeoutError):
+                await within(seconds, asyncio.shield(task))
+        run = await self.run(run_id)
+        if run is None:
+            raise NotFound(f"There is no run {run_id[:40]!r}.", "Look at the list of runs.")
+        return run
+
+    def stop(self, run_id: str) -> None:
+        """End a run after the image that it is at; one that has ended stays as it is."""
+        if run_id in self._runs:
+            self._stopped.add(run_id)
+
+    async def run(self, run_id: str) -> Run | None:
+        """A run, also while it goes on."""
+        if run_id in self._runs:
+            return self._runs[run_id]
+        row = await self._store.run(run_id)
+        return from_row(row) if row is not None else None
+
+    async def runs(self, limit: int = 50) -> list[Run]:
+        """Newest first, also those that go on."""
+        return [self._runs.get(row.id) or from_row(row) for row in await self._store.runs(limit=limit)]
+
+    async def recover(self) -> None:
+        """End the runs that a crash cut off; asking for the same again does the rest. Raises `StoreError`.
+
+        What the crash left of an image in the build cache is pruned by `BuildCache`.
+        """
+        for row in await self._store.unfinished_runs():
+            run = from_row(row)
+            if run.id in self._runs:
+                continue
+            results = list(run.results)
+            for item in run.plan.take[len(run.results) :]:
+                at_it = len(results) == len(run.results)
+                results.append(await self._cut_off(item, run.mode) if at_it else _not_done(item))
+            problem = RunEnded("The service ended while this went on.", "Ask for the same again to go on.")
+            ended = replace(run, results=tuple(results), finished=utc_now(), problem=problem)
+            await self._store.put_run(to_row(ended))
+
+    async def close(self) -> None:
+        """End what goes on after the image that it is at, or in the middle of it if that takes long."""
+        self._stopped |= set(self._runs)
+        tasks = list(self._tasks.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_STOP_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _ended(self, run_id: str, task: asyncio.Task[Run]) -> None:
+        self._runs.pop(run_id, None)
+        self._tasks.pop(run_id, None)
+        self._stopped.discard(run_id)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("The run %s ended before its end: %s", run_id, task.exception())
+        self.after()
+
+    async def _carry(self, run: Run, person: Person) -> Run:
+        before = await self._free()
+        problem: BinderError | None = None
+        timeouts = 0
+        for item in run.plan.take:
+            if run.id in self._stopped and problem is None:
+                problem = RunEnded("It was stopped.", "Ask for the same again to go on.")
+            if problem is not None:
+                result = _not_done(item)
+            else:
+                result, error = await self._delete(item, run.mode, person)
+                timeouts = timeouts + 1 if isinstance(error, EngineTimedOut) else 0
+                if isinstance(error, EngineUnavailable) or timeouts == _MOST_TIMEOUTS:
+                    problem = error
+            run = replace(run, results=(*run.results, result))
+            self._runs[run.id] = run
+            await self._store.put_run(to_row(run))
         await self._inventory.look_again()
-        return Deleted(image_id, image.name, gained)
+        after = await self._free()
+        gained = max(0, after - before) if before is not None and after is not None else 0
+        run = replace(run, finished=utc_now(), gained_bytes=gained, problem=problem)
+        self._runs[run.id] = run
+        await self._store.put_run(to_row(run))
+        await self._store.audit(
+            person.name,
+            "image.sweep",
+            run.id,
+            f"{run.mode}: {len(run.taken)} of {len(run.plan.take)} went, {gained} bytes gained",
+        )
+        return run
 
-    async def _recorded(self, image_id: str, person: Person) -> ImageRow:
-        image = await self._store.image(image_id)
-        if image is not None and may(person, "see", image):
-            return image
-        if image is None and await self._engine.image(image_id) is not None:
-            raise NotOurs(
-                f"The image {image_id} was not built here.",
-                "Remove it with `docker image rm` if you want to.",
-            )
-        raise ImageNotFound(f"There is no image {image_id}.", "Look at the list of images.")
+    async def _delete(self, item: Item, mode: Mode, person: Person) -> tuple[Result, BinderError | None]:
+        """One image, and the error if there was one; both are noted."""
+        result, error = Result(item.image_id, item.name, "gone", "It was gone already."), None
+        try:
+            # Nobody can begin a start with it from here on, and whoever has begun one is seen.
+            async with self._leases.none_on(item.image_id):
+                row = await self._store.image(item.image_id)
+                if row is not None:
+                    why = await self._why_not(row, person)
+                    result = (
+                        Result(item.image_id, item.name, "kept", why)
+                        if why
+                        else await self._remove(row, mode)
+                    )
+        except (ImageInUse, NotOurs) as refused:
+            result = Result(item.image_id, item.name, "kept", refused.message)
+        except BinderError as failed:
+            log.warning("%s was not deleted: %s", item.name, failed)
+            result, error = Result(item.image_id, item.name, "failed", failed.message), failed
+        said = error.code if error else f"{result.outcome}: {result.text}".removesuffix(": ")
+        await self._store.audit(person.name, f"image.{mode}", item.name, said)
+        return result, error
 
-    async def _refuse(self, image: ImageRow, person: Person) -> None:
-        """Raises what speaks against the deletion, if anything does."""
-        if not may(person, "delete", image):
-            raise Forbidden(
-                f"{person.name} may not delete the image {image.name}.",
-                "Ask an administrator: everyone may use it.",
-            )
-        if image.pin_holds():
-            raise ImageInUse(f"The image {image.name} is pinned.", "Unpin it first.")
-        active = await self._store.active_build(image.identity, image.built_by)
-        if active is not None:
-            raise ImageInUse(
-                f"The image {image.name} is being built again ({active.id}).",
-                "Wait for the build or cancel it.",
-            )
-        users = [
-            f"{each.labels[PERSON_LABEL]}/{each.labels.get(SERVER_LABEL, '')}"
-            if PERSON_LABEL in each.labels and self._engine.is_ours(each.labels)
-            else f"container {each.name}"
-            for each in await self._engine.containers()
-            if each.image_id == image.image_id
-        ]
-        if users:
-            raise ImageInUse(
-                f"The image {image.name} is in use by {', '.join(sorted(users))}.",
-                "Stop these servers first; a stopped one must be removed, too.",
-            )
+    async def _why_not(self, row: ImageRow, person: Person) -> str:
+        """What speaks against deleting an image at this moment, by Docker and the store; or nothing."""
+        if not may(person, "delete", row):
+            return _not_allowed(row, person).message
+        users = [each for each in await self._engine.containers() if each.image_id == row.image_id]
+        now = Candidate(
+            image_id=row.image_id,
+            name=row.name,
+            title=row.title,
+            created=moment(row.created),
+            users=self._candidates.users_of(users),
+            building=await self._store.active_build(row.identity, row.built_by) is not None,
+            pinned=row.pin_holds(),
+            pin_reason=row.pin_reason,
+        )
+        age = fresh(self._settings).retention.min_age_hours
+        why = must_stay(now, age, datetime.now(timezone.utc))
+        return why.text if why else ""
 
-    async def _remove(self, image: ImageRow) -> int:
+    async def _remove(self, row: ImageRow, mode: Mode) -> Result:
         before = await self._engine.free_bytes()
-        with suppress(ImageNotFound):  # somebody removed it behind our back: the record goes as well
-            await self._engine.remove_image(image.image_id)
-        await self._store.forget_image(image.image_id)
-        return max(0, await self._engine.free_bytes() - before)
+        outcome, text, went = _DONE[mode], "", False
+        try:
+            async with self._build_cache.removing(row.image_id, erase=mode == "erase"):
+                try:
+                    await self._engine.remove_image(row.image_id)
+                except ImageNotFound:
+                    outcome, text = "gone", "Docker did not have it any more."
+                # Before the cache is pruned: if we are killed in between, no record is left of what is gone.
+                await self._store.forget_image(row.image_id, row.created)
+                went = True
+        except EngineError as error:
+            if not went:
+                raise
+            outcome, text = "evicted", f"What it leaves in the build cache goes later: {error.message}"
+        left = await self._engine.image(row.image_id)
+        if left is not None:
+            text = f"Docker keeps it under names that are not ours: {', '.join(left.tags)}."
+        freed = max(0, await self._engine.free_bytes() - before)
+        return Result(row.image_id, row.name, outcome, text, freed)
+
+    async def _cut_off(self, item: Item, mode: Mode) -> Result:
+        """What is to be said of the image that a run was at when it was cut off."""
+        try:
+            if await self._engine.image(item.image_id) is not None:
+                return _not_done(item)
+        except BinderError:
+            return _not_done(item)
+        row = await self._store.image(item.image_id)
+        if row is not None:
+            await self._store.forget_image(row.image_id, row.created)
+        return Result(item.image_id, item.name, _DONE[mode], "The service ended in the middle of it.")
+
+    async def _free(self) -> int | None:
+        with suppress(BinderError):
+            return await self._engine.free_bytes()
+        return None
+
+
+def _not_done(item: Item) -> Result:
+    return Result(item.image_id, item.name, "not-done")
+
+
+def _not_allowed(row: ImageRow, person: Person) -> Forbidden:
+    return Forbidden(
+        f"{person.name} may not delete the image {row.name}.", "Ask an administrator: everyone may use it."
+    )

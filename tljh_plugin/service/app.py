@@ -38,6 +38,7 @@ from .api.moves import Adoptable, AdoptImage, RebuildImage, RescanImages
 from .api.prepare import Prepare, Release
 from .api.profiles import ProfileList
 from .api.projects import AdoptStorage, OneProject, ProjectList, StorageState, UndeleteProject
+from .api.runs import OneRun, RunRetention, Runs
 from .auth import Door, HubDoor, SocketDoor
 from .context import Context, open_context
 from .environment import from_environment
@@ -78,6 +79,9 @@ API_ROUTES: Routes = [
     (r"projects", ProjectList),
     (r"projects/([^/]+)", OneProject),
     (r"projects/([^/]+)/undelete", UndeleteProject),
+    (r"retention", RunRetention),
+    (r"runs", Runs),
+    (r"runs/([^/]+)", OneRun),
     (r"disk", DiskState),
     (r"disk/history", DiskHistory),
     (r"storage", StorageState),

@@ -118,7 +118,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         tidying = Tidying(settings, store, engine, hub, queue, projects, leases)
         tidying.start()
         stack.push_async_callback(tidying.stop)
-        disk = Disk(settings, store, engine, inventory)
+        disk = Disk(settings, store, engine, inventory, layers, build_cache)
         disk.start()
         stack.push_async_callback(disk.stop)
         retention = Retention(settings, store, inventory, candidates, sweep, disk.docker_usage)
@@ -142,7 +142,9 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,
             launches=Launches(environment, hub, lookups, queue),
-            preparations=Preparations(settings, environment, store, engine, leases, projects),
+            preparations=Preparations(
+                settings, environment, store, engine, leases, projects, inventory.wake
+            ),
             offers=offers,
             room=Room(settings, engine),
             folders=Folders(settings, engine),

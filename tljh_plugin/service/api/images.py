@@ -1,15 +1,34 @@
-"""`GET images`, `GET|PATCH|DELETE images/{id}`."""
+"""`GET|DELETE images`, `GET|PATCH images/{id}`."""
 
 from __future__ import annotations
 
-from ...errors import BinderError, ImageNotFound
-from ...wire import DeletionView, ErrorView, ImageChange, ImageView
+from collections.abc import Sequence
+from typing import cast, get_args
+
+from ...cache.plan import Mode
+from ...cache.views import plan_view, run_view
+from ...errors import ImageNotFound, InvalidRequest
+from ...wire import DeletedView, ImageChange, ImageView
 from ..handler import ApiHandler, Handler
+
+# How long an answer waits for the end of a run, which goes on without it.
+_WAIT_S = 20.0
+_MOST_IDS = 500
 
 
 class Images(ApiHandler):
     async def get(self) -> None:
         self.answer(self.context.inventory.images(self.person))
+
+    async def delete(self) -> None:
+        """The plan for the images `id`, or its execution."""
+        sweep = self.context.sweep
+        plan = await sweep.plan(asked_ids(self.get_query_arguments("id")), asked_mode(self), self.person)
+        run = None
+        if plan.take and not self.flag("dry_run"):
+            run = await sweep.begin(plan, self.person)
+            run = await sweep.wait(run.id, _WAIT_S)
+        self.answer(DeletedView(plan=plan_view(plan), run=run_view(run) if run else None))
 
 
 class OneImage(ApiHandler):
@@ -21,14 +40,6 @@ class OneImage(ApiHandler):
         await self.context.describing.change(image_id, self.person, self.body(ImageChange))
         self.answer(image_of(self, image_id))
 
-    async def delete(self, image_id: str) -> None:
-        image = image_of(self, image_id)
-        if self.flag("dry_run"):
-            self.answer(DeletionView(image=image, refused=await refusal(self, image_id)))
-            return
-        done = await self.context.sweep.delete(image_id, self.person)
-        self.answer(DeletionView(image=image, deleted=True, gained_bytes=done.gained_bytes))
-
 
 def image_of(handler: Handler, image_id: str) -> ImageView:
     """The image that the person may see; raises `ImageNotFound`."""
@@ -38,10 +49,17 @@ def image_of(handler: Handler, image_id: str) -> ImageView:
     return image
 
 
-async def refusal(handler: Handler, image_id: str) -> ErrorView | None:
-    """Why the person could not delete the image now, if they could not."""
-    try:
-        plan = await handler.context.sweep.plan(image_id, handler.person)
-    except BinderError as error:
-        return ErrorView(**error.to_dict())
-    return ErrorView(**plan.refusal.to_dict()) if plan.refusal else None
+def asked_ids(given: Sequence[str]) -> list[str]:
+    """The images of a selection, each once. Raises `InvalidRequest` for none or too many."""
+    ids = list(dict.fromkeys(given))
+    if not 0 < len(ids) <= _MOST_IDS:
+        raise InvalidRequest(f"{len(ids)} images were chosen.", f"Choose between 1 and {_MOST_IDS}.")
+    return ids
+
+
+def asked_mode(handler: Handler) -> Mode:
+    """How they are to be deleted, `erase` unless said. Raises `InvalidRequest`."""
+    mode = handler.get_argument("mode", "erase")
+    if mode not in get_args(Mode):
+        raise InvalidRequest(f"`mode` has the value {mode:.40}.", "Choose `evict` or `erase`.")
+    return cast(Mode, mode)

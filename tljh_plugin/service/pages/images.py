@@ -8,9 +8,10 @@ from typing import cast, get_args
 
 from ...cache.inventory import Inventory
 from ...cache.listing import Badge, Listed, Query, Sort, counts, page_of
+from ...cache.plan import Plan
 from ...errors import BinderError, InvalidRequest
 from ...wire import ErrorView, ImageView, Visibility
-from ..api.images import image_of, refusal
+from ..api.images import image_of
 from ..links import from_form
 from ..texts import _
 from .page import Page
@@ -138,29 +139,33 @@ class NewImage(OfImages):
         self.redirect(f"{self.prefix}{page}", status=303)
 
 
-class DeleteImage(Page):
+class DeleteImage(OfImages):
     """GET asks, POST deletes."""
 
-    tab = "images"
-
     async def get(self, image_id: str) -> None:
-        self.only_administrators()
         image = image_of(self, image_id)
-        self.show(
-            "delete.html", image=image, title=title_of(self, image), refused=await refusal(self, image_id)
-        )
+        plan = await self.context.sweep.plan([image_id], "erase", self.person)
+        self.show("delete.html", image=image, title=title_of(self, image), refused=_refused(plan))
 
     async def post(self, image_id: str) -> None:
-        self.only_administrators()
         image = image_of(self, image_id)
-        try:
-            await self.context.sweep.delete(image_id, self.person)
-        except BinderError as error:
-            refused = ErrorView(**error.to_dict())
+        plan = await self.context.sweep.plan([image_id], "erase", self.person)
+        refused = _refused(plan)
+        if refused is None:
+            run = await self.context.sweep.carry_out(plan, self.person)
+            refused = None if run.taken else ErrorView(code="image-in-use", message=run.results[0].text)
+        if refused is not None:
             title = title_of(self, image)
-            self.show("delete.html", status=error.http_status, image=image, title=title, refused=refused)
+            self.show("delete.html", status=409, image=image, title=title, refused=refused)
             return
         self.redirect(f"{self.prefix}images", status=303)
+
+
+def _refused(plan: Plan) -> ErrorView | None:
+    if plan.take:
+        return None
+    message = plan.keep[0].text if plan.keep else "The image is not there any more."
+    return ErrorView(code="image-in-use", message=message, next="Go back to the images.")
 
 
 class ShareImage(Page):

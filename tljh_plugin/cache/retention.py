@@ -1,0 +1,221 @@
+"""Retention: looks how full the disk is, and lets images go by the policy, by itself or on demand.
+
+Every round notes which images servers run on, so that a restart forgets no use; works out which images it
+keeps, for the pages; and carries out a plan if one is due. A run plans again after it has measured, until the
+target is reached or nothing is left to take: what the figures promised is not always what the disk gains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ..errors import BinderError
+from ..settings import RetentionSettings, Settings, fresh
+from ..store import Store
+from ..time_limit import within
+from ..wire import Person
+from .candidates import Candidates
+from .filesystems import Usage
+from .inventory import Inventory
+from .plan import Plan, plan_retention
+from .run import Run
+from .sweep import Sweep
+
+log = logging.getLogger("littlest_binder.retention")
+
+# Whose name stands at what retention does by itself.
+RETENTION = Person(name="retention", admin=True)
+# Rounds of planning in one run; each but the last has taken something.
+_MOST_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What retention makes of an image: the code of the rule that keeps it (empty: it could be taken), a
+    sentence, and whether it goes with the next round."""
+
+    keep: str
+    text: str
+    goes: bool = False
+
+
+class Retention:
+    """`start()` … `await stop()`. `usage` tells how full Docker's disk is at this moment."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        inventory: Inventory,
+        candidates: Candidates,
+        sweep: Sweep,
+        usage: Callable[[], Awaitable[Usage]],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._inventory = inventory
+        self._candidates = candidates
+        self._sweep = sweep
+        self._usage = usage
+        self._task: asyncio.Task[None] | None = None
+        self._asked: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._running = asyncio.Lock()
+        self._seen: Usage | None = None
+        self._verdicts: Mapping[str, Verdict] = {}
+        self._keeps: Mapping[str, str] = {}
+        self._judged: tuple[object, object, object] = (None, None, None)
+        self._minute = ""
+        self.problem: BinderError | None = None  # why the last round could not do its work
+
+    @property
+    def policy(self) -> RetentionSettings:
+        """What the settings say now."""
+        return fresh(self._settings).retention
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._loop(), name="retention")
+
+    async def stop(self) -> None:
+        """End; what is under way is the sweep's to end."""
+        tasks = [*self._asked, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Begin the next round now."""
+        self._woken.set()
+
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """By image id what retention makes of each image of ours that is there.
+
+        From memory: worked out anew when the list of images, the policy or the disk changed, and once a
+        minute. It is the same value until then.
+        """
+        now = datetime.now(timezone.utc)
+        policy, minute = self.policy, now.strftime("%H:%M")
+        state = (self._inventory.snapshot, policy, self._seen)
+        # The very same values, not equal ones: comparing takes longer than judging.
+        if minute != self._minute or any(
+            one is not other for one, other in zip(state, self._judged, strict=True)
+        ):
+            self._judged, self._minute = state, minute
+            self._verdicts = _verdicts(plan_retention(self._candidates.known(), policy, self._seen, now))
+            self._keeps = {image_id: verdict.keep for image_id, verdict in self._verdicts.items()}
+        return self._verdicts
+
+    def keeps(self) -> Mapping[str, str]:
+        """By image id the code of the rule that keeps an image of ours; empty: it could be taken."""
+        self.verdicts()
+        return self._keeps
+
+    async def usage(self) -> Usage | None:
+        """How full Docker's disk is now; None if it cannot be looked at."""
+        self._seen = None
+        with suppress(BinderError, OSError):
+            self._seen = await self._usage()
+        return self._seen
+
+    # -- plans and runs -------------------------------------------------------------------------------
+
+    async def preview(self, policy: RetentionSettings | None = None) -> Plan:
+        """What a run now would take under a policy, by default the present one. Raises `StoreError`."""
+        return await self._plan(policy or self.policy, begun=True)
+
+    async def run(self, person: Person = RETENTION) -> Run | None:
+        """Bring the disk down to the low watermark, and the images into their budget; the run as it ended.
+
+        None if nothing is to go. Raises `StoreError`; a run that is under way is awaited first.
+        """
+        async with self._running:
+            return await self._rounds(person, begun=True)
+
+    async def begin(self, person: Person) -> Run | None:
+        """As `run`, in the background: its first run as it begins, or None. Raises `BinderError`."""
+        first: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._on_demand(person, first), name="retention on demand")
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+        return await asyncio.shield(first)
+
+    async def round(self) -> Run | None:
+        """What happens every `retention.every_s`: a run if one is due. Raises `BinderError`."""
+        await self._candidates.note_uses()
+        if not self.policy.enabled or self._running.locked():
+            await self._candidates.all()
+            await self.usage()
+            return None
+        async with self._running:
+            return await self._rounds(RETENTION, begun=False)
+
+    async def _on_demand(self, person: Person, first: asyncio.Future[Run | None]) -> None:
+        try:
+            async with self._running:
+                await self._rounds(person, begun=True, first=first)
+            problem = None
+        except BinderError as error:
+            log.warning("A run of retention ended before its end: %s", error)
+            problem = error
+        if not first.done():
+            if problem is not None:
+                first.set_exception(problem)
+            else:
+                first.set_result(None)
+
+    async def _rounds(
+        self, person: Person, *, begun: bool, first: asyncio.Future[Run | None] | None = None
+    ) -> Run | None:
+        last: Run | None = None
+        for _ in range(_MOST_ROUNDS):
+            plan = await self._plan(self.policy, begun=begun)
+            if not plan.take:
+                break
+            # Memory may be some seconds old; what goes is looked at again in any case.
+            await self._inventory.refresh()
+            plan = await self._plan(self.policy, begun=begun)
+            if not plan.take:
+                break
+            run = await self._sweep.begin(plan, person)
+            await self._note(run, person)
+            if first is not None and not first.done():
+                first.set_result(run)
+            last, begun = await self._sweep.ended(run), True
+            if last.problem is not None or not last.taken:
+                break
+        return last
+
+    async def _plan(self, policy: RetentionSettings, *, begun: bool) -> Plan:
+        candidates = await self._candidates.all()
+        return plan_retention(candidates, policy, await self.usage(), datetime.now(timezone.utc), begun=begun)
+
+    async def _note(self, run: Run, person: Person) -> None:
+        wanted = f"{run.plan.wanted_bytes} bytes wanted, " if run.plan.wanted_bytes else ""
+        said = f"{wanted}{len(run.plan.take)} images planned"
+        await self._store.audit(person.name, "retention.run", run.id, said)
+
+    async def _loop(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self.round()
+                self.problem = None
+            except BinderError as error:
+                if self.problem is None or self.problem.message != error.message:
+                    log.warning("The disk was not looked after: %s", error)
+                self.problem = error
+            with suppress(asyncio.TimeoutError, TimeoutError):
+                await within(self.policy.every_s, self._woken.wait())
+
+
+def _verdicts(plan: Plan) -> dict[str, Verdict]:
+    stay = {
+        item.image_id: Verdict("" if item.rule == "not-needed" else item.rule, item.text)
+        for item in plan.keep
+    }
+    return stay | {item.image_id: Verdict("", item.text, goes=True) for item in plan.take}
