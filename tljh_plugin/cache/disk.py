@@ -212,10 +212,11 @@ class Disk:
     async def _by_docker(self, containers: Sequence[ContainerRow]) -> Figures:
         """What Docker says, which knows no volumes, logs and notes of its own without looking for minutes."""
         sizes = await self._engine.container_sizes(_LIMIT_S)
+        # Chains of images that are gone are the build cache's, which has a figure of its own.
         layers = {
             layer.chain_id: layer.bytes
-            for chain in self._layers.chains.values()
-            for layer in chain
+            for image in self._inventory.listed()
+            for layer in self._layers.chains.get(image.id, ())
             if layer.bytes is not None
         }
         things = [
