@@ -30,17 +30,6 @@ class Area:
     points: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar of its own among others: `x` and `width` of `WIDTH`, `y` and `height` of `HEIGHT`."""
-
-    title: str
-    x: float
-    y: float
-    width: float
-    height: float
-
-
 def split_bar(amounts: Sequence[tuple[str, int]], whole: int) -> list[Piece]:
     """The pieces of a bar, as wide as their parts of the whole; none for nothing."""
     pieces, x = [], 0.0
@@ -75,22 +64,10 @@ def stacked(
     return areas
 
 
-def bars(amounts: Sequence[tuple[str, float]]) -> list[Bar]:
-    """Bars beside each other, the largest as high as the picture."""
-    most = max((amount for _, amount in amounts), default=0.0)
-    if not most:
-        return []
-    step = WIDTH / len(amounts)
-    return [
-        Bar(
-            title,
-            round(step * place + step * 0.1, 2),
-            round(HEIGHT * (1 - amount / most), 2),
-            round(step * 0.8, 2),
-            round(HEIGHT * amount / most, 2),
-        )
-        for place, (title, amount) in enumerate(amounts)
-    ]
+def lengths(amounts: Sequence[float]) -> list[float]:
+    """How long bars are that stand below each other, the longest as wide as the picture."""
+    most = max(amounts, default=0.0)
+    return [round(WIDTH * amount / most, 2) if most else 0.0 for amount in amounts]
 
 
 def _points(places: Sequence[tuple[float, float]], top: int) -> str:
