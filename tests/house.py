@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,15 @@ from tornado.web import Application, HTTPError, RequestHandler, create_signed_va
 
 from tljh_plugin import settings as binder_settings
 from tljh_plugin.access import may
+from tljh_plugin.cache.dossier import Dossier, LayerOf
+from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.listing import Listed
-from tljh_plugin.cache.sweep import Deleted, Plan
+from tljh_plugin.cache.plan import Candidate, Mode, Plan, plan_of, plan_retention
+from tljh_plugin.cache.run import Outcome, Result, Run
 from tljh_plugin.client import ServiceClient
-from tljh_plugin.engine import ContainerRow, EngineInfo
+from tljh_plugin.engine import ContainerRow, EngineInfo, Layer
 from tljh_plugin.engine.values import KIND_LABEL
-from tljh_plugin.errors import BinderError, ImageInUse, NotFound, ProjectInUse, RefNotFound
+from tljh_plugin.errors import BinderError, ImageNotFound, NotFound, ProjectInUse, RefNotFound
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.launch.running import Running
@@ -43,12 +46,17 @@ from tljh_plugin.service.launches import Launches
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
 from tljh_plugin.service.room import Room
-from tljh_plugin.settings import Settings
+from tljh_plugin.settings import RetentionSettings, Settings
 from tljh_plugin.source.credentials import Credentials, Login
 from tljh_plugin.source.resolve import PinnedRepo
 from tljh_plugin.source.spec import RepoSpec
-from tljh_plugin.store import utc_now
+from tljh_plugin.store import AuditEntry, AuditFilter, ImageRow, utc_now
+from tljh_plugin.store.about_images import Launch, Package, PackagesRow, PastBuild
+from tljh_plugin.store.audit import EVERYTHING
 from tljh_plugin.wire import (
+    AccountBy,
+    AccountingView,
+    AccountView,
     BuildView,
     DiskSample,
     DiskView,
@@ -326,6 +334,7 @@ class StandInInventory:
         self.known: list[ImageView] = []
         self.others: list[Listed] = []
         self.looked = utc_now()
+        self.recipe = ""
         self.problem: BinderError | None = None
 
     def listed(self) -> tuple[Listed, ...]:
@@ -348,31 +357,124 @@ class StandInInventory:
 
 
 class StandInSweep:
+    """Plans with the real rules from what the inventory lists; deletes at once, `held` holds a run up."""
+
     def __init__(self, inventory: StandInInventory) -> None:
         self.inventory = inventory
         self.deleted: list[str] = []
+        self.known: dict[str, Run] = {}
+        self.stopped: list[str] = []
+        self.held = False
 
-    async def plan(self, image_id: str, person: Person) -> Plan:
-        image = self.inventory.image(image_id)
-        assert image is not None
-        return Plan(image_id, image.name, image.title, image.size, self._refusal(image))
-
-    async def delete(self, image_id: str, person: Person) -> Deleted:
-        image = self.inventory.image(image_id)
-        assert image is not None
-        refusal = self._refusal(image)
-        if refusal:
-            raise refusal
-        self.deleted.append(image_id)
-        self.inventory.known.remove(image)
-        return Deleted(image_id, image.name, 4096)
-
-    def _refusal(self, image: ImageView) -> BinderError | None:
-        if image.users:
-            return ImageInUse(
-                f"The image is in use by {', '.join(image.users)}.", "Stop these servers first."
+    def candidates(self) -> list[Candidate]:
+        return [
+            Candidate(
+                image_id=each.id,
+                name=each.name,
+                title=each.title,
+                created=datetime.fromisoformat(each.created),
+                chain=(Layer(each.id, each.size),),
+                size=each.size,
+                ours=each.ours,
+                repository=each.repository,
+                built_by=each.built_by,
+                users=each.users,
+                building=each.building,
+                pinned=each.pinned,
+                pin_reason=each.pin_reason,
+                retired=each.retired,
+                last_used=datetime.fromisoformat(each.last_used) if each.last_used else None,
+                rebuild_s=each.build_seconds,
             )
-        return None
+            for each in self.inventory.listed()
+        ]
+
+    async def plan(self, ids: Sequence[str], mode: Mode, person: Person) -> Plan:
+        known = {each.image_id for each in self.candidates()}
+        for each in ids:
+            if each not in known:
+                raise ImageNotFound(f"There is no image {each!r}.", "Look at the list of images.")
+        return plan_of(ids, self.candidates(), mode, min_age_hours=0, now=datetime.now(timezone.utc))
+
+    async def begin(self, plan: Plan, person: Person) -> Run:
+        run = Run(f"r-{len(self.known) + 1}", plan.mode, person.name, NOW, plan)
+        if not self.held:
+            outcome: Outcome = "erased" if plan.mode == "erase" else "evicted"
+            results = tuple(Result(each.image_id, each.name, outcome, "", 4096) for each in plan.take)
+            run = replace(run, finished=NOW, results=results, gained_bytes=4096 * len(results))
+            self.deleted += plan.ids
+            self.inventory.known = [each for each in self.inventory.known if each.id not in plan.ids]
+        self.known[run.id] = run
+        return run
+
+    async def carry_out(self, plan: Plan, person: Person) -> Run:
+        return await self.begin(plan, person)
+
+    async def wait(self, run_id: str, seconds: float) -> Run:
+        return self.known[run_id]
+
+    async def run(self, run_id: str) -> Run | None:
+        return self.known.get(run_id)
+
+    async def runs(self, limit: int = 50) -> list[Run]:
+        return list(self.known.values())[::-1][:limit]
+
+    def stop(self, run_id: str) -> None:
+        self.stopped.append(run_id)
+
+
+class StandInRetention:
+    """The real plan of a policy, on a disk that is as full as `disk` says."""
+
+    def __init__(self, sweep: StandInSweep) -> None:
+        self.sweep = sweep
+        self.policy = RetentionSettings(min_age_hours=0)
+        self.disk = Usage(10**11, 9 * 10**10, 10**10)
+        self.problem: BinderError | None = None
+
+    async def usage(self) -> Usage | None:
+        return self.disk
+
+    async def preview(self, policy: RetentionSettings | None = None) -> Plan:
+        now = datetime.now(timezone.utc)
+        return plan_retention(self.sweep.candidates(), policy or self.policy, self.disk, now, begun=True)
+
+    async def begin(self, person: Person) -> Run | None:
+        plan = await self.preview()
+        return await self.sweep.begin(plan, person) if plan.take else None
+
+
+class StandInDossiers:
+    """What is in an image: two layers, one of them shared, and what its list says."""
+
+    def __init__(self, inventory: StandInInventory) -> None:
+        self.inventory = inventory
+        self.packages: PackagesRow | None = PackagesRow(
+            NOW, (Package("python", "numpy", "2.3.1"), Package("debian", "git", "1:2.39.5"))
+        )
+        self.builds = (PastBuild("b-1", "built", "ada", NOW, NOW, NOW, IMAGE, ""),)
+        self.launches = (Launch("eve", "calm-otter", NOW),)
+
+    async def of(self, image_id: str) -> Dossier | None:
+        view = self.inventory.image(image_id)
+        if view is None:
+            return None
+        layers = (LayerOf("sha256:base", 300_000_000, ("owner/other",)), LayerOf("sha256:top", 4096, ()))
+        row = ImageRow(
+            **{
+                name: getattr(view, name)
+                for name in {f.name for f in fields(ImageRow)} & set(ImageView.model_fields)
+            },
+            image_id=image_id,
+            identity="identity",
+            url=view.repository,
+            subdir="",
+            platform="linux/amd64",
+            recipe="0123456789abcdef",
+            home="/home/jovyan",
+            workdir="/home/jovyan",
+        )
+        return Dossier(row, layers, self.packages, self.builds, self.launches)
 
 
 class StandInSharing:
@@ -390,11 +492,65 @@ class StandInDescribing:
     def __init__(self, sharing: StandInSharing) -> None:
         self.sharing = sharing
         self.asked: list[tuple[str, str, ImageChange]] = []
+        self.problem: BinderError | None = None
 
     async def change(self, image_id: str, person: Person, asked: ImageChange) -> None:
+        if self.problem:
+            raise self.problem
         self.asked.append((image_id, person.name, asked))
         if asked.visibility is not None:
             await self.sharing.share(image_id, person, asked.visibility, asked.groups or ())
+
+
+class StandInAudit:
+    """Two entries, or what it is told."""
+
+    def __init__(self) -> None:
+        self.known = [
+            AuditEntry(2, NOW, "root", "image.pin", "littlest-binder/owner-repo:1", "until the exam"),
+            AuditEntry(1, NOW, "ada", "project.delete", "ada/owner-repo-0123abcd", "done"),
+        ]
+        self.asked: list[AuditFilter] = []
+
+    async def entries(
+        self, wanted: AuditFilter = EVERYTHING, *, limit: int = 200, before: int = 0
+    ) -> list[AuditEntry]:
+        self.asked.append(wanted)
+        found = [
+            each
+            for each in self.known
+            if (not before or each.number < before)
+            and wanted.who in ("", each.who)
+            and wanted.thing in each.thing
+        ]
+        return found[:limit]
+
+    async def actions(self) -> list[str]:
+        return sorted({each.what for each in self.known})
+
+
+class StandInAccounting:
+    """One row, whatever is asked."""
+
+    def __init__(self) -> None:
+        self.rows = (
+            AccountView(
+                name="ada",
+                people=1,
+                servers=3,
+                server_hours=7.5,
+                memory_gib_hours=15.0,
+                cpu_hours=7.5,
+                builds=2,
+                build_minutes=4.5,
+                kept_bytes=123_456_789,
+            ),
+        )
+        self.asked: list[tuple[AccountBy, str, str]] = []
+
+    async def view(self, by: AccountBy, since: str, until: str) -> AccountingView:
+        self.asked.append((by, since, until))
+        return AccountingView(since=since, until=until, by=by, rows=self.rows)
 
 
 class StandInProjects:
@@ -679,8 +835,12 @@ class House:
         self.queue = StandInQueue()
         self.inventory = StandInInventory()
         self.sweep = StandInSweep(self.inventory)
+        self.retention = StandInRetention(self.sweep)
+        self.dossiers = StandInDossiers(self.inventory)
         self.sharing = StandInSharing(self.inventory)
         self.describing = StandInDescribing(self.sharing)
+        self.audit = StandInAudit()
+        self.accounting = StandInAccounting()
         self.projects = StandInProjects()
         self.kept_files = StandInKeptFiles(self.projects)
         self.preparations = StandInPreparations()
@@ -704,9 +864,13 @@ class House:
             environment=self.environment,
             engine_health=EngineHealth(given.engine),
             inventory=given.inventory,
+            dossiers=given.dossiers,
             sweep=given.sweep,
+            retention=given.retention,
             sharing=given.sharing,
             describing=given.describing,
+            audit=given.audit,
+            accounting=given.accounting,
             queue=given.queue,
             again=Again(lookups, given.queue, given.inventory),
             rescan=given.rescan,

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tljh_plugin.build.queue import Queue
+from tljh_plugin.cache.build_cache import BuildCache
+from tljh_plugin.cache.candidates import Candidates
+from tljh_plugin.cache.filesystems import Usage, usage_of
 from tljh_plugin.cache.inventory import Inventory
+from tljh_plugin.cache.layers import Layers
 from tljh_plugin.cache.leases import Leases
+from tljh_plugin.cache.plan import Mode, Plan
+from tljh_plugin.cache.retention import Retention
+from tljh_plugin.cache.run import Run
 from tljh_plugin.cache.sweep import Sweep
 from tljh_plugin.engine import Engine
 from tljh_plugin.errors import ImageNotFound
@@ -38,7 +45,11 @@ class Parts:
     resolver: Resolver
     inventory: Inventory
     leases: Leases
+    layers: Layers
+    build_cache: BuildCache
+    candidates: Candidates
     sweep: Sweep
+    retention: Retention
     queue: Queue
 
     async def request(self, spec: str, person: Person = ANN, **how: Any) -> BuildView:
@@ -56,6 +67,15 @@ class Parts:
             if text in line.text:
                 return line
         raise AssertionError(f"{build_id} ended without saying {text!r}")
+
+    async def delete(self, *image_ids: str, mode: Mode = "evict", person: Person = ROOT) -> Run:
+        """Plan it and carry it out."""
+        return await self.sweep.carry_out(await self.plan(*image_ids, mode=mode, person=person), person)
+
+    async def plan(self, *image_ids: str, mode: Mode = "evict", person: Person = ROOT) -> Plan:
+        """By what Docker holds now."""
+        await self.inventory.refresh()
+        return await self.sweep.plan(image_ids, mode, person)
 
     async def remove_images(self) -> None:
         """All that this installation recorded and nobody uses."""
@@ -77,13 +97,42 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
     engine = Engine(instance_id(settings))
     inventory, resolver, leases = Inventory(store, engine), Resolver(settings), Leases(store)
     queue = Queue(settings, store, engine, resolver, Checkouts(settings), inventory)
+    layers = Layers(store, engine)
+    build_cache = BuildCache(store, engine, layers)
+    candidates = Candidates(settings, store, engine, inventory, layers)
+    sweep = Sweep(settings, store, engine, inventory, leases, candidates, build_cache)
+    inventory.noticed = layers.notice
     await inventory.start()
+    await layers.start()
+    await build_cache.start()
+    await sweep.recover()
     await queue.start()
+
+    async def usage() -> Usage:
+        return usage_of(await engine.root_dir())
+
+    retention = Retention(settings, store, inventory, candidates, sweep, usage)
     try:
-        sweep = Sweep(store, engine, inventory, leases)
-        yield Parts(settings, store, engine, resolver, inventory, leases, sweep, queue)
+        yield Parts(
+            settings,
+            store,
+            engine,
+            resolver,
+            inventory,
+            leases,
+            layers,
+            build_cache,
+            candidates,
+            sweep,
+            retention,
+            queue,
+        )
     finally:
+        await retention.stop()
         await queue.stop()
+        await sweep.close()
+        await build_cache.stop()
+        await layers.stop()
         await inventory.stop()
         await engine.close()
         await store.close()

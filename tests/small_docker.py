@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 
-from tljh_plugin.engine import ContainerRow, EngineEvent, EngineInfo, ImageFacts, ImageRow
+from tljh_plugin.engine import (
+    CacheRecord,
+    ContainerRow,
+    EngineEvent,
+    EngineInfo,
+    ImageFacts,
+    ImageRow,
+    Layer,
+)
 from tljh_plugin.errors import EngineUnavailable, ImageNotFound
 from tljh_plugin.installation import INSTANCE_LABEL
 
@@ -59,6 +67,16 @@ class SmallDocker:
         self._answer("remove_strays")
         return []
 
+    async def cache_records(self) -> list[CacheRecord]:
+        self._answer("cache_records")
+        return []
+
+    async def layers(self, image_id: str, known: Mapping[str, int] | None = None) -> tuple[Layer, ...]:
+        self._answer("layers")
+        if image_id not in self.names:
+            raise ImageNotFound(f"no {image_id}", "")
+        return (Layer("base", 500), Layer(f"own of {image_id}", 500))
+
     async def free_bytes(self) -> int:
         self._answer("free_bytes")
         return 10**12 - 1000 * len(self.names)
@@ -69,7 +87,9 @@ class SmallDocker:
             raise ImageNotFound(f"no {image_id}", "")
         del self.names[image_id]
 
-    async def events(self) -> AsyncIterator[EngineEvent]:
+    async def events(
+        self, types: tuple[str, ...] = (), *, from_memory: bool = False
+    ) -> AsyncIterator[EngineEvent]:
         self._answer("events")
         while True:
             yield await self.happening.get()

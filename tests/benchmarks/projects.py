@@ -152,7 +152,7 @@ async def measure(rounds: int, megabytes: int, base: Path) -> dict[str, object]:
                                 taken["copy on disk"].append(copied + synced)
                             windows[arm].append((begun, time.time()))
                             await asyncio.to_thread(run, "rm", "-rf", str(made))
-                await client.delete_image(view.image_id)
+                await client.delete_images([view.image_id])
     return {"seconds": taken, "waits_ms": waits(base / "pings", windows)}
 
 

@@ -23,7 +23,6 @@ from tljh_plugin.build.base import ensure_base, recipe_digest
 from tljh_plugin.build.identity import ImageIdentity, building_name, image_names, verify
 from tljh_plugin.build.processes import members
 from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
-from tljh_plugin.errors import ImageInUse
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id, secret
 from tljh_plugin.source.credentials import Login
 from tljh_plugin.source.spec import parse_link
@@ -413,14 +412,16 @@ async def test_an_image_in_use_is_not_deleted_and_one_that_is_not_goes(
     parts: Parts, git_server: GitServer, client: docker.APIClient
 ) -> None:
     view = await parts.build(small(git_server, "RUN echo used"))
+    plan = await parts.sweep.plan([view.image_id], "evict", ROOT)
     made = await asyncio.to_thread(client.create_container, view.image_id, ["true"])
     try:
-        with pytest.raises(ImageInUse, match="container"):
-            await parts.sweep.delete(view.image_id, ROOT)
+        kept = await parts.sweep.carry_out(plan, ROOT)
+        assert [(each.outcome, "container" in each.text) for each in kept.results] == [("kept", True)]
+        assert [item.rule for item in (await parts.plan(view.image_id)).keep] == ["in-use"]
     finally:
         await asyncio.to_thread(client.remove_container, made["Id"])
-    deleted = await parts.sweep.delete(view.image_id, ROOT)
-    assert deleted.name == view.image_name
+    deleted = await parts.delete(view.image_id)
+    assert [(each.name, each.outcome) for each in deleted.results] == [(view.image_name, "evicted")]
     assert await parts.engine.image(view.image_id) is None
     assert parts.inventory.images() == []
     assert (await parts.queue.get(view.id)).state == "built"

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from house import COMMIT, IMAGE, House, build_view, image_view, line, project_view
+from house import COMMIT, IMAGE, NOW, House, build_view, image_view, line, project_view
 from waiting import until
 
 from tljh_plugin.client import PERSON_HEADER
@@ -17,7 +17,6 @@ from tljh_plugin.errors import (
     BinderError,
     EngineUnavailable,
     Forbidden,
-    ImageInUse,
     ImageNotFound,
     InvalidRequest,
     InvalidSpec,
@@ -332,21 +331,74 @@ async def test_ten_thousand_lines_arrive_whole(house: House) -> None:
 
 
 async def test_an_image_is_deleted_or_the_reason_told(house: House) -> None:
-    house.inventory.known = [image_view(), image_view("sha256:" + "cd" * 32, users=("bob/x",))]
+    other = "sha256:" + "cd" * 32
+    house.inventory.known = [image_view(), image_view(other, users=("bob/x",))]
     async with house.client("root") as client:
-        planned = await client.delete_image(IMAGE, dry_run=True)
-        assert (planned.deleted, planned.refused) == (False, None)
+        planned = await client.delete_images([IMAGE, other], dry_run=True)
+        assert planned.run is None
+        assert [(item.image_id, item.rule) for item in planned.plan.take] == [(IMAGE, "asked")]
+        assert [(item.rule, item.text) for item in planned.plan.keep] == [("in-use", "In use by bob/x.")]
         assert not house.sweep.deleted
-        kept = await client.delete_image("sha256:" + "cd" * 32, dry_run=True)
-        assert kept.refused is not None
-        assert "bob/x" in kept.refused.message
-        with pytest.raises(ImageInUse, match="bob/x"):
-            await client.delete_image("sha256:" + "cd" * 32)
-        done = await client.delete_image(IMAGE)
-        assert (done.deleted, done.gained_bytes) == (True, 4096)
+        nothing = await client.delete_images([other])
+        assert (nothing.plan.take, nothing.run) == ((), None)
+        done = await client.delete_images([IMAGE, other], "evict")
+        assert done.run is not None
+        assert [(each.image_id, each.outcome) for each in done.run.results] == [(IMAGE, "evicted")]
+        assert done.run.gained_bytes == 4096
         with pytest.raises(ImageNotFound):
             await client.image(IMAGE)
         assert [image.users for image in await client.images()] == [("bob/x",)]
+        assert [run.id for run in await client.runs()] == [done.run.id]
+        assert [run.finished for run in [each async for each in client.follow_run(done.run.id)]] == [NOW]
+
+
+async def test_what_a_deletion_was_asked_for_must_make_sense(house: House) -> None:
+    house.inventory.known = [image_view()]
+    async with house.client("root") as client:
+        for query in ("", "?id=&mode=burn", f"?id={IMAGE}&mode=burn", f"?id={IMAGE}&dry_run=perhaps"):
+            with pytest.raises((InvalidRequest, ImageNotFound)):
+                await client._request("DELETE", f"images{query}")
+    assert not house.sweep.deleted
+
+
+async def test_a_run_is_its_own_persons_and_administrators_to_see_and_stop(house: House) -> None:
+    house.inventory.known = [image_view()]
+    house.sweep.held = True
+    async with house.client("ada") as ada, house.client("bob") as bob, house.client("root") as root:
+        begun = await ada.delete_images([IMAGE])
+        assert begun.run is not None
+        assert begun.run.finished == ""
+        assert (await ada.get_run(begun.run.id)).id == begun.run.id
+        with pytest.raises(NotFound):
+            await bob.stop_run(begun.run.id)
+        with pytest.raises(Forbidden):
+            await ada.runs()
+        await root.stop_run(begun.run.id)
+    assert house.sweep.stopped == [begun.run.id]
+
+
+async def test_retention_is_previewed_under_other_settings_and_run_under_these(house: House) -> None:
+    house.inventory.known = [image_view(), image_view("sha256:" + "cd" * 32, pinned=True)]
+    async with house.client("root") as client, house.client("ada") as ada:
+        with pytest.raises(Forbidden):
+            await ada.retention()
+        preview = await client.retention(dry_run=True, policy={"low_watermark_percent": 85})
+        assert preview.plan.wanted_bytes == 5 * 10**9
+        assert preview.used_percent == 90
+        assert [item.rule for item in preview.plan.keep] == ["pinned"]
+        higher = {"low_watermark_percent": 95.0, "high_watermark_percent": 99}
+        fine = await client.retention(dry_run=True, policy=higher)
+        assert (fine.plan.take, fine.plan.wanted_bytes) == ((), 0)
+        for wrong in ({"low_watermark_percent": 99}, {"mode": "burn"}, {"colour": "red"}):
+            with pytest.raises(InvalidRequest):
+                await client.retention(dry_run=True, policy=wrong)
+        with pytest.raises(InvalidRequest, match="for one run"):
+            await client.retention(policy={"low_watermark_percent": 1})
+        assert not house.sweep.deleted
+        done = await client.retention()
+    assert done.run is not None
+    assert done.run.by == "root"
+    assert house.sweep.deleted == [IMAGE]
 
 
 async def test_a_person_sees_their_own_projects(house: House) -> None:

@@ -25,15 +25,23 @@ from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.build.log import BuildLog
 from tljh_plugin.build.queue import Queue
 from tljh_plugin.cache.adoption import Adoption
+from tljh_plugin.cache.build_cache import BuildCache
+from tljh_plugin.cache.candidates import Candidates
 from tljh_plugin.cache.describing import Describing
+from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.inventory import Inventory
+from tljh_plugin.cache.layers import Layers
 from tljh_plugin.cache.leases import Leases
+from tljh_plugin.cache.plan import Plan
 from tljh_plugin.cache.rescan import Rescan
+from tljh_plugin.cache.retention import Retention
+from tljh_plugin.cache.run import Run, to_row
 from tljh_plugin.cache.sharing import Sharing
 from tljh_plugin.cache.sweep import Sweep
 from tljh_plugin.client import PERSON_HEADER
 from tljh_plugin.errors import BuildFailed
 from tljh_plugin.hub_api import HubApi
+from tljh_plugin.service.accounting import Accounting
 from tljh_plugin.service.api import binderhub
 from tljh_plugin.service.app import application
 from tljh_plugin.service.auth import HubDoor, SocketDoor
@@ -146,7 +154,11 @@ API: dict[tuple[str, str], Door] = {
     ("POST", "images/adopt"): Door("admin", body='{"image": "{image}"}'),
     ("GET", "images/([^/]+)"): Door("see", "images/{image}"),
     ("PATCH", "images/([^/]+)"): Door("change", "images/{image}", body=_SHARE),
-    ("DELETE", "images/([^/]+)"): Door("delete", "images/{image}"),
+    ("DELETE", "images"): Door("delete", "images?id={image}&mode=evict"),
+    ("POST", "retention"): Door("admin", body='{"dry_run": false}'),
+    ("GET", "runs"): Door("admin"),
+    ("GET", "runs/([^/]+)"): Door("admin", "runs/r-1"),
+    ("DELETE", "runs/([^/]+)"): Door("admin", "runs/r-1"),
     ("POST", "images/([^/]+)/rebuild"): Door("see", "images/{image}/rebuild", body='{"no_cache": true}'),
     ("GET", "projects"): Door("signed-in", "projects?deleted=1"),
     ("PATCH", "projects/([^/]+)"): Door("own project", f"projects/{PROJECT}", body='{"title": "x"}'),
@@ -156,6 +168,8 @@ API: dict[tuple[str, str], Door] = {
     ("GET", "disk/history"): Door("admin"),
     ("GET", "storage"): Door("signed-in"),
     ("POST", "storage/adopt"): Door("admin"),
+    ("GET", "audit"): Door("admin"),
+    ("GET", "accounting"): Door("admin"),
     ("GET", "profiles"): Door("signed-in"),
     ("GET", "mounts"): Door("signed-in"),
     ("POST", "launches"): Door("signed-in", body='{"image": "{image}"}'),
@@ -184,8 +198,17 @@ PAGES: dict[tuple[str, str], Door] = {
     ("POST", "images/rescan"): Door("admin"),
     ("GET", "images/adopt"): Door("admin"),
     ("POST", "images/adopt"): Door("admin", form={"image": "{image}"}),
-    ("GET", "images/([^/]+)/delete"): Door("admin", "images/{image}/delete"),
-    ("POST", "images/([^/]+)/delete"): Door("admin", "images/{image}/delete"),
+    ("GET", "images/new"): Door("admin"),
+    ("POST", "images/new"): Door("admin", form={"repository": "{repository}"}),
+    ("GET", "images/plan"): Door("admin", "images/plan?id={image}"),
+    ("POST", "images/plan"): Door("admin", form={"id": "{image}", "mode": "erase"}),
+    ("GET", "images/([^/]+)"): Door("admin", "images/{image}"),
+    ("GET", "images/([^/]+)/edit"): Door("admin", "images/{image}/edit"),
+    ("POST", "images/([^/]+)/edit"): Door("admin", "images/{image}/edit", form={"title": "x"}),
+    ("GET", "runs/([^/]+)"): Door("admin", "runs/r-1"),
+    ("POST", "runs/([^/]+)/stop"): Door("admin", "runs/r-1/stop"),
+    ("GET", "retention"): Door("admin"),
+    ("POST", "retention"): Door("admin"),
     ("POST", "images/([^/]+)/share"): Door(
         "change", "images/{image}/share", form={"visibility": "{visibility}", "group": GROUP}
     ),
@@ -239,11 +262,25 @@ class World:
         parts: Any = house
         parts.inventory = Inventory(store, parts_of(self.docker))
         leases = Leases(store)
-        parts.sweep = Sweep(store, parts_of(self.docker), parts.inventory, leases)
+        layers = Layers(store, parts_of(self.docker))
+        candidates = Candidates(house.settings, store, parts_of(self.docker), parts.inventory, layers)
+        parts.sweep = Sweep(
+            house.settings,
+            store,
+            parts_of(self.docker),
+            parts.inventory,
+            leases,
+            candidates,
+            BuildCache(store, parts_of(self.docker), layers),
+        )
+        parts.retention = Retention(
+            house.settings, store, parts.inventory, candidates, parts.sweep, roomy_disk
+        )
         parts.sharing = Sharing(store, parts.inventory)
         docker = parts_of(self.docker)
         parts.rescan = Rescan(house.settings, store, docker, parts.inventory, nobody_else)
         parts.adoption = Adoption(house.settings, store, docker, parts.inventory)
+        parts.audit = store.audit_log
         parts.describing = Describing(store, parts.inventory, parts.sharing, list)
         parts.queue = Queue(
             house.settings,
@@ -258,6 +295,7 @@ class World:
             house.settings, house.environment, store, parts_of(self.docker), leases, parts.projects
         )
         self.hub_api = HubApi(house.environment.api_url, SERVICE_TOKEN)
+        parts.accounting = Accounting(store, self.hub_api)
         self.public = httpx.AsyncClient(base_url=house.url)
         socket = httpx.AsyncHTTPTransport(uds=str(house.settings.service_socket))
         self.own = httpx.AsyncClient(transport=socket, base_url="http://binder/")
@@ -273,6 +311,8 @@ class World:
         hub.people["narrow-token"] = {**narrow, "scopes": ["access:services!service=binder"]}
         for visibility in THINGS:
             await self.add(Thing(visibility))
+        run = Run("r-1", "erase", "retention", NOW, Plan("erase", (), (), 0), finished=NOW)
+        await self.store.put_run(to_row(run))
         await self.house.go()
         self.house.come(self.hub_api)
         await self.house.listening()
@@ -357,6 +397,10 @@ class World:
         return answer
 
 
+async def roomy_disk() -> Usage:
+    return Usage(100, 10, 90)
+
+
 async def nobody_else() -> list[str]:
     return []
 
@@ -379,7 +423,7 @@ def soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_house(tmp_path) as house:
+    async with open_house(tmp_path, retention={"min_age_hours": 0}) as house:
         store = await Store.open(house.settings.store_path)
         world = World(house, store)
         await world.furnish()
