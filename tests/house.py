@@ -659,6 +659,31 @@ class StandInAdoption:
         return IMAGE
 
 
+class StandInMoves:
+    """Takes any file for the image that it is told, and gives a few bytes for any image."""
+
+    def __init__(self) -> None:
+        self.image = IMAGE
+        self.received: list[tuple[str, bytes, Wanted]] = []
+        self.problem: BinderError | None = None
+
+    @asynccontextmanager
+    async def export(self, person: Person, image_id: str) -> AsyncIterator[Export]:
+        async def pieces() -> AsyncIterator[bytes]:
+            for number in range(3):
+                if self.problem and number == 2:
+                    raise self.problem
+                yield bytes([number]) * 1000
+
+        yield Export("image.tar", pieces())
+
+    async def receive(self, person: Person, data: AsyncIterator[bytes], wanted: Wanted) -> str:
+        if self.problem:
+            raise self.problem
+        self.received.append((person.name, b"".join([piece async for piece in data]), wanted))
+        return self.image
+
+
 class StandInPreparations:
     def __init__(self) -> None:
         self.released: list[tuple[str, bool]] = []
@@ -847,6 +872,7 @@ class House:
         self.disk = StandInDisk()
         self.rescan = StandInRescan()
         self.adoption = StandInAdoption()
+        self.moves = StandInMoves()
         self.url = environment.url.rstrip("/") + PREFIX
 
     def context(self, hub_api: HubApi) -> Context:
@@ -875,6 +901,7 @@ class House:
             again=Again(lookups, given.queue, given.inventory),
             rescan=given.rescan,
             adoption=given.adoption,
+            moves=given.moves,
             projects=given.projects,
             kept_files=given.kept_files,
             lookups=lookups,

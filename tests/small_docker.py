@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.engine import (
     CacheRecord,
     ContainerRow,
@@ -18,6 +19,10 @@ from tljh_plugin.errors import EngineUnavailable, ImageNotFound
 from tljh_plugin.installation import INSTANCE_LABEL
 
 
+async def _at_once(image_id: str) -> None:
+    """What happens before an image goes: nothing."""
+
+
 class SmallDocker:
     instance = "0123456789abcdef"
 
@@ -27,6 +32,9 @@ class SmallDocker:
         self.down = False
         self.asked: list[str] = []
         self.happening: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        self.disk = 10**12
+        self.broken: dict[str, Exception] = {}  # what removing an image fails with
+        self.before_removal: Callable[[str], Awaitable[None]] = _at_once
 
     def add(self, image_id: str, *names: str) -> None:
         self.names[image_id] = list(names)
@@ -79,13 +87,25 @@ class SmallDocker:
 
     async def free_bytes(self) -> int:
         self._answer("free_bytes")
-        return 10**12 - 1000 * len(self.names)
+        return self.disk - 1000 * len(self.names)
+
+    async def usage(self) -> Usage:
+        """Of its disk, of which the images are all that is on it."""
+        free = await self.free_bytes()
+        return Usage(self.disk, self.disk - free, free)
 
     async def remove_image(self, image_id: str) -> None:
         self._answer("remove_image")
+        if image_id in self.broken:
+            raise self.broken[image_id]
+        await self.before_removal(image_id)
         if image_id not in self.names:
             raise ImageNotFound(f"no {image_id}", "")
-        del self.names[image_id]
+        strangers = [name for name in self.names[image_id] if not name.startswith("littlest-binder/")]
+        if strangers:
+            self.names[image_id] = strangers
+        else:
+            del self.names[image_id]
 
     async def events(
         self, types: tuple[str, ...] = (), *, from_memory: bool = False

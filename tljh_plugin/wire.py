@@ -506,8 +506,8 @@ class RescanView(Wire):
 class NewerView(Wire):
     """Where the ref of an image points now.
 
-    `fixed`: it was asked for by its commit; `gone`: the image is not there; `failed`: `error` says why nothing
-    was found out. `build_id` is the build of the newer commit, where one was begun.
+    `fixed`: it was asked for by its commit; `gone`: the image is not there; `failed`: `error` says why
+    nothing was found out. `build_id` is the build of the newer commit, where one was begun.
     """
 
     image_id: str
@@ -519,6 +519,44 @@ class NewerView(Wire):
     state: Literal["same", "newer", "fixed", "failed", "gone"]
     error: ErrorView | None = None
     build_id: str = ""
+
+
+AccountBy = Literal["person", "group", "day"]
+
+
+class AuditView(Wire):
+    """An entry of the audit log: who did what to which thing, and how it ended."""
+
+    number: int  # counts up; send the last one as `before` for the next page
+    time: str
+    who: str
+    what: str  # such as image.pin
+    thing: str
+    result: str
+
+
+class AccountView(Wire):
+    """What a person, a group or a day used. `name` is empty for people in no group."""
+
+    name: str
+    people: int = 0
+    servers: int = 0  # that were started
+    server_hours: float = 0
+    memory_gib_hours: float = 0  # of the servers' limits, used or not
+    cpu_hours: float = 0  # the same of processors
+    builds: int = 0  # that began
+    build_minutes: float = 0
+    kept_bytes: int | None = None  # files kept now; None: not measured, and by day
+    whole: bool = True  # false: at least so much
+
+
+class AccountingView(Wire):
+    """`GET accounting`: the time from `since` until before `until`, both UTC."""
+
+    since: str
+    until: str
+    by: AccountBy
+    rows: tuple[AccountView, ...]
 
 
 class HealthView(Wire):

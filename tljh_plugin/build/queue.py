@@ -359,6 +359,7 @@ class Queue:
         self._admit()
         entry.work = asyncio.create_task(self._work(entry), name=f"build {row.id}")
         entry.conclusion = asyncio.create_task(self._conclude(entry, entry.work))
+        self._inventory.wake()  # Docker has nothing to tell of yet
 
     def _admit(self) -> None:
         """Let as many start as may, first come, first served: `_entries` is in the order of coming."""
@@ -392,6 +393,7 @@ class Queue:
                 self._credentials.forget(entry.login)
                 entry.login = None
             del self._entries[entry.row.id]
+            self._inventory.wake()
             self._admit()
             entry.done.set()
 
@@ -508,6 +510,7 @@ def _wish(
         rebuild=rebuild,
         no_cache=no_cache,
         credential=pinned.login.kind if pinned.login else "",
+        asked_groups=person.groups,
     )
 
 

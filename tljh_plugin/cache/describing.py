@@ -5,13 +5,12 @@ Deciding (`changes`, `notes`) is pure; `Describing` asks the store.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, time, timedelta, timezone
 
 from ..access import is_admin, may
 from ..errors import Forbidden, ImageNotFound, InvalidRequest, InvalidSpec
+from ..moments import read_moment
 from ..source.providers import shown
 from ..source.spec import own_path, parse_link
 from ..store import ImageRow, Store, utc_now
@@ -23,7 +22,6 @@ MOST_TITLE, MOST_DESCRIPTION, MOST_REASON, MOST_PATH = 200, 2000, 300, 2000
 
 _DESCRIBING = ("title", "description", "icon", "profile", "urlpath")
 _LONGEST_ICON = 12  # code points: a family of four in a skin tone each has eleven
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _JOINER, _PICTURE, _KEYCAP = "\u200d", "\ufe0f", "\u20e3"
 _TONES = ("\U0001f3fb", "\U0001f3ff")
 _LETTERS = ("\U0001f1e6", "\U0001f1ff")
@@ -129,18 +127,11 @@ def read_icon(text: str) -> str:
 
 def read_end(text: str, now: str) -> str:
     """The end of a pin as it is stored; a date means the end of that day. Raises `InvalidRequest`."""
-    text = text.strip()
-    if not text:
+    if not text.strip():
         return ""
     try:
-        if _DATE.fullmatch(text):
-            moment = datetime.combine(datetime.fromisoformat(text), time()) + timedelta(days=1)
-        else:
-            moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        end = moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError):
+        end = read_moment(text, to_the_end=True)
+    except ValueError:
         raise InvalidRequest(
             f"`pinned_until` has the value {shown(text, 40)!r}.",
             "Give a date such as 2027-01-31, or nothing for a pin without end.",

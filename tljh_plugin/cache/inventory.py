@@ -17,12 +17,13 @@ from ..access import is_admin, is_open_to, may
 from ..build.identity import ImageIdentity
 from ..engine import ContainerRow, Engine, EngineEvent
 from ..engine import ImageRow as DockerImage
+from ..engine.values import KIND_LABEL
 from ..errors import BinderError
 from ..installation import LABEL_PREFIX
 from ..store import ImageRow, ImageUse, LatestBuild, NewerRow, Store, utc_now
 from ..time_limit import within
 from ..wire import ImageView, Person
-from .listing import Listed
+from .listing import Listed, Verdict
 
 PERSON_LABEL = LABEL_PREFIX + "person"
 SERVER_LABEL = LABEL_PREFIX + "server"
@@ -60,6 +61,7 @@ class Snapshot:
     present: Mapping[str, DockerImage] = field(default_factory=dict)
     containers: tuple[ContainerRow, ...] = ()
     builds: Mapping[str, LatestBuild] = field(default_factory=dict)  # the newest one by identity
+    seconds: Mapping[str, float] = field(default_factory=dict)  # what builds took, by their ids
     newer: Mapping[str, NewerRow] = field(default_factory=dict)
 
     @cached_property
@@ -81,7 +83,8 @@ class Inventory:
 
     `recipe` is the one that builds use now, as far as it is known: other images are marked older. What others
     work out of an image is asked of `own_bytes` (bytes that erasing it alone would free), `keeps` (codes of
-    the rules by which retention keeps images, by id) and `title_of`; all three answer from memory. `noticed`
+    the rules by which retention keeps images, by id), `verdicts` (those with words, for the administrator's
+    table) and `title_of`; all of them answer from memory. `noticed`
     hears the ids of all images of the engine at each look.
     """
 
@@ -99,6 +102,7 @@ class Inventory:
         self.noticed: Callable[[Collection[str]], None] = lambda image_ids: None
         self.own_bytes: Callable[[], Mapping[str, int | None]] = dict
         self.keeps: Callable[[], Mapping[str, str]] = dict
+        self.verdicts: Callable[[], Mapping[str, Verdict]] = dict
         self.title_of: Callable[[ImageRow], str] = _own_title
         self._listed: tuple[Listed, ...] = ()
         self._listed_of: tuple[object, object, object] = (None, None, None)
@@ -126,6 +130,7 @@ class Inventory:
                 present={image.id: image for image in present},
                 containers=tuple(containers),
                 builds=await self._store.latest_builds(),
+                seconds=await self._store.build_seconds(),
                 newer=await self._store.newer(),
             )
             self.looked, self.problem = utc_now(), None
@@ -157,16 +162,16 @@ class Inventory:
 
         It is put together once until something changes; a pin that ends is seen within a minute.
         """
-        sources = (self._snapshot, self.own_bytes(), self.keeps())
+        sources = (self._snapshot, self.own_bytes(), self.verdicts())
         moment = (self.recipe, utc_now()[:16])
         # The very same values, not equal ones: comparing takes longer than putting together.
         same = all(now is before for now, before in zip(sources, self._listed_of, strict=True))
         if not same or moment != self._listed_at:
             self._listed_of, self._listed_at = sources, moment
-            _, own, keeps = sources
+            _, own, verdicts = sources
             rows = self._snapshot.recorded_as
             self._listed = tuple(
-                self._ours(row, image, own, keeps)
+                self._ours(row, image, own, verdicts)
                 if (row := rows.get(image.id))
                 else self._others(image, own.get(image.id))
                 for image in self._snapshot.present.values()
@@ -187,9 +192,11 @@ class Inventory:
         return list(self._snapshot.containers_of.get(image_id, ()))
 
     def _view(self, image: ImageRow, person: Person | None) -> ImageView:
-        use = self._snapshot.uses.get(image.image_id, ImageUse(0, ""))
+        use = self.use_of(image.image_id)
         build = self._snapshot.builds.get(image.identity)
         all_seen = person is None or is_admin(person)
+        name = person.name if person else ""
+        told = all_seen or image.owner == name
         return ImageView(
             id=image.image_id,
             name=image.name,
@@ -217,6 +224,8 @@ class Inventory:
             pinned_until=image.pinned_until if image.pin_holds() else "",
             retired=image.retired,
             adopted=image.adopted,
+            build_seconds=self._snapshot.seconds.get(image.build_id),
+            last_used_by=use.last_used_by if told or use.last_used_by == name else "",
             own_bytes=self.own_bytes().get(image.image_id),
             building=build is not None and build.active and (build.open or all_seen),
             keep=self.keeps().get(image.image_id, ""),
@@ -235,10 +244,11 @@ class Inventory:
         row: ImageRow,
         image: DockerImage,
         own: Mapping[str, int | None],
-        keeps: Mapping[str, str],
+        verdicts: Mapping[str, Verdict],
     ) -> Listed:
-        use = self._snapshot.uses.get(row.image_id, ImageUse(0, ""))
+        use = self.use_of(row.image_id)
         build = self._snapshot.builds.get(row.identity)
+        verdict = verdicts.get(row.image_id)
         pinned = row.pin_holds()
         return Listed(
             id=row.image_id,
@@ -256,6 +266,7 @@ class Inventory:
             last_used_by=use.last_used_by,
             users=self._users(row, None),
             containers=len(self._snapshot.containers_of.get(row.image_id, ())),
+            build_seconds=self._snapshot.seconds.get(row.build_id),
             size=image.size,
             own_bytes=own.get(row.image_id),
             pinned=pinned,
@@ -269,7 +280,9 @@ class Inventory:
             last_build=build.id if build else row.build_id,
             newer_commit=self._newer_commit(row),
             private=row.visibility != "everyone",
-            keep=keeps.get(row.image_id, ""),
+            keep=verdict.keep if verdict else "",
+            verdict=verdict.text if verdict else "",
+            goes=verdict is not None and verdict.goes,
         )
 
     def _others(self, image: DockerImage, own: int | None) -> Listed:
@@ -285,6 +298,21 @@ class Inventory:
             own_bytes=own,
             ours=False,
         )
+
+    def use_of(self, image_id: str) -> ImageUse:
+        """How often it was launched, and when a server last ran on it, and whose: now, while one does."""
+        use = self._snapshot.uses.get(image_id, ImageUse(0, ""))
+        running = sorted(
+            each.labels.get(PERSON_LABEL, "")
+            for each in self._snapshot.containers_of.get(image_id, ())
+            if each.state == "running"
+            and self._engine.is_ours(each.labels)
+            and each.labels.get(KIND_LABEL) == "server"
+        )
+        if not running:
+            return use
+        by = use.last_used_by if use.last_used_by in running else running[0]
+        return ImageUse(use.launches, utc_now(), by)
 
     def _users(self, image: ImageRow, person: Person | None) -> tuple[str, ...]:
         """Which servers use an image; what others run is told to administrators and the image's owner."""

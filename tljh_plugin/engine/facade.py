@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from ..errors import (
     EngineTimedOut,
 )
 from ..settings import Settings
-from . import cache_records, containers, firewall, images, layers, network
+from . import cache_records, containers, firewall, image_streams, images, layers, network
 from .connection import Connection
 from .threads import in_thread
 from .values import (
@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 _LAYERS_S = 600.0  # many layers of many small files, on a disk that is busy
 _PRUNE_S = 600.0
+_CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
 class Engine:
@@ -60,6 +61,7 @@ class Engine:
         self._connection = Connection(base_url, timeout_s)
         self._network_lock = asyncio.Lock()
         self._root_dir = ""
+        self._containerd_store = False
         self._cleanups: set[asyncio.Task[None]] = set()
         self._at_work: dict[str, str] = {}  # what was started here and is not to be removed yet: name → id
 
@@ -86,10 +88,11 @@ class Engine:
                 storage_driver=said.get("Driver", ""),
                 root_dir=said.get("DockerRootDir", ""),
                 architecture=said.get("Architecture", ""),
+                containerd_store=["driver-type", _CONTAINERD_STORE] in (said.get("DriverStatus") or ()),
             )
 
         info = await self._connection.call("tell about itself", ask)
-        self._root_dir = info.root_dir
+        self._root_dir, self._containerd_store = info.root_dir, info.containerd_store
         return info
 
     async def root_dir(self) -> str:
@@ -108,10 +111,13 @@ class Engine:
             ) from error
         return figures.f_bavail * figures.f_frsize
 
-    async def events(self, types: Iterable[str] = ("image", "container")) -> AsyncIterator[EngineEvent]:
+    async def events(
+        self, types: Iterable[str] = ("image", "container"), *, from_memory: bool = False
+    ) -> AsyncIterator[EngineEvent]:
         """What happens in Docker from now on, until nobody iterates any more.
 
-        Ends when Docker ends the connection, and raises an `EngineError` if there is none: begin again then,
+        `from_memory`: first what Docker still remembers, which are its last 256 events since it was started
+        (`daemon/events/events.go`). Ends when Docker ends the connection, and raises an `EngineError` if there is none: begin again then,
         and look at what was missed.
         """
         loop = asyncio.get_running_loop()
@@ -121,7 +127,8 @@ class Engine:
 
         def follow(client: Any) -> None:
             client.timeout = None  # quiet hours are no fault
-            stream = client.events(decode=True, filters={"type": list(types)})
+            since = 1 if from_memory else None
+            stream = client.events(decode=True, since=since, filters={"type": list(types)})
             opened.append(stream)
             if ended.is_set():
                 stream.close()
@@ -205,7 +212,9 @@ class Engine:
         """The layers of an image, lowest first, each measured where Docker's folder can be read.
 
         `known` are bytes by chain id that need not be found out again: measuring takes up to a second for a
-        gigabyte of small files. Raises `ImageNotFound`.
+        gigabyte of small files. Where containerd keeps the images all are `None`: it keeps layers packed,
+        unpacked, and unpacked for the builder once more, and tells only one of the three. Raises
+        `ImageNotFound`.
         """
         root = await self.root_dir()
 
@@ -213,6 +222,8 @@ class Engine:
             try:
                 digests = images.facts(client.inspect_image(image_id)).layers
                 chains = layers.chain_ids(digests)
+                if self._containerd_store:
+                    return tuple(Layer(chain, None) for chain in chains)
                 before = known or {}
                 measured = [before.get(chain) or layers.on_disk(root, chain) for chain in chains]
                 told: list[int | None] = []
@@ -254,6 +265,14 @@ class Engine:
     async def build_cache_bytes(self) -> int | None:
         """What the build cache holds beside images, as Docker counts; `None` if it does not tell."""
         return cache_records.beside_images(await self.cache_records())
+
+    def save(self, image_id: str) -> AsyncGenerator[bytes, None]:
+        """What `docker save` gives for an image by its id, piece by piece, without names."""
+        return image_streams.save(self._connection, image_id)
+
+    async def load(self, pieces: AsyncIterator[bytes]) -> None:
+        """Give Docker what `docker save` gave; what `pieces` raises ends it, and then nothing is loaded."""
+        await image_streams.load(self._connection, pieces)
 
     # -- our network ----------------------------------------------------------------------------------
 
@@ -384,6 +403,21 @@ class Engine:
             return said.decode(errors="replace")
 
         return await self._connection.call(f"show the log of {container}", ask)
+
+    async def ask_inside(
+        self, container: str, command: Sequence[str], *, timeout_s: float, limit_bytes: int
+    ) -> str:
+        """What a command prints that is run in a running container, as that container's user.
+
+        Reading ends after `limit_bytes`. Raises `EngineTimedOut` after `timeout_s` seconds; the command ends
+        with its container at the latest.
+        """
+        return await self._connection.call(
+            f"run a command in the container {container}",
+            lambda client: containers.ask_inside(client, container, command, limit_bytes),
+            timeout_s=timeout_s,
+            long=True,
+        )
 
     async def stop(self, container: str, timeout_s: int) -> None:
         """Ask a container of ours to end, and kill it after `timeout_s` seconds; it is not removed.

@@ -61,6 +61,7 @@ def event(said: Mapping[str, Any]) -> EngineEvent:
         action=said.get("Action") or said.get("status") or "",
         id=actor.get("ID") or said.get("id") or "",
         attributes=actor.get("Attributes") or {},
+        time=(said.get("timeNano") or 0) / 1e9 or float(said.get("time") or 0),
     )
 
 

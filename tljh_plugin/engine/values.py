@@ -22,13 +22,16 @@ DEFAULT_HOME = "/home/jovyan"
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What Docker says of itself. `root_dir` is its folder on the host."""
+    """What Docker says of itself. `root_dir` is its folder on the host; `containerd_store` is whether
+    containerd keeps the images, as new installations of Engine 29 and later have it.
+    """
 
     version: str
     api_version: str
     storage_driver: str
     root_dir: str
     architecture: str
+    containerd_store: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Layer:
     """One layer of an image; its `chain_id` stands for it and all layers below.
 
     `bytes` is what it occupies on Docker's disk, or, where we cannot look there, what Docker says; `None` if
-    neither tells.
+    neither tells, as where containerd keeps the images.
     """
 
     chain_id: str
@@ -208,10 +211,11 @@ class Finished:
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
     """Something that happened in Docker: `type` is image, container or network; `action` is tag, untag,
-    delete, die, …
+    delete, die, … `time` is in seconds since 1970, 0 if Docker did not say it.
     """
 
     type: str
     action: str
     id: str
     attributes: Mapping[str, str]
+    time: float = 0.0

@@ -5,6 +5,7 @@ Each container of a server carries what it was given as labels, so that this out
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ CPUS_LABEL = LABEL_PREFIX + "cpus"
 LIFETIME_LABEL = LABEL_PREFIX + "lifetime-s"
 IDLE_LABEL = LABEL_PREFIX + "idle-s"
 STARTED_LABEL = LABEL_PREFIX + "started"
+GROUPS_LABEL = LABEL_PREFIX + "groups"
 
 _ENDED = ("exited", "dead", "removing")
 
@@ -47,7 +49,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs or starts, and what it holds."""
+    """A server that runs or starts, and what it holds; `groups` are the person's at its start."""
 
     person: str
     server: str
@@ -56,6 +58,7 @@ class Running:
     profile: str = ""
     span: Span = Span()
     started: datetime | None = None  # when its container was made, with a zone: builds are not its lifetime
+    groups: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -78,6 +81,7 @@ class Running:
             LIFETIME_LABEL: repr(self.span.lifetime_s),
             IDLE_LABEL: repr(self.span.idle_s),
             STARTED_LABEL: self.started.isoformat() if self.started else "",
+            GROUPS_LABEL: json.dumps(self.groups),
         }
 
 
@@ -92,8 +96,9 @@ def of_labels(labels: Mapping[str, str]) -> Running | None:
             labels.get(PROFILE_LABEL, ""),
             Span(float(labels.get(LIFETIME_LABEL, 0)), float(labels.get(IDLE_LABEL, 0))),
             datetime.fromisoformat(labels[STARTED_LABEL]) if labels.get(STARTED_LABEL) else None,
+            tuple(str(each) for each in json.loads(labels.get(GROUPS_LABEL) or "[]")),
         )
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
@@ -102,10 +107,15 @@ async def running_servers(engine: Engine) -> dict[tuple[str, str], Running]:
     found: dict[tuple[str, str], Running] = {}
     for row in await engine.containers():
         if _is_server(engine, row):
-            server = of_labels(row.labels) or await _inspected(engine, row)
+            server = await of_container(engine, row)
             if server is not None:
                 found[server.key] = server
     return found
+
+
+async def of_container(engine: Engine, row: ContainerRow) -> Running | None:
+    """The server of a container of ours; None if it is gone meanwhile. Raises `EngineError`."""
+    return of_labels(row.labels) or await _inspected(engine, row)
 
 
 def _is_server(engine: Engine, row: ContainerRow) -> bool:

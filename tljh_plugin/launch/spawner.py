@@ -416,7 +416,10 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def _place(self, profile: Profile, limits: Limits) -> Running:
         """What the server will hold."""
         span = Span(profile.lifetime_s, profile.idle_s)
-        return Running(self.user.name, self.name, limits.memory_bytes, limits.cpus, profile.id, span)
+        groups = tuple(sorted(group.name for group in self.user.groups))
+        return Running(
+            self.user.name, self.name, limits.memory_bytes, limits.cpus, profile.id, span, groups=groups
+        )
 
     def _person(self) -> Person:
         scopes = get_scopes_for(self.user.orm_user)

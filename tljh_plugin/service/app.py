@@ -27,6 +27,8 @@ from ..errors import SettingsError
 from ..installation import ensure_state, secret
 from ..settings import Settings
 from ..source.providers import shown
+from .api.accounting import AccountingReport
+from .api.audit import AuditEntries
 from .api.binderhub import BinderHubStream
 from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve, RetryBuild
 from .api.disk import DiskHistory, DiskState
@@ -39,21 +41,27 @@ from .api.prepare import Prepare, Release
 from .api.profiles import ProfileList
 from .api.projects import AdoptStorage, OneProject, ProjectList, StorageState, UndeleteProject
 from .api.runs import OneRun, RunRetention, Runs
+from .api.transfers import ExportImage, ImportImage
 from .auth import Door, HubDoor, SocketDoor
 from .context import Context, open_context
 from .environment import from_environment
 from .handler import MAX_BODY_BYTES, NoSuchApi
+from .pages.accounting import AccountingPage
+from .pages.audit import AuditPage
 from .pages.builds import BuildPage, BuildsPage, CancelBuild
 from .pages.confirm import Confirm
+from .pages.deletion import PlanDeletion, RunPage, StopRun
 from .pages.disk import DiskPage
 from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
-from .pages.images import DeleteImage, ImagesPage, NewImage, ShareImage
+from .pages.image import EditImage, OneImagePage
+from .pages.images import ImagesPage, NewImage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
 from .pages.moves import AdoptPage, RebuildImagePage, RescanPage, RetryBuildPage
 from .pages.old_links import Badge, OldRepoLink
 from .pages.page import NoSuchPage, Static
 from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
+from .pages.retention import RetentionPage
 from .pages.signed_in import SignedIn
 from .templates import STATIC, static_version
 
@@ -74,14 +82,18 @@ API_ROUTES: Routes = [
     (r"images/rescan", RescanImages),
     (r"images/adoptable", Adoptable),
     (r"images/adopt", AdoptImage),
+    (r"images/import", ImportImage),
     (r"images/([^/]+)", OneImage),
     (r"images/([^/]+)/rebuild", RebuildImage),
+    (r"images/([^/]+)/export", ExportImage),
     (r"projects", ProjectList),
     (r"projects/([^/]+)", OneProject),
     (r"projects/([^/]+)/undelete", UndeleteProject),
     (r"retention", RunRetention),
     (r"runs", Runs),
     (r"runs/([^/]+)", OneRun),
+    (r"audit", AuditEntries),
+    (r"accounting", AccountingReport),
     (r"disk", DiskState),
     (r"disk/history", DiskHistory),
     (r"storage", StorageState),
@@ -109,10 +121,17 @@ PAGE_ROUTES: Routes = [
     (r"images/rescan", RescanPage),
     (r"images/adopt", AdoptPage),
     (r"images/new", NewImage),
-    (r"images/([^/]+)/delete", DeleteImage),
+    (r"images/plan", PlanDeletion),
+    (r"images/([^/]+)", OneImagePage),
+    (r"images/([^/]+)/edit", EditImage),
     (r"images/([^/]+)/share", ShareImage),
     (r"images/([^/]+)/rebuild", RebuildImagePage),
+    (r"runs/([^/]+)", RunPage),
+    (r"runs/([^/]+)/stop", StopRun),
+    (r"retention", RetentionPage),
     (r"disk", DiskPage),
+    (r"audit", AuditPage),
+    (r"accounting", AccountingPage),
     (r"folders", FoldersPage),
     (r"folders/pick", PickFolder),
     (r"folders/([^/]+)/forget", LetGoOfFolder),

@@ -12,9 +12,11 @@ from ..cache.build_cache import BuildCache
 from ..cache.candidates import Candidates
 from ..cache.describing import Describing
 from ..cache.disk import Disk
+from ..cache.dossier import Dossiers
 from ..cache.inventory import Inventory
 from ..cache.layers import Layers
 from ..cache.leases import Leases
+from ..cache.moves import Moves
 from ..cache.rescan import Rescan
 from ..cache.retention import Retention
 from ..cache.sharing import Sharing
@@ -28,7 +30,8 @@ from ..settings import Settings, fresh
 from ..source.checkout import Checkouts
 from ..source.credentials import Credentials
 from ..source.resolve import Resolver
-from ..store import Store
+from ..store import AuditLog, Store
+from .accounting import Accounting
 from .again import Again
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
@@ -38,6 +41,7 @@ from .launches import Launches
 from .lookups import Lookups
 from .offers import Offers
 from .preparations import Preparations
+from .recorder import Recorder
 from .room import Room
 from .tidying import Tidying
 
@@ -50,14 +54,18 @@ class Context:
     environment: HubEnvironment
     engine_health: EngineHealth
     inventory: Inventory
+    dossiers: Dossiers
     sweep: Sweep
     retention: Retention
     sharing: Sharing
     describing: Describing
+    audit: AuditLog
+    accounting: Accounting
     queue: Queue
     again: Again
     rescan: Rescan
     adoption: Adoption
+    moves: Moves
     projects: Projects
     kept_files: KeptFiles
     lookups: Lookups
@@ -98,6 +106,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         candidates = Candidates(settings, store, engine, inventory, layers)
         sweep = Sweep(settings, store, engine, inventory, leases, candidates, build_cache)
         inventory.noticed, inventory.own_bytes = layers.notice, lambda: layers.own_bytes
+        inventory.title_of = offers.title_of_image
         await inventory.start()
         stack.push_async_callback(inventory.stop)
         await layers.start()
@@ -106,6 +115,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(build_cache.stop)
         await sweep.recover()
         stack.push_async_callback(sweep.close)
+        moves = Moves(settings, store, engine, inventory, leases)
         rescan = Rescan(settings, store, engine, inventory, hub.names)
         await rescan.start()
         stack.push_async_callback(rescan.stop)
@@ -115,7 +125,10 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(offers.stop)
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
-        tidying = Tidying(settings, store, engine, hub, queue, projects, leases)
+        recorder = Recorder(store, engine)
+        recorder.start()
+        stack.push_async_callback(recorder.stop)
+        tidying = Tidying(settings, store, engine, hub, queue, projects, leases, moves)
         tidying.start()
         stack.push_async_callback(tidying.stop)
         disk = Disk(settings, store, engine, inventory, layers, build_cache)
@@ -123,6 +136,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(disk.stop)
         retention = Retention(settings, store, inventory, candidates, sweep, disk.docker_usage)
         inventory.keeps, sweep.after = retention.keeps, disk.wake
+        inventory.verdicts = retention.verdicts
         retention.start()
         stack.push_async_callback(retention.stop)
         yield Context(
@@ -130,21 +144,23 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             environment=environment,
             engine_health=EngineHealth(engine),
             inventory=inventory,
+            dossiers=Dossiers(store, inventory, layers),
             sweep=sweep,
             retention=retention,
             sharing=sharing,
+            audit=store.audit_log,
+            accounting=Accounting(store, hub),
             describing=Describing(store, inventory, sharing, lambda: profile_ids(fresh(settings))),
             queue=queue,
             again=Again(lookups, queue, inventory),
             rescan=rescan,
             adoption=Adoption(settings, store, engine, inventory),
+            moves=moves,
             projects=projects,
             kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,
             launches=Launches(environment, hub, lookups, queue),
-            preparations=Preparations(
-                settings, environment, store, engine, leases, projects, inventory.wake
-            ),
+            preparations=Preparations(settings, environment, store, engine, leases, projects, inventory.wake),
             offers=offers,
             room=Room(settings, engine),
             folders=Folders(settings, engine),

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from tornado.web import Finish, HTTPError, RequestHandler
 from ..access import is_admin
 from ..errors import BinderError, Forbidden, InvalidRequest, NotFound, NotSignedIn, UnexpectedFailure
 from ..source.providers import shown
+from ..tables import as_csv
 from ..wire import Person, Wire
 
 if TYPE_CHECKING:
@@ -128,6 +129,19 @@ class ApiHandler(Handler):
             self.finish(value.model_dump_json())
         else:
             self.finish("[" + ",".join(item.model_dump_json() for item in value) + "]")
+
+    def answer_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write a table as CSV, to be saved as `name`."""
+        self.set_header("Content-Type", "text/csv; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
+        self.finish(as_csv(header, rows))
+
+    def wants_table(self) -> bool:
+        """Whether `format=csv` was asked for; raises `InvalidRequest` for another than that and `json`."""
+        text = self.get_query_argument("format", "json")
+        if text not in ("json", "csv"):
+            raise InvalidRequest(f"The query has `format={text:.40}`.", "Send `format=csv` or `format=json`.")
+        return text == "csv"
 
     def answer_error(self, error: BinderError) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ..access import may
 from ..build.base import ensure_base
@@ -23,7 +24,7 @@ _LEASE_S = 3600.0
 
 
 class Preparations:
-    """Prepares starts for the hub and hears how they ended."""
+    """Prepares starts for the hub and hears how they ended; `launched` is told when one succeeded."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Preparations:
         engine: Engine,
         leases: Leases,
         projects: Projects,
+        launched: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._environment = environment
@@ -40,11 +42,12 @@ class Preparations:
         self._engine = engine
         self._leases = leases
         self._projects = projects
-        self._starting: dict[str, tuple[str, str, str]] = {}  # lease → image, person, server
+        self._launched = launched
 
     async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
         """Take a lease and fill or find the project. On any failure, a cancelled call included, the lease is
-        given back. Raises `ImageNotFound`, `ImageRetired`, `ProjectError` (`StorageFull` among them), `EngineError`."""
+        given back. Raises `ImageNotFound`, `ImageRetired`, `ProjectError` (`StorageFull` among them),
+        `EngineError`."""
         lease = await self._leases.take(request.image_id, _LEASE_S, f"{person.name}/{request.server}")
         try:
             row, facts = await self._image(person, request.image_id)
@@ -60,7 +63,6 @@ class Preparations:
         except BaseException:
             await self._leases.release(lease)
             raise
-        self._starting[lease] = (row.image_id, person.name, request.server)
         return Prepared(
             image_id=row.image_id,
             image_name=row.name,
@@ -75,14 +77,15 @@ class Preparations:
         )
 
     async def release(self, lease: str, ok: bool) -> None:
-        """Give the lease back; a server that came up counts as a use of its image.
+        """Give the lease back; a server that came up counts as a launch of its image.
 
-        A start that began before this process did is not counted.
+        The lease itself says of which: a start may be longer than the life of this process.
         """
-        started = self._starting.pop(lease, None)
-        if ok and started is not None:
-            await self._store.add_use(*started)
-        await self._leases.release(lease)
+        if ok:
+            await self._leases.end(lease)
+            self._launched()
+        else:
+            await self._leases.release(lease)
 
     async def _image(self, person: Person, image_id: str) -> tuple[ImageRow, ImageFacts]:
         row = await self._store.image(image_id)

@@ -17,6 +17,7 @@ from ..build.base import ensure_base
 from ..build.queue import Queue
 from ..cache.inventory import PERSON_LABEL, SERVER_LABEL
 from ..cache.leases import Leases
+from ..cache.moves import Moves
 from ..engine import ContainerRow, Engine
 from ..engine.values import KIND_LABEL
 from ..errors import BinderError
@@ -76,6 +77,7 @@ class Tidying:
         queue: Queue,
         projects: Projects,
         leases: Leases,
+        moves: Moves,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -84,6 +86,7 @@ class Tidying:
         self._queue = queue
         self._projects = projects
         self._leases = leases
+        self._moves = moves
         self._unknown: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -101,6 +104,7 @@ class Tidying:
         parts: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [
             ("builds", self._queue.tidy),
             ("projects", self._tidy_projects),
+            ("imports", self._moves.recover),
             ("starts", self._tidy_starts),
         ]
         for what, work in parts:
@@ -132,8 +136,12 @@ class Tidying:
             self._unknown = set()
             return
         hub = told(await self._hub.users())
-        for lease in forgotten(leases, hub):
-            await self._leases.release(lease)
+        over = set(forgotten(leases, hub))
+        for lease in leases:
+            if lease.id in over and lease.server in hub.active:
+                await self._leases.end(lease.id)  # it came up, and nobody told
+            elif lease.id in over:
+                await self._leases.release(lease.id)
         gone, self._unknown = strays(servers, hub, self._unknown)
         for each in servers:
             if each.id in gone:

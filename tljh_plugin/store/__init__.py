@@ -4,9 +4,11 @@ SQLite through sqlite-utils, one process (a lock file), one connection in one th
 history and pins, never an image or a person's file.
 """
 
+from .audit import AuditFilter, AuditLog
 from .rows import (
     AuditEntry,
     BuildRow,
+    BuildTime,
     Enqueued,
     ImageRow,
     ImageUse,
@@ -15,6 +17,7 @@ from .rows import (
     NewerRow,
     ProjectRow,
     RunRow,
+    ServerRun,
     SizeRow,
     utc_now,
 )
@@ -22,7 +25,10 @@ from .store import Store
 
 __all__ = [
     "AuditEntry",
+    "AuditFilter",
+    "AuditLog",
     "BuildRow",
+    "BuildTime",
     "Enqueued",
     "ImageRow",
     "ImageUse",
@@ -31,6 +37,7 @@ __all__ = [
     "NewerRow",
     "ProjectRow",
     "RunRow",
+    "ServerRun",
     "SizeRow",
     "Store",
     "utc_now",

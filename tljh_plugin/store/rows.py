@@ -65,6 +65,7 @@ class BuildRow:
     recipe: str = ""
     settled: bool = False
     groups: tuple[str, ...] = ()
+    asked_groups: tuple[str, ...] = ()  # of the person who asked, when they did
     credential: CredentialKind = ""
     no_cache: bool = False
 
@@ -224,6 +225,38 @@ class SizeRow:
     whole: bool
     took: float
     measured: str
+
+
+@dataclass(frozen=True)
+class ServerRun:
+    """One container of a server: whose it was, in which groups they were then, what it held, how long it ran.
+
+    `ended` is empty while it runs; `seen` is the last moment at which that was known. With `exact` false its
+    end was not seen: it ran at least so long.
+    """
+
+    container_id: str
+    person: str
+    server: str
+    image_id: str
+    groups: tuple[str, ...]
+    profile: str
+    memory_bytes: int
+    cpus: float
+    started: str
+    seen: str
+    ended: str = ""
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class BuildTime:
+    """Who asked for a build, in which groups they were then, and how long it ran; `ended` empty: it runs."""
+
+    person: str
+    groups: tuple[str, ...]
+    started: str
+    ended: str
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,33 @@ def m0006_disk(db: Database) -> None:
 
 
 @migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0008_accounting(db: Database) -> None:
+    """How long which server of whom ran, and in which groups they were who asked for a build (JSON lists)."""
+    db.conn.execute(
+        """
+        CREATE TABLE server_runs (
+            container_id TEXT PRIMARY KEY,
+            person TEXT NOT NULL,
+            server TEXT NOT NULL,
+            image_id TEXT NOT NULL,
+            groups TEXT NOT NULL,
+            profile TEXT NOT NULL,
+            memory_bytes INTEGER NOT NULL,
+            cpus REAL NOT NULL,
+            started TEXT NOT NULL,
+            ended TEXT NOT NULL,
+            seen TEXT NOT NULL,
+            exact INTEGER NOT NULL
+        )
+        """
+    )
+    db.conn.execute("CREATE INDEX server_runs_by_end ON server_runs (ended, started)")
+    db.conn.execute("CREATE INDEX server_runs_by_image ON server_runs (image_id, seen)")
+    db.conn.execute("ALTER TABLE builds ADD COLUMN asked_groups TEXT NOT NULL DEFAULT '[]'")
+    db.conn.execute("CREATE INDEX audit_by_time ON audit (time)")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
 def m0009_moves(db: Database) -> None:
     """Builds without cache; where refs point now; which image a build replaces; notes to ourselves.
 
@@ -264,4 +291,12 @@ def m0007_layers(db: Database) -> None:
     )
     db.conn.execute(
         "CREATE TABLE removals (image_id TEXT PRIMARY KEY, erase INTEGER NOT NULL, shared TEXT NOT NULL)"
+    )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0010_packages(db: Database) -> None:
+    """What images said that they have when they were checked: JSON lists of kind, name and version."""
+    db.conn.execute(
+        "CREATE TABLE packages (image_id TEXT PRIMARY KEY, recorded TEXT NOT NULL, found TEXT NOT NULL)"
     )

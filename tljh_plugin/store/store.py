@@ -15,7 +15,10 @@ from sqlite_utils import Database
 
 from ..errors import StoreError
 from ..wire import BuildState, DiskSample, ErrorView, Phase, Visibility
-from . import disk, moves, runs
+from . import accounting, audit, disk, moves, runs
+from .about_images import AboutImages
+from .accounting import ServerRuns
+from .audit import AuditLog
 from .connection import Connection
 from .layers import LayerRows
 from .rows import (
@@ -45,6 +48,9 @@ class Store:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.layers = LayerRows(connection)
+        self.about_images = AboutImages(connection)
+        self.server_runs = ServerRuns(connection)
+        self.audit_log = AuditLog(connection)
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -299,20 +305,21 @@ class Store:
 
     # -- uses -----------------------------------------------------------------------------------------
 
+    async def end_lease(self, lease_id: str) -> bool:
+        """Give back the lease of a start that succeeded: its image was launched. False if it had expired."""
+        return await self._connection.write(lambda db: _end_lease(db, lease_id))
+
     async def add_use(self, image_id: str, person: str, server: str) -> None:
         """An image was started on a server."""
         await self._change("INSERT INTO uses VALUES (?, ?, ?, ?)", [image_id, person, server, utc_now()])
 
     async def uses(self) -> dict[str, ImageUse]:
         """By image id."""
-        return await self._connection.read(
-            lambda db: {
-                image_id: ImageUse(launches, last)
-                for image_id, launches, last in db.execute(
-                    "SELECT image_id, COUNT(*), MAX(time) FROM uses GROUP BY image_id"
-                )
-            }
-        )
+        return await self._connection.read(accounting.uses)
+
+    async def build_seconds(self) -> dict[str, float]:
+        """What the builds took that made our images, by the builds' ids."""
+        return await self._connection.read(accounting.build_seconds)
 
     async def note_in_use(self, image_ids: Collection[str]) -> None:
         """Servers run on these images now."""
@@ -455,21 +462,11 @@ class Store:
 
     async def audit(self, who: str, what: str, thing: str, result: str) -> None:
         """Note that `who` did `what` (`build.request`, `image.delete`, …) to `thing`."""
-        await self._change(
-            "INSERT INTO audit (time, who, what, thing, result) VALUES (?, ?, ?, ?, ?)",
-            [utc_now(), who, what, thing, result],
-        )
+        await self._connection.write(lambda db: audit.note(db, who, what, thing, result))
 
     async def audit_entries(self, *, limit: int = 200, before: int = 0) -> list[AuditEntry]:
-        """Newest first; `before` is the number of an entry, for the next page."""
-        return await self._many(
-            AuditEntry,
-            "audit",
-            "? = 0 OR number < ?",
-            [before, before],
-            order="number DESC",
-            limit=limit,
-        )
+        """Newest first; `before` is the number of an entry, for the next page. See `audit_log` for more."""
+        return await self.audit_log.entries(limit=limit, before=before)
 
     # -- how ------------------------------------------------------------------------------------------
 
@@ -511,6 +508,8 @@ def _columns(row: BuildRow | ImageRow | ProjectRow) -> dict[str, Any]:
     values = asdict(row)
     if "groups" in values:
         values |= _shared(row.visibility, row.groups)
+    if isinstance(row, BuildRow):
+        values["asked_groups"] = json.dumps(row.asked_groups, ensure_ascii=True)
     return values
 
 
@@ -525,7 +524,7 @@ def _shared(visibility: Visibility, groups: Collection[str]) -> dict[str, str]:
 def _value(column: str, value: Any) -> Any:
     if column in _BOOLEANS:
         return bool(value)
-    if column == "groups":
+    if column in ("groups", "asked_groups"):
         return tuple(json.loads(value))
     return "" if value is None else value
 
@@ -649,15 +648,8 @@ def _change_image(
         sql = f"UPDATE images SET {column} = ? WHERE image_id = ?"  # noqa: S608 - the names are ours
         db.conn.execute(sql, [value, image_id])
     for what, result in notes.items():
-        _note(db, who, what, names[0], result)
+        audit.note(db, who, what, names[0], result)
     return True
-
-
-def _note(db: Database, who: str, what: str, thing: str, result: str) -> None:
-    db.conn.execute(
-        "INSERT INTO audit (time, who, what, thing, result) VALUES (?, ?, ?, ?, ?)",
-        [utc_now(), who, what, thing, result],
-    )
 
 
 def _share_image(db: Database, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:
@@ -671,6 +663,16 @@ def _share_image(db: Database, image_id: str, visibility: Visibility, groups: Co
         columns,
     )
     return bool(changed)
+
+
+def _end_lease(db: Database, lease_id: str) -> bool:
+    found = list(db["leases"].rows_where("id = ?", [lease_id]))
+    if not found:
+        return False
+    person, _, server = str(found[0]["server"]).partition("/")
+    db.conn.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", [found[0]["image_id"], person, server, utc_now()])
+    db.conn.execute("DELETE FROM leases WHERE id = ?", [lease_id])
+    return True
 
 
 def _add_lease(db: Database, lease: LeaseRow) -> None:

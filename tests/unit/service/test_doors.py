@@ -152,6 +152,8 @@ API: dict[tuple[str, str], Door] = {
     ("POST", "images/rescan"): Door("admin"),
     ("GET", "images/adoptable"): Door("admin"),
     ("POST", "images/adopt"): Door("admin", body='{"image": "{image}"}'),
+    ("POST", "images/import"): Door("admin", "images/import?trust=1", body="EMPTY"),
+    ("GET", "images/([^/]+)/export"): Door("admin", "images/{image}/export"),
     ("GET", "images/([^/]+)"): Door("see", "images/{image}"),
     ("PATCH", "images/([^/]+)"): Door("change", "images/{image}", body=_SHARE),
     ("DELETE", "images"): Door("delete", "images?id={image}&mode=evict"),
@@ -219,6 +221,8 @@ PAGES: dict[tuple[str, str], Door] = {
     ("POST", "projects/([^/]+)/delete"): Door("own project", f"projects/{DELETED}/delete"),
     ("POST", "projects/([^/]+)/undelete"): Door("own project", f"projects/{DELETED}/undelete"),
     ("GET", "disk"): Door("admin"),
+    ("GET", "audit"): Door("admin"),
+    ("GET", "accounting"): Door("admin"),
     ("GET", "folders"): Door("desktop"),
     ("GET", "folders/pick"): Door("signed-in"),
     ("POST", "folders/pick"): Door("nobody", form={"path": "/etc"}),
@@ -278,6 +282,7 @@ class World:
         )
         parts.sharing = Sharing(store, parts.inventory)
         docker = parts_of(self.docker)
+        parts.moves.image = Thing("everyone").image
         parts.rescan = Rescan(house.settings, store, docker, parts.inventory, nobody_else)
         parts.adoption = Adoption(house.settings, store, docker, parts.inventory)
         parts.audit = store.audit_log
