@@ -18,7 +18,9 @@ from importlib import metadata, resources
 from ..engine import ContainerSpec, Engine, ImageFacts, Limits, limits_for
 from ..errors import ContainerNotStarted, EngineError, EngineTimedOut, ImageNotFound
 from ..settings import Settings
+from ..store.about_images import Package
 from .ending import Ending, explain, is_the_images_fault
+from .packages import packages_in
 
 COMMAND = ("jupyterhub-singleuser",)
 
@@ -34,7 +36,8 @@ class CheckResult:
     """What the check found. `home` is where a person's files will be, `workdir` where the server starts.
 
     `seconds` is the time from the container's start to the first answer, or to the end of the attempt.
-    Without `ok`, `problem` says what happened and `next_step` what to add to the repository.
+    Without `ok`, `problem` says what happened and `next_step` what to add to the repository. `packages` are
+    what the image says it has, `None` if it does not tell.
     """
 
     ok: bool
@@ -43,6 +46,7 @@ class CheckResult:
     seconds: float
     problem: str = ""
     next_step: str = ""
+    packages: tuple[Package, ...] | None = None
 
 
 async def check_image(engine: Engine, settings: Settings, image_id: str, base_image: str) -> CheckResult:
@@ -59,20 +63,24 @@ async def check_image(engine: Engine, settings: Settings, image_id: str, base_im
     stub = await engine.start(_stub(base_image, limits, timeout_s))
     began = time.monotonic()
     server = ""
+    packages: tuple[Package, ...] | None = None
     try:
         server = await engine.start(_server(image, limits, stub))
         ending = await _answer_or_ending(engine, stub, server, timeout_s)
+        seconds = time.monotonic() - began
+        if ending is None:
+            packages = await packages_in(engine, server)
     except ContainerNotStarted as error:
         if not await _is_running(engine, stub):
             raise _stub_failed(await engine.logs(stub)) from error
         if not is_the_images_fault(error.message):
             raise
         ending = Ending(127, error.message)
+        seconds = time.monotonic() - began
     finally:
         await _remove(engine, server, stub)
-    seconds = time.monotonic() - began
     if ending is None:
-        return CheckResult(True, image.home, image.start_folder, seconds)
+        return CheckResult(True, image.home, image.start_folder, seconds, packages=packages)
     problem, next_step = explain(ending, limits, timeout_s)
     return CheckResult(False, image.home, image.start_folder, seconds, problem, next_step)
 

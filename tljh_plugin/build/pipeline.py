@@ -181,6 +181,8 @@ class Pipeline:
             visibility=row.visibility,
         )
         await self._record(row, image)
+        if check.packages is not None:
+            await self._store.about_images.put_packages(image.image_id, check.packages)
         return image
 
     async def _fetch_and_run(

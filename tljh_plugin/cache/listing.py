@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 from urllib.parse import urlencode
 
 from ..errors import InvalidRequest
@@ -35,6 +35,17 @@ Badge = Literal[
 # Numbers and times begin with the greatest, texts with the first.
 _RISING: frozenset[Sort] = frozenset({"title"})
 _LONGEST_TEXT = 200
+
+
+class Verdict(Protocol):
+    """What retention makes of an image, see `Listed`."""
+
+    @property
+    def keep(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def goes(self) -> bool: ...
 
 
 @dataclass(frozen=True)

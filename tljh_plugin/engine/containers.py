@@ -7,7 +7,7 @@ import posixpath
 import secrets
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -116,6 +116,17 @@ def stop(client: Any, container: str, instance: str, timeout_s: int) -> None:
     """See `Engine.stop`."""
     with suppress(docker.errors.NotFound):
         client.stop(_our_id(client, container, instance), timeout=timeout_s)
+
+
+def ask_inside(client: Any, container: str, command: Sequence[str], limit_bytes: int) -> str:
+    """See `Engine.ask_inside`."""
+    made = client.exec_create(container, list(command), stdout=True, stderr=False)
+    said = bytearray()
+    for piece in client.exec_start(made["Id"], stream=True):
+        said += piece
+        if len(said) > limit_bytes:
+            break
+    return said[:limit_bytes].decode(errors="replace")
 
 
 def remove(client: Any, container: str, instance: str) -> None:

@@ -19,6 +19,7 @@ from ..cache.inventory import Inventory
 from ..errors import BinderError, EngineError
 from ..settings import Settings
 from ..source.spec import LaunchLink, RepoSpec
+from ..store import ImageRow
 from ..wire import BuildView, ImageView, Person
 from .links import read_spec
 from .lookups import Lookups
@@ -84,6 +85,11 @@ class Offers:
         """The same for the stored path of a link."""
         spec = read_spec(path)
         return self.title(spec) if spec else path
+
+    def title_of_image(self, image: ImageRow) -> str:
+        """What an image is called: as an administrator named it, the bundled ones by their names."""
+        spec = read_spec(image.spec) if image.spec.startswith("local/") else None
+        return self.title(spec) if spec and image.title == spec.display else image.title
 
     async def for_person(self, person: Person) -> list[Offer]:
         """Plain Jupyter, the example, then the newest image of each repository that the person may see."""

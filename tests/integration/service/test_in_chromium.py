@@ -39,7 +39,10 @@ PAGES = [
     "builds?everyone=1",
     "builds/b-1",
     "images",
-    f"images/{IMAGE}/delete",
+    f"images/{IMAGE}",
+    f"images/plan?id={IMAGE}",
+    "images/new",
+    "retention",
     "nowhere",
 ]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from forms import Forms
 from house import COMMIT, IMAGE, OLDER, PREFIX, House, build_view, image_view, line, open_house, project_view
 
 from tljh_plugin.errors import EngineUnavailable
@@ -20,7 +20,19 @@ from tljh_plugin.wire import ErrorView
 
 MAIN = {"repository": "gh/owner/repo/main", "commit": COMMIT}
 LINK = "v2/gh/owner/repo/main"
-PAGES = ["", LINK, "builds", "builds/b-1", "launch/x", "images", f"images/{IMAGE}/delete", "nowhere"]
+PAGES = [
+    "",
+    LINK,
+    "builds",
+    "builds/b-1",
+    "launch/x",
+    "images",
+    "images/new",
+    f"images/{IMAGE}",
+    f"images/plan?id={IMAGE}",
+    "retention",
+    "nowhere",
+]
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -35,37 +47,6 @@ def full(house: House) -> House:
     house.hub.put("root", "x", ready=False, pending="spawn", options=MAIN)
     house.hub.put("root", "brave-otter", options={**MAIN, "commit": OLDER})
     return house
-
-
-class Forms(HTMLParser):
-    """The forms, addresses and scripts of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.inline: list[str] = []
-        self.targets: list[str] = []
-        self.labels: set[str] = set()
-        self.fields: dict[str, str] = {}
-        self.radios: list[tuple[str, bool]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attributes}
-        self.inline += [name for name in given if name == "style" or name.startswith("on")]
-        if tag == "style" or (tag == "script" and "src" not in given):
-            self.inline.append(tag)
-        if tag == "label":
-            self.labels.add(given.get("for", ""))
-        if tag in ("a", "link", "script", "img", "form"):
-            self.targets.append(given.get("href") or given.get("src") or given.get("action") or "")
-        if tag == "input" and given.get("type") == "radio":
-            self.radios.append((given["value"], "checked" in given))
-        elif tag == "input" and "name" in given:
-            self.fields[given["name"]] = given.get("value", "")
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 # -- every page ---------------------------------------------------------------------------------------
@@ -163,7 +144,14 @@ async def test_texts_of_others_are_never_markup(full: House) -> None:
     full.inventory.known = [image_view(title=EVIL, name=EVIL, built_by=EVIL, users=(EVIL,))]
     full.hub.put("root", "<script>alert(1)</script>", ready=False, options=MAIN)
     async with full.browser("root") as browser:
-        for path in ("", "builds?everyone=1", "builds/b-2", "images", f"images/{IMAGE}/delete"):
+        for path in (
+            "",
+            "builds?everyone=1",
+            "builds/b-2",
+            "images",
+            f"images/{IMAGE}",
+            f"images/plan?id={IMAGE}",
+        ):
             answer = await browser.visit(path)
             assert answer.status_code == 200
             assert "<img src=x" not in answer.text
@@ -419,25 +407,6 @@ async def test_a_build_page_has_the_log_without_scripts_too(house: House) -> Non
         await browser.submit("builds/b-1/cancel")
         assert house.queue.builds["b-1"].state == "cancelled"
         assert "Cancel the build" not in (await browser.visit("builds/b-1")).text
-
-
-async def test_only_administrators_see_and_delete_images(house: House) -> None:
-    house.inventory.known = [image_view(users=("bob/x",)), image_view("sha256:" + "cd" * 32)]
-    async with house.browser("ada") as browser:
-        for path in ("images", f"images/{IMAGE}/delete"):
-            assert (await browser.visit(path)).status_code == 403
-        await browser.visit("")
-        assert (await browser.submit(f"images/{IMAGE}/delete")).status_code == 403
-    async with house.browser("root") as browser:
-        refused = await browser.visit(f"images/{IMAGE}/delete")
-        assert "bob/x" in refused.text
-        assert (await browser.submit(f"images/{IMAGE}/delete")).status_code == 409
-        assert not house.sweep.deleted
-        other = f"images/sha256:{'cd' * 32}/delete"
-        await browser.visit(other)
-        assert not house.sweep.deleted
-        assert (await browser.submit(other)).status_code == 303
-    assert house.sweep.deleted == ["sha256:" + "cd" * 32]
 
 
 async def test_the_plain_image_is_offered_as_it_is(full: House) -> None:

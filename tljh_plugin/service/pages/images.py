@@ -8,9 +8,8 @@ from typing import cast, get_args
 
 from ...cache.inventory import Inventory
 from ...cache.listing import Badge, Listed, Query, Sort, counts, page_of
-from ...cache.plan import Plan
 from ...errors import BinderError, InvalidRequest
-from ...wire import ErrorView, ImageView, Visibility
+from ...wire import Visibility
 from ..api.images import image_of
 from ..links import from_form
 from ..texts import _
@@ -139,35 +138,6 @@ class NewImage(OfImages):
         self.redirect(f"{self.prefix}{page}", status=303)
 
 
-class DeleteImage(OfImages):
-    """GET asks, POST deletes."""
-
-    async def get(self, image_id: str) -> None:
-        image = image_of(self, image_id)
-        plan = await self.context.sweep.plan([image_id], "erase", self.person)
-        self.show("delete.html", image=image, title=title_of(self, image), refused=_refused(plan))
-
-    async def post(self, image_id: str) -> None:
-        image = image_of(self, image_id)
-        plan = await self.context.sweep.plan([image_id], "erase", self.person)
-        refused = _refused(plan)
-        if refused is None:
-            run = await self.context.sweep.carry_out(plan, self.person)
-            refused = None if run.taken else ErrorView(code="image-in-use", message=run.results[0].text)
-        if refused is not None:
-            title = title_of(self, image)
-            self.show("delete.html", status=409, image=image, title=title, refused=refused)
-            return
-        self.redirect(f"{self.prefix}images", status=303)
-
-
-def _refused(plan: Plan) -> ErrorView | None:
-    if plan.take:
-        return None
-    message = plan.keep[0].text if plan.keep else "The image is not there any more."
-    return ErrorView(code="image-in-use", message=message, next="Go back to the images.")
-
-
 class ShareImage(Page):
     """The form on a build's page: who may use the image."""
 
@@ -183,8 +153,3 @@ class ShareImage(Page):
         groups = self.get_body_arguments("group") if visibility == "group" else []
         await self.context.sharing.share(image_id, self.person, cast(Visibility, visibility), groups)
         self.redirect(f"{self.prefix}builds/{image.build_id}" if image.build_id else self.prefix, status=303)
-
-
-def title_of(page: Page, image: ImageView) -> str:
-    """What an image's repository is called on pages."""
-    return page.context.offers.title_of(image.spec)
