@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -29,9 +30,21 @@ _KEPT = ("littlest-binder/base:", "littlest-binder/debian:")
 
 
 class PrivateDocker:
-    """Use as a context; `host` is for `DOCKER_HOST`."""
+    """Use as a context; `host` is for `DOCKER_HOST`.
 
-    def __init__(self, folder: Path = STATE) -> None:
+    `programs` is the root of an unpacked package with another `dockerd` (and `containerd`) than the
+    machine's; `features` are switches of the daemon.
+    """
+
+    def __init__(
+        self,
+        folder: Path = STATE,
+        *,
+        programs: Path | None = None,
+        features: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.programs = programs
+        self.features = dict(features or {})
         self.folder = folder.resolve()  # as the kernel lists mounts
         # A Unix socket's path may have 107 bytes, which a test's folder can exceed.
         self.run = Path(f"/run/lb-faults-{secrets.token_hex(4)}")
@@ -91,10 +104,18 @@ class PrivateDocker:
         for note in (self.run / "docker.pid", self.run / "exec" / "containerd" / "containerd.pid"):
             if note.exists() and not _told(int(note.read_text())):
                 note.unlink()
+        environment, program = os.environ.copy(), "dockerd"
+        if self.programs is not None:
+            program = str(self.programs / "usr" / "sbin" / "dockerd")
+            places = [self.programs / "usr" / "sbin", self.programs / "usr" / "bin"]
+            environment["PATH"] = ":".join([*map(str, places), environment["PATH"]])
+        configuration = self.run / "daemon.json"
+        configuration.write_text(json.dumps({"features": self.features}))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    "dockerd",
+                    program,
+                    f"--config-file={configuration}",
                     f"--host={self.host}",
                     f"--data-root={self.data / 'docker'}",
                     f"--exec-root={self.run / 'exec'}",
@@ -111,6 +132,7 @@ class PrivateDocker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=environment,
             )
         deadline = time.monotonic() + _START_S
         while not self.answers():
