@@ -113,6 +113,23 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.set_status(error.http_status)
         self.answer_error(error)
 
+    def answer_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write a table as CSV, to be saved as `name`."""
+        self.answer_file(f"{name}.csv", "text/csv", as_csv(header, rows))
+
+    def answer_file(self, name: str, kind: str, content: str) -> None:
+        """Write a file to be saved as `name`."""
+        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}"')
+        self.finish(content)
+
+    def wants_table(self) -> bool:
+        """Whether `format=csv` was asked for; raises `InvalidRequest` for another than that and `json`."""
+        text = self.get_query_argument("format", "json")
+        if text not in ("json", "csv"):
+            raise InvalidRequest(f"The query has `format={text:.40}`.", "Send `format=csv` or `format=json`.")
+        return text == "csv"
+
     def answer_error(self, error: BinderError) -> None:
         """Write the error; its status is set already."""
         raise NotImplementedError
@@ -129,19 +146,6 @@ class ApiHandler(Handler):
             self.finish(value.model_dump_json())
         else:
             self.finish("[" + ",".join(item.model_dump_json() for item in value) + "]")
-
-    def answer_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Write a table as CSV, to be saved as `name`."""
-        self.set_header("Content-Type", "text/csv; charset=utf-8")
-        self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
-        self.finish(as_csv(header, rows))
-
-    def wants_table(self) -> bool:
-        """Whether `format=csv` was asked for; raises `InvalidRequest` for another than that and `json`."""
-        text = self.get_query_argument("format", "json")
-        if text not in ("json", "csv"):
-            raise InvalidRequest(f"The query has `format={text:.40}`.", "Send `format=csv` or `format=json`.")
-        return text == "csv"
 
     def answer_error(self, error: BinderError) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")

@@ -9,7 +9,7 @@ from typing import cast, get_args
 from ...errors import InvalidRequest
 from ...moments import as_stored
 from ...source.providers import shown
-from ...wire import AccountBy, AccountView
+from ...wire import AccountBy, AccountingView, AccountView
 from ..accounting import MOST_DAYS, this_month
 from ..handler import ApiHandler
 from .audit import moment
@@ -25,10 +25,19 @@ class AccountingReport(ApiHandler):
         by, since, until = period({name: self.get_query_argument(name, "") for name in FIELDS})
         report = await self.context.accounting.view(by, since, until)
         if table:
-            rows = [[getattr(row, name) for name in COLUMNS] for row in report.rows]
-            self.answer_table(f"accounting-{by}-{since[:10]}", COLUMNS, rows)
+            self.answer_table(file_name(report), COLUMNS, as_rows(report))
         else:
             self.answer(report)
+
+
+def as_rows(report: AccountingView) -> list[list[object]]:
+    """A report as a table has it."""
+    return [[getattr(row, name) for name in COLUMNS] for row in report.rows]
+
+
+def file_name(report: AccountingView) -> str:
+    """What it is saved as, without its ending."""
+    return f"accounting-{report.by}-{report.since[:10]}"
 
 
 def period(given: Mapping[str, str]) -> tuple[AccountBy, str, str]:

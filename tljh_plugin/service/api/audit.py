@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...errors import InvalidRequest
 from ...moments import read_moment
 from ...source.providers import shown
-from ...store import AuditEntry, AuditFilter
+from ...store import AuditEntry, AuditFilter, AuditLog
 from ...wire import AuditView
 from ..handler import ApiHandler
 
@@ -24,23 +24,22 @@ class AuditEntries(ApiHandler):
         table = self.wants_table()
         asked = wanted({name: self.get_query_argument(name, "") for name in FIELDS})
         if table:
-            rows = [[getattr(each, name) for name in COLUMNS] for each in await self._all(asked)]
-            self.answer_table("audit", COLUMNS, rows)
+            self.answer_table("audit", COLUMNS, as_rows(await everything(self.context.audit, asked)))
             return
         limit = whole("limit", self.get_query_argument("limit", str(_PER_PAGE)), _MOST_PER_PAGE)
         before = whole("before", self.get_query_argument("before", "0"), 10**18)
         found = await self.context.audit.entries(asked, limit=limit, before=before)
         self.answer([view(each) for each in found])
 
-    async def _all(self, asked: AuditFilter) -> list[AuditEntry]:
-        """Piece by piece: others want the store meanwhile."""
-        found: list[AuditEntry] = []
-        while True:
-            before = found[-1].number if found else 0
-            page = await self.context.audit.entries(asked, limit=_MOST_PER_PAGE, before=before)
-            found += page
-            if len(page) < _MOST_PER_PAGE:
-                return found
+
+async def everything(log: AuditLog, asked: AuditFilter) -> list[AuditEntry]:
+    """All that was asked for, piece by piece: others want the store meanwhile."""
+    found: list[AuditEntry] = []
+    while True:
+        page = await log.entries(asked, limit=_MOST_PER_PAGE, before=found[-1].number if found else 0)
+        found += page
+        if len(page) < _MOST_PER_PAGE:
+            return found
 
 
 def wanted(given: Mapping[str, str]) -> AuditFilter:
@@ -71,6 +70,11 @@ def whole(name: str, text: str, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise InvalidRequest(f"The query has `{name}={shown(text, 40)}`.", "Give a whole number.")
     return min(int(text), most)
+
+
+def as_rows(entries: Iterable[AuditEntry]) -> list[list[object]]:
+    """Entries as a table has them."""
+    return [[getattr(each, name) for name in COLUMNS] for each in entries]
 
 
 def view(entry: AuditEntry) -> AuditView:

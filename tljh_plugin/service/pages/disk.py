@@ -68,6 +68,7 @@ class ShownFilesystem:
     free: str
     pieces: list[Piece]
     parts: list[ShownPart]
+    unknown: bool
     outlook: str
     areas: list[Area]
     first: str
@@ -111,7 +112,7 @@ class DiskPage(Page):
         found: dict[DiskPartId, list[ShownItem]] = {}
         for item in view.largest:
             found.setdefault(item.part, []).append(
-                ShownItem(item.title, at_least(item.bytes, item.whole), item.owner, self._address(item))
+                ShownItem(item.title, at_least(item.bytes, item.whole), _by(item), self._address(item))
             )
         return [(part, NAMES[part], found[part]) for part in ORDER if part in found]
 
@@ -122,6 +123,11 @@ class DiskPage(Page):
         return (
             f"{self.context.environment.hub_home.removesuffix('home')}admin" if item.part == "servers" else ""
         )
+
+
+def _by(item: DiskItem) -> str:
+    """Whose it is, where its name does not say so."""
+    return item.owner if item.part in ("kept-images", "evictable-images") else ""
 
 
 def at_least(count: int, whole: bool) -> str:
@@ -157,6 +163,7 @@ def shown_filesystem(view: FilesystemView, samples: Sequence[DiskSample]) -> Sho
             )
             for part in view.parts
         ],
+        unknown=any(part.bytes is None for part in view.parts),
         outlook=outlook(view),
         areas=stacked(names, moments, top),
         first=thinned[0].time if thinned else "",
