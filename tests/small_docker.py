@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.engine import (
@@ -94,7 +94,7 @@ class SmallDocker:
         free = await self.free_bytes()
         return Usage(self.disk, self.disk - free, free)
 
-    async def remove_image(self, image_id: str) -> None:
+    async def remove_image(self, image_id: str, names: Iterable[str] | None = None) -> None:
         self._answer("remove_image")
         if image_id in self.broken:
             raise self.broken[image_id]

@@ -181,7 +181,8 @@ class Retention:
             plan = await self._plan(self.policy, begun=begun)
             if not plan.take:
                 break
-            run = await self._sweep.begin(plan, person)
+            for_the_disk = not await self._reached()
+            run = await self._sweep.begin(plan, person, self._reached if for_the_disk else None)
             await self._note(run, person)
             if first is not None and not first.done():
                 first.set_result(run)
@@ -189,6 +190,14 @@ class Retention:
             if last.problem is not None or not last.taken:
                 break
         return last
+
+    async def _reached(self) -> bool:
+        """Whether the disk is down at the low watermark: it may gain more than the figures promised.
+
+        A budget cannot be measured so; where it is still exceeded, the next round goes on.
+        """
+        usage = await self.usage()
+        return usage is not None and usage.percent <= self.policy.low_watermark_percent
 
     async def _plan(self, policy: RetentionSettings, *, begun: bool) -> Plan:
         candidates = await self._candidates.all()

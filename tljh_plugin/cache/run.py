@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
-from ..errors import BinderError, from_dict
 from ..store import RunRow
+from ..wire import ErrorView
 from .plan import Item, Mode, Plan
 
 Outcome = Literal["evicted", "erased", "gone", "kept", "failed", "not-done"]
@@ -49,7 +49,7 @@ class Run:
     finished: str = ""
     results: tuple[Result, ...] = ()
     gained_bytes: int = 0
-    problem: BinderError | None = None
+    problem: ErrorView | None = None
 
     @property
     def taken(self) -> tuple[Result, ...]:
@@ -68,7 +68,7 @@ def to_row(run: Run) -> RunRow:
         plan=_json(asdict(run.plan)),
         results=_json([asdict(each) for each in run.results]),
         gained_bytes=run.gained_bytes,
-        problem=_json(run.problem.to_dict()) if run.problem else "",
+        problem=run.problem.model_dump_json() if run.problem else "",
     )
 
 
@@ -83,7 +83,7 @@ def from_row(row: RunRow) -> Run:
         finished=row.finished,
         results=tuple(Result(**each) for each in json.loads(row.results)),
         gained_bytes=row.gained_bytes,
-        problem=from_dict(json.loads(row.problem)) if row.problem else None,
+        problem=ErrorView.model_validate_json(row.problem) if row.problem else None,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -32,12 +32,12 @@ from ..errors import (
 from ..settings import Settings, fresh
 from ..store import ImageRow, Store, utc_now
 from ..time_limit import within
-from ..wire import Person
+from ..wire import ErrorView, Person
 from .build_cache import BuildCache
 from .candidates import Candidates, moment
 from .inventory import Inventory
 from .leases import Leases
-from .plan import Candidate, Item, Mode, Plan, must_stay, plan_of
+from .plan import Candidate, Item, Mode, Plan, Rule, must_stay, plan_of
 from .run import Outcome, Result, Run, from_row, to_row
 
 log = logging.getLogger("littlest_binder.sweep")
@@ -46,6 +46,10 @@ _DONE: dict[Mode, Outcome] = {"evict": "evicted", "erase": "erased"}
 # A Docker that let two calls in a row run into their time limit is left alone.
 _MOST_TIMEOUTS = 2
 _STOP_S = 20.0
+# Rules by which an image goes only as far as it is needed for a target.
+_FOR_A_TARGET: frozenset[Rule] = frozenset({"watermark", "budget", "retired-first"})
+
+Enough = Callable[[], Awaitable[bool]]
 
 
 class Sweep:
@@ -109,14 +113,17 @@ class Sweep:
 
     # -- doing ----------------------------------------------------------------------------------------
 
-    async def begin(self, plan: Plan, person: Person) -> Run:
-        """Carry a plan out in the background; the run as it begins. Raises `StoreError`."""
+    async def begin(self, plan: Plan, person: Person, enough: Enough | None = None) -> Run:
+        """Carry a plan out in the background; the run as it begins. Raises `StoreError`.
+
+        Where a plan takes images to reach a target, `enough` is asked before each of them.
+        """
         run = Run(
             id=f"r-{secrets.token_hex(6)}", mode=plan.mode, by=person.name, started=utc_now(), plan=plan
         )
         await self._store.put_run(to_row(run))
         self._runs[run.id] = run
-        task = asyncio.create_task(self._carry(run, person), name=f"run {run.id}")
+        task = asyncio.create_task(self._carry(run, person, enough), name=f"run {run.id}")
         self._tasks[run.id] = task
         task.add_done_callback(lambda done: self._ended(run.id, done))
         return run
@@ -171,7 +178,7 @@ class Sweep:
                 at_it = len(results) == len(run.results)
                 results.append(await self._cut_off(item, run.mode) if at_it else _not_done(item))
             problem = RunEnded("The service ended while this went on.", "Ask for the same again to go on.")
-            ended = replace(run, results=tuple(results), finished=utc_now(), problem=problem)
+            ended = replace(run, results=tuple(results), finished=utc_now(), problem=_view(problem))
             await self._store.put_run(to_row(ended))
 
     async def close(self) -> None:
@@ -192,7 +199,7 @@ class Sweep:
             log.error("The run %s ended before its end: %s", run_id, task.exception())
         self.after()
 
-    async def _carry(self, run: Run, person: Person) -> Run:
+    async def _carry(self, run: Run, person: Person, enough: Enough | None) -> Run:
         before = await self._free()
         problem: BinderError | None = None
         timeouts = 0
@@ -201,6 +208,8 @@ class Sweep:
                 problem = RunEnded("It was stopped.", "Ask for the same again to go on.")
             if problem is not None:
                 result = _not_done(item)
+            elif enough is not None and item.rule in _FOR_A_TARGET and await enough():
+                result = _not_done(item, "The target was reached without it.")
             else:
                 result, error = await self._delete(item, run.mode, person)
                 timeouts = timeouts + 1 if isinstance(error, EngineTimedOut) else 0
@@ -212,7 +221,7 @@ class Sweep:
         await self._inventory.look_again()
         after = await self._free()
         gained = max(0, after - before) if before is not None and after is not None else 0
-        run = replace(run, finished=utc_now(), gained_bytes=gained, problem=problem)
+        run = replace(run, finished=utc_now(), gained_bytes=gained, problem=_view(problem))
         self._runs[run.id] = run
         await self._store.put_run(to_row(run))
         await self._store.audit(
@@ -271,7 +280,8 @@ class Sweep:
         try:
             async with self._build_cache.removing(row.image_id, erase=mode == "erase"):
                 try:
-                    await self._engine.remove_image(row.image_id)
+                    # An adopted image keeps the names that others gave it, whatever they begin with.
+                    await self._engine.remove_image(row.image_id, [row.name] if row.adopted else None)
                 except ImageNotFound:
                     outcome, text = "gone", "Docker did not have it any more."
                 # Before the cache is pruned: if we are killed in between, no record is left of what is gone.
@@ -305,8 +315,12 @@ class Sweep:
         return None
 
 
-def _not_done(item: Item) -> Result:
-    return Result(item.image_id, item.name, "not-done")
+def _not_done(item: Item, text: str = "") -> Result:
+    return Result(item.image_id, item.name, "not-done", text)
+
+
+def _view(error: BinderError | None) -> ErrorView | None:
+    return ErrorView(**error.to_dict()) if error is not None else None
 
 
 def _not_allowed(row: ImageRow, person: Person) -> Forbidden:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ..wire import ErrorView, PlanItemView, PlanView, RunResultView, RunView
+from ..wire import PlanItemView, PlanView, RunResultView, RunView
 from .plan import Item, Plan
 from .run import Run
 
@@ -33,7 +33,7 @@ def run_view(run: Run) -> RunView:
         planned=len(run.plan.take),
         planned_bytes=run.plan.frees_bytes,
         wanted_bytes=run.plan.wanted_bytes,
-        problem=ErrorView(**run.problem.to_dict()) if run.problem else None,
+        problem=run.problem,
     )
 
 

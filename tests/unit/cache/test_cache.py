@@ -8,88 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_docker import SmallDocker
+from small_cache import ANN, BOB, IDENTITY, ROOT, House, image_id, small_house
 from waiting import until
 
-from tljh_plugin.build.identity import ImageIdentity
-from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
-from tljh_plugin.cache.sweep import Sweep
 from tljh_plugin.engine import EngineEvent
 from tljh_plugin.errors import (
     EngineUnavailable,
-    Forbidden,
     ImageInUse,
-    ImageNotFound,
-    NotOurs,
 )
-from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
+from tljh_plugin.store import Store
 from tljh_plugin.wire import Person
-
-ANN, BOB, ROOT = Person(name="ann"), Person(name="bob"), Person(name="root", admin=True)
-IDENTITY = ImageIdentity("https://example.org/a/b", "c" * 40, "", "linux/amd64")
-
-
-def image_id(number: int) -> str:
-    return f"sha256:{number:064x}"
-
-
-class House:
-    """A store, a small Docker, and what stands on them."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.docker = SmallDocker()
-        self.inventory = Inventory(store, self.docker, period_s=3600)
-        self.leases = Leases(store)
-        self.sweep = Sweep(store, self.docker, self.inventory, self.leases)
-
-    async def built(self, number: int, **changes: object) -> ImageRow:
-        row = BuildRow(
-            id=f"b-{number}",
-            identity=IDENTITY.key,
-            url=IDENTITY.url,
-            commit=IDENTITY.commit,
-            subdir="",
-            platform=IDENTITY.platform,
-            spec="gh/a/b/main",
-            asked_ref="main",
-            requested_by="ann",
-            created=utc_now(),
-            rebuild=True,
-        )
-        await self.store.enqueue(row, per_person=99)
-        await self.store.start_build(row.id)
-        image = ImageRow(
-            image_id=image_id(number),
-            name=f"littlest-binder/a-b:{number}",
-            identity=row.identity,
-            url=row.url,
-            commit=row.commit,
-            subdir="",
-            platform=row.platform,
-            spec=row.spec,
-            asked_ref="main",
-            title="a/b",
-            built_by="ann",
-            build_id=row.id,
-            created=f"2026-01-{number:02}",
-            size=1,
-            recipe="old",
-            home="/home/jovyan",
-            workdir="/home/jovyan",
-        )
-        image = replace(image, **changes)
-        await self.store.finish_built(row.id, image)
-        self.docker.add(image.image_id, image.name)
-        return image
 
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    store = await Store.open(tmp_path / "store.sqlite")
-    yield House(store)
-    await store.close()
+    async with small_house(tmp_path) as found:
+        yield found
 
 
 class TestInventory:
@@ -237,112 +172,34 @@ class TestLeases:
         await house.leases.release(lease)
         await house.leases.release(lease)
 
-    async def test_no_lease_on_an_image_that_is_going(self, house: House) -> None:
+    async def test_a_lease_on_an_image_that_is_going_waits_for_the_end_of_that(self, house: House) -> None:
         async with house.leases.none_on("sha256:1"):
-            with pytest.raises(ImageNotFound, match="being deleted"):
-                await house.leases.take("sha256:1", 60)
+            waiting = asyncio.create_task(house.leases.take("sha256:1", 60))
             await house.leases.take("sha256:2", 60)
-        await house.leases.take("sha256:1", 60)
+            assert not waiting.done()
+            assert not await house.leases.held("sha256:1")
+        await waiting
+        assert await house.leases.held("sha256:1")
 
-    async def test_of_a_start_and_a_deletion_at_once_one_wins(self, house: House) -> None:
+    async def test_of_a_start_and_a_deletion_at_once_one_comes_first(self, house: House) -> None:
+        going = False
+
         async def delete() -> str:
+            nonlocal going
             async with house.leases.none_on("sha256:1"):
-                return "deleted"
+                going = True
+                assert not await house.leases.held("sha256:1")
+                going = False
+            return "deleted"
 
-        for _ in range(20):
-            lease, deleted = await asyncio.gather(
-                house.leases.take("sha256:1", 60), delete(), return_exceptions=True
-            )
-            assert isinstance(lease, str) != isinstance(deleted, str)
-            if isinstance(lease, str):
-                await house.leases.release(lease)
+        async def start() -> str:
+            lease = await house.leases.take("sha256:1", 60)
+            assert not going
+            return lease
 
-
-class TestDeletion:
-    async def test_it_goes_and_its_history_stays(self, house: House) -> None:
-        image = await house.built(1)
-        await house.inventory.refresh()
-        deleted = await house.sweep.delete(image.image_id, ROOT)
-        assert deleted.name == image.name
-        assert deleted.gained_bytes == 1000
-        assert house.docker.names == {}
-        assert house.inventory.images() == []
-        assert await house.store.image(image.image_id) is None
-        assert await house.store.build("b-1") is not None
-        [entry] = await house.store.audit_entries(limit=1)
-        assert (entry.who, entry.what, entry.result) == ("root", "image.delete", "deleted")
-
-    @pytest.mark.parametrize("labels", [{"person": "bob", "server": "two"}, {}])
-    async def test_in_use_by_anybody_it_stays(self, house: House, labels: dict[str, str]) -> None:
-        image = await house.built(1)
-        house.docker.run(image.image_id, "c1", **labels)
-        plan = await house.sweep.plan(image.image_id, ROOT)
-        with pytest.raises(ImageInUse, match="bob/two" if labels else "container c1") as caught:
-            await house.sweep.delete(image.image_id, ROOT)
-        assert plan.refusal is not None
-        assert plan.refusal.message == caught.value.message
-        assert image.image_id in house.docker.names
-        [entry] = await house.store.audit_entries(limit=1)
-        assert entry.result == "image-in-use"
-
-    async def test_leased_it_stays(self, house: House) -> None:
-        image = await house.built(1)
-        lease = await house.leases.take(image.image_id, 60)
-        assert isinstance((await house.sweep.plan(image.image_id, ROOT)).refusal, ImageInUse)
-        with pytest.raises(ImageInUse, match="being started"):
-            await house.sweep.delete(image.image_id, ROOT)
-        await house.leases.release(lease)
-        assert (await house.sweep.plan(image.image_id, ROOT)).refusal is None
-        await house.sweep.delete(image.image_id, ROOT)
-
-    async def test_pinned_it_stays(self, house: House) -> None:
-        image = await house.built(1)
-        await house.store.update_image(image.image_id, pinned=True)
-        with pytest.raises(ImageInUse, match="pinned"):
-            await house.sweep.delete(image.image_id, ROOT)
-
-    async def test_while_it_is_built_again_it_stays(self, house: House) -> None:
-        image = await house.built(1)
-        again = await house.store.build("b-1")
-        assert again is not None
-        wish = replace(again, id="b-2", state="queued", created=utc_now())
-        await house.store.enqueue(wish, per_person=9)
-        with pytest.raises(ImageInUse, match="being built again"):
-            await house.sweep.delete(image.image_id, ROOT)
-
-    async def test_others_images_are_not_touched(self, house: House) -> None:
-        house.docker.add("sha256:stranger", "postgres:16")
-        with pytest.raises(NotOurs):
-            await house.sweep.delete("sha256:stranger", ROOT)
-        with pytest.raises(ImageNotFound):
-            await house.sweep.delete("sha256:none", ROOT)
-        assert "sha256:stranger" in house.docker.names
-
-    async def test_what_everyone_uses_only_an_administrator_deletes(self, house: House) -> None:
-        image = await house.built(1)
-        with pytest.raises(Forbidden):
-            await house.sweep.delete(image.image_id, ANN)
-        private = await house.built(2, visibility="private")
-        with pytest.raises(ImageNotFound):
-            await house.sweep.delete(private.image_id, BOB)
-        await house.sweep.delete(private.image_id, ANN)
-
-    async def test_removed_behind_our_back_its_record_goes(self, house: House) -> None:
-        image = await house.built(1)
-        del house.docker.names[image.image_id]
-        await house.sweep.delete(image.image_id, ROOT)
-        assert await house.store.image(image.image_id) is None
-
-    async def test_without_docker_nothing_is_forgotten(self, house: House) -> None:
-        image = await house.built(1)
-        house.docker.down = True
-        with pytest.raises(EngineUnavailable):
-            await house.sweep.delete(image.image_id, ROOT)
-        assert await house.store.image(image.image_id) is not None
-
-    async def test_two_deletions_at_once_are_one(self, house: House) -> None:
-        image = await house.built(1)
-        results = await asyncio.gather(
-            *(house.sweep.delete(image.image_id, ROOT) for _ in range(2)), return_exceptions=True
-        )
-        assert sorted(type(result).__name__ for result in results) == ["Deleted", "ImageInUse"]
+        for first in range(20):
+            both = [delete(), start()] if first % 2 else [start(), delete()]
+            found = await asyncio.gather(*both, return_exceptions=True)
+            [lease] = [each for each in found if isinstance(each, str) and each != "deleted"]
+            assert all(each == "deleted" or each == lease or isinstance(each, ImageInUse) for each in found)
+            await house.leases.release(lease)
