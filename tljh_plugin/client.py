@@ -22,6 +22,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from .errors import BinderError, ServiceDown, from_dict
 from .wire import (
+    AccountBy,
+    AccountingView,
+    AuditView,
     BuildRequest,
     BuildView,
     Credential,
@@ -57,6 +60,7 @@ _NO_CONTENT = 204
 _CONNECT_S = 5.0
 _ANSWER_S = 60.0
 _PREPARE_S = 3600.0  # filling a project copies up to `storage.max_fill_bytes`
+_MOVE_S = 1800.0  # Docker packs and unpacks large layers without a word
 _SILENCE_S = 35.0  # two keep-alive comments are missing: the connection is dead
 # JupyterHub looks every 30 s whether a service that it manages still runs.
 _PATIENCE_S = 180.0
@@ -181,6 +185,47 @@ class ServiceClient:
         body = {"image": image, "title": title, "visibility": visibility, "groups": list(groups)}
         return await self._send("POST", "images/adopt", ImageView, body, timeout_s=_PREPARE_S)
 
+    async def export_image(self, image_id: str) -> AsyncGenerator[bytes, None]:
+        """The file of an image for another machine, piece by piece; administrators.
+
+        Raises `ServiceDown` if it breaks off.
+        """
+        timeout = httpx.Timeout(_MOVE_S, connect=_CONNECT_S)
+        path = f"{API}images/{_segment(image_id)}/export"
+        with self._failures():
+            async with self._http.stream("GET", path, timeout=timeout) as answer:
+                if answer.is_error:
+                    raise self._error(answer.status_code, await answer.aread())
+                async for piece in answer.aiter_bytes():
+                    yield piece
+
+    async def import_image(
+        self,
+        file: AsyncIterator[bytes],
+        *,
+        trust: bool = False,
+        title: str = "",
+        visibility: Visibility | None = None,
+        groups: Sequence[str] = (),
+    ) -> ImageView:
+        """Bring an exported image into the list, after the start check; administrators.
+
+        `trust` is their word for one that another installation built.
+        """
+        query = [("trust", "1" if trust else "0"), ("title", title), *(("group", each) for each in groups)]
+        query += [("visibility", visibility)] if visibility else []
+        timeout = httpx.Timeout(_MOVE_S, connect=_CONNECT_S)
+        with self._failures():
+            answer = await self._http.post(
+                f"{API}images/import?{urlencode(query)}",
+                content=file,
+                headers={"Content-Type": "application/x-tar"},
+                timeout=timeout,
+            )
+        if answer.is_error:
+            raise self._error(answer.status_code, answer.content)
+        return self._parse(answer, ImageView)
+
     async def images(self) -> list[ImageView]:
         """The images that the person may see."""
         return await self._list("images", ImageView)
@@ -274,6 +319,24 @@ class ServiceClient:
     async def adopt_storage(self) -> StorageView:
         """Say that the folder which `storage.root` names is new; administrators."""
         return await self._send("POST", "storage/adopt", StorageView)
+
+    async def audit(self, *, limit: int = 200, before: int = 0, **fields: str) -> list[AuditView]:
+        """Who did what, newest first; `fields`: `who`, `what`, `thing`, `since`, `until`; administrators."""
+        query = {**fields, "limit": str(limit), "before": str(before)}
+        return await self._list("audit", AuditView, {name: value for name, value in query.items() if value})
+
+    async def accounting(self, by: AccountBy = "person", since: str = "", until: str = "") -> AccountingView:
+        """Who used how much; without `since` from the beginning of the month; administrators."""
+        query = {"by": by, "since": since, "until": until}
+        answer = await self._request(
+            "GET", "accounting", query={name: value for name, value in query.items() if value}
+        )
+        return self._parse(answer, AccountingView)
+
+    async def as_table(self, path: str, query: Mapping[str, str]) -> str:
+        """`audit` or `accounting` as CSV; administrators."""
+        answer = await self._request("GET", path, query={**query, "format": "csv"})
+        return answer.text
 
     async def disk(self) -> DiskView:
         """Who occupies the disk, as it was measured last; administrators."""
