@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from house import (
     build_view,
     cookie_secret,
     create_signed_value,
+    disk_samples,
+    disk_view,
     image_view,
     line,
     open_house,
@@ -43,6 +46,9 @@ PAGES = [
     f"images/plan?id={IMAGE}",
     "images/new",
     "retention",
+    "disk",
+    "audit",
+    "accounting",
     "nowhere",
 ]
 
@@ -58,6 +64,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         found.hub.put("root", "x", ready=False, pending="spawn", options=MAIN)
         found.hub.progress["root", "x"] = [{"progress": 1, "message": "Building the image", "build": "b-1"}]
         found.hub.put("root", "brave-otter", options={**MAIN, "commit": OLDER})
+        found.disk.now, found.disk.samples = disk_view(), disk_samples()
         yield found
 
 
@@ -106,10 +113,47 @@ async def test_no_page_breaks_its_own_policy_or_the_width_of_a_phone(house: Hous
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_texts_can_be_read_in_both_themes(house: House, chromium: Browser, scheme: str) -> None:
     page = await visitor(house, chromium, color_scheme=scheme)
-    for path in ("", LINK, "images", "launch/x"):
+    for path in ("", LINK, "images", "launch/x", "disk", "audit", "accounting"):
         await page.goto(house.url + path)
         worst = await page.evaluate(CONTRAST)
         assert worst["ratio"] >= 4.5, f"{path}: {worst}"  # WCAG 2.2, success criterion 1.4.3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_disk_is_drawn_as_it_is(house: House, chromium: Browser, scheme: str) -> None:
+    page = await visitor(house, chromium, color_scheme=scheme, java_script_enabled=scheme == "light")
+    await page.goto(house.url + "disk")
+    gauge = page.locator("svg.gauge").first
+    whole = await gauge.bounding_box()
+    assert whole is not None
+    fills = set()
+    sizes = {"kept-images": 0.24, "evictable-images": 0.14, "build-cache": 0.2}
+    for part, share in sizes.items():
+        piece = gauge.locator(f".part-{part}")
+        drawn = await piece.bounding_box()
+        assert drawn is not None
+        assert drawn["width"] == pytest.approx(share * whole["width"], abs=3)
+        fills.add(await piece.evaluate("each => getComputedStyle(each).fill"))
+    assert len(fills) == len(sizes)
+    assert "rgb(0, 0, 0)" not in fills  # the colour of what no style reaches
+    areas = page.locator(".chart polygon")
+    await expect(areas.first).to_be_visible()
+    await page.get_by_role("link", name="a day", exact=True).first.focus()
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("days=1$"))
+
+
+async def test_the_audit_log_is_filtered_and_saved_by_a_browser(house: House, chromium: Browser) -> None:
+    page = await visitor(house, chromium)
+    await page.goto(house.url + "audit")
+    await page.get_by_label("Who", exact=True).fill("ada")
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("who=ada"))
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    async with page.expect_download() as saving:
+        await page.get_by_role("link", name="CSV").click()
+    saved = await (await saving.value).path()
+    assert "project.delete" in await asyncio.to_thread(saved.read_text)
 
 
 async def test_a_launch_is_followed_to_its_server(house: House, chromium: Browser) -> None:
