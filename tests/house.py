@@ -26,6 +26,7 @@ from tljh_plugin.access import may
 from tljh_plugin.cache.dossier import Dossier, LayerOf
 from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.listing import Listed
+from tljh_plugin.cache.moves import Export, Wanted
 from tljh_plugin.cache.plan import Candidate, Mode, Plan, plan_of, plan_retention
 from tljh_plugin.cache.run import Outcome, Result, Run
 from tljh_plugin.client import ServiceClient

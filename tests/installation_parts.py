@@ -81,7 +81,8 @@ class Parts:
         """All that this installation recorded and nobody uses."""
         for image in await self.store.images():
             with suppress(ImageNotFound):
-                await self.engine.remove_image(image.image_id)
+                # Of an adopted one, such as our base image, the other names are not this installation's.
+                await self.engine.remove_image(image.image_id, names=[image.name] if image.adopted else None)
 
 
 def settings_for(state: Path, sections: dict[str, Any]) -> Settings:

@@ -6,6 +6,7 @@ It gets one name from us, and only that name is taken away again: its own names,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..access import is_admin
 from ..build.base import ensure_base
@@ -24,8 +25,9 @@ from ..installation import INSTANCE_LABEL, instance_id
 from ..settings import Settings, fresh
 from ..source.policy import check_spec
 from ..source.spec import RepoSpec
-from ..store import ImageRow, Store, utc_now
+from ..store import Store
 from ..wire import Person, Visibility
+from .claims import blank_row
 from .inventory import Inventory
 
 
@@ -71,22 +73,13 @@ class Adoption:
             raise
         platform = platform_of((await self._engine.info()).architecture)
         identity = ImageIdentity(spec.normal_url, facts.id.removeprefix("sha256:"), "", platform)
-        row = ImageRow(
+        row = replace(
+            blank_row(identity, spec, ref="", recipe=""),
             image_id=facts.id,
             name=await self._free_name(identity, facts.id),
-            identity=identity.key,
-            url=identity.url,
-            commit=identity.commit,
-            subdir="",
-            platform=platform,
-            spec=spec.path,
-            asked_ref="",
             title=title.strip() or spec.display,
             built_by=person.name,
-            build_id="",
-            created=utc_now(),
             size=facts.size,
-            recipe="",
             home=home,
             workdir=workdir,
             visibility=visibility,
@@ -99,15 +92,21 @@ class Adoption:
         return facts.id
 
     async def _free_name(self, identity: ImageIdentity, image_id: str) -> str:
-        """Always one with our suffix: another installation may have adopted the same image, under the same
-        name, which we would take away with ours."""
-        names = image_names(identity, "adopted", instance_id(self._settings))
-        next(names)
-        for name in names:
-            holder = await self._engine.image(name)
-            if holder is None or holder.id == image_id:
-                return name
-        raise InvalidRequest("No name is free for the image.", "Remove images that nobody needs.")
+        return await free_name(self._engine, identity, "adopted", instance_id(self._settings), image_id)
+
+
+async def free_name(
+    engine: Engine, identity: ImageIdentity, recipe: str, instance: str, image_id: str
+) -> str:
+    """A name for an image that was not built here, always one with our suffix: another installation may have
+    the same image under the same name, which would go with ours."""
+    names = image_names(identity, recipe, instance)
+    next(names)
+    for name in names:
+        holder = await engine.image(name)
+        if holder is None or holder.id == image_id:
+            return name
+    raise InvalidRequest("No name is free for the image.", "Remove images that nobody needs.")
 
 
 def only_administrators(person: Person) -> None:

@@ -107,6 +107,7 @@ class Candidates:
             size=image.size if image else 0,
             present=image is not None,
             cached=not row.adopted,
+            adopted=row.adopted,
             repository=row.url,
             built_by=row.built_by,
             users=self.users_of(snapshot.containers_of.get(row.image_id, ())),

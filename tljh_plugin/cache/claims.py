@@ -11,6 +11,7 @@ from ..build.identity import NAMESPACE, ImageIdentity, short_recipe, slug
 from ..errors import InvalidSpec
 from ..installation import INSTANCE_LABEL, LABEL_PREFIX
 from ..source.spec import RepoSpec, parse_link
+from ..store import ImageRow, utc_now
 
 # Made here, and no image to start a server from.
 _TOOLS = tuple(f"{NAMESPACE}/{name}" for name in ("base", "debian", "python", "building"))
@@ -55,6 +56,29 @@ def read_claim(labels: Mapping[str, str]) -> Claim:
     if (spec.normal_url, spec.ref, spec.subdir) != (identity.url, identity.commit, identity.subdir):
         raise Refused("its labels name two repositories")
     return Claim(identity, spec, said("ref"), said("recipe"), said("audience"))
+
+
+def blank_row(identity: ImageIdentity, spec: RepoSpec, *, ref: str, recipe: str) -> ImageRow:
+    """An image of which only this is known: what Docker knows and who may use it is to be filled in."""
+    return ImageRow(
+        image_id="",
+        name="",
+        identity=identity.key,
+        url=identity.url,
+        commit=identity.commit,
+        subdir=identity.subdir,
+        platform=identity.platform,
+        spec=spec.path,
+        asked_ref=ref,
+        title=spec.display,
+        built_by="",
+        build_id="",
+        created=utc_now(),
+        size=0,
+        recipe=recipe,
+        home="",
+        workdir="",
+    )
 
 
 def own_name(names: Iterable[str], claim: Claim) -> str:

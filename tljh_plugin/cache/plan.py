@@ -72,6 +72,7 @@ class Candidate:
     pin_reason: str = ""
     retired: bool = False
     ready: bool = False
+    adopted: bool = False
     launches: int = 0
     newest: int = 1
     last_used: datetime | None = None
@@ -152,6 +153,8 @@ def must_stay(image: Candidate, min_age_hours: float, now: datetime) -> Why | No
 def kept(image: Candidate, policy: RetentionSettings, now: datetime) -> Why | None:
     """Why retention keeps an image under a policy; None if it could be taken."""
     why = must_stay(image, policy.min_age_hours, now)
+    if why is None and image.adopted:
+        why = Why("not-ours", "It was adopted: it could not be built again here.")
     if why is not None or image.retired:
         return why
     if image.ready:

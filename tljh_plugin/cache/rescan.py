@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from ..build.identity import audience_mark, platform_of, verify
 from ..engine import Engine
@@ -19,7 +20,7 @@ from ..installation import secret
 from ..settings import Settings
 from ..store import ImageRow, Store
 from ..wire import Person, ProposalView, RefusedImageView, RescanView
-from .claims import Claim, Refused, has_labels, is_tool, moment, own_name, read_claim
+from .claims import Claim, Refused, blank_row, has_labels, is_tool, moment, own_name, read_claim
 from .inventory import Inventory
 
 _log = logging.getLogger("littlest_binder.rescan")
@@ -106,7 +107,8 @@ class Rescan:
             raise Refused("it went while it was looked at")
         if platform_of(facts.architecture) != platform:
             raise Refused(f"Docker says that it is for {facts.architecture}")
-        return ImageRow(
+        return replace(
+            blank_row(claim.identity, claim.spec, ref=claim.ref, recipe=claim.recipe),
             image_id=image.id,
             name=name,
             size=facts.size,
@@ -115,7 +117,6 @@ class Rescan:
             workdir=facts.start_folder,
             built_by=self._owner(claim, people),
             visibility="private" if claim.audience else "everyone",
-            **of_claim(claim),
         )
 
     def _owner(self, claim: Claim, people: Iterable[str]) -> str:
@@ -147,23 +148,6 @@ class Rescan:
             await asyncio.sleep(_AGAIN_S)
             if await self._run_once():
                 return
-
-
-def of_claim(claim: Claim) -> dict[str, str]:
-    """The columns of an image that its labels tell."""
-    identity = claim.identity
-    return {
-        "identity": identity.key,
-        "url": identity.url,
-        "commit": identity.commit,
-        "subdir": identity.subdir,
-        "platform": identity.platform,
-        "spec": claim.spec.path,
-        "asked_ref": claim.ref,
-        "title": claim.spec.display,
-        "build_id": "",
-        "recipe": claim.recipe,
-    }
 
 
 def proposal(image: DockerImage) -> ProposalView:

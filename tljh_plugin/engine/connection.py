@@ -13,8 +13,8 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import docker
@@ -92,6 +92,39 @@ class Connection:
             raise
         self._give_back(client)
         return result
+
+    @asynccontextmanager
+    async def held(
+        self, name: str, timeout_s: float
+    ) -> AsyncIterator[Callable[[Callable[[Any], T]], Awaitable[T]]]:
+        """A client for several steps of one long exchange; what is given runs a step in a thread.
+
+        `timeout_s` is how long Docker may be silent. Errors are those of `call`. The client is closed at the
+        end, and with it an exchange that is not over.
+        """
+        clients: list[Any] = []
+
+        def step(work: Callable[[Any], Any]) -> Any:
+            try:
+                if not clients:
+                    clients.append(self._take())
+                    clients[0].timeout = timeout_s
+                return work(clients[0])
+            except BinderError:
+                raise
+            except docker.errors.APIError as error:
+                raise refused(name, error) from error
+            except (requests.RequestException, docker.errors.DockerException, OSError) as error:
+                raise _unreachable(name, error, timeout_s) from error
+
+        async def ask(work: Callable[[Any], Any]) -> Any:
+            return await in_thread(lambda: step(work))
+
+        try:
+            yield ask
+        finally:
+            for client in clients:
+                client.close()
 
     def _take(self) -> Any:
         with self._lock:

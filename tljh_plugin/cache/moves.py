@@ -1,0 +1,309 @@
+"""An image to a file, and from a file of another machine into the list.
+
+What comes in is loaded only as a whole, without names, and recorded after the start check. Another
+installation's signature proves nothing here: then it takes an administrator's word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+from ..build.identity import ImageIdentity, building_name, platform_of
+from ..engine import Engine, ImageFacts
+from ..errors import (
+    BadImageFile,
+    BinderError,
+    DiskLow,
+    ImageNotFound,
+    InvalidSpec,
+    NotVouchedFor,
+)
+from ..installation import instance_id, secret
+from ..settings import MIB, Settings, fresh
+from ..source.policy import check_spec
+from ..source.spec import RepoSpec, parse_link
+from ..store import ImageRow, Store, utc_now
+from ..wire import Person, Visibility
+from . import image_file
+from .adoption import check_audience, free_name, only_administrators, refuse_labels, try_start
+from .claims import Refused, blank_row, read_claim
+from .image_file import Manifest, Reader
+from .inventory import Inventory
+from .leases import Leases
+
+_log = logging.getLogger("littlest_binder.moves")
+
+_LEASE_S = 6 * 3600.0
+_NOTE = "import "
+
+
+@dataclass(frozen=True)
+class Export:
+    """An image on its way into a file."""
+
+    filename: str
+    pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an administrator says of an image that comes in. `visibility` of None: as the file says."""
+
+    trust: bool = False
+    title: str = ""
+    visibility: Visibility | None = None
+    groups: tuple[str, ...] = ()
+
+
+class Moves:
+    """Exports and imports; `await recover()` from time to time."""
+
+    def __init__(
+        self, settings: Settings, store: Store, engine: Engine, inventory: Inventory, leases: Leases
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._inventory = inventory
+        self._leases = leases
+        self._one_at_a_time = asyncio.Lock()
+
+    async def recover(self) -> None:
+        """Take away what an import that was cut off has left. Raises `EngineError` and `StoreError`."""
+        if self._one_at_a_time.locked():
+            return
+        async with self._one_at_a_time:
+            for note, name in (await self._store.notes()).items():
+                if note.startswith(_NOTE):
+                    await self._discard(note.removeprefix(_NOTE), name)
+                    await self._store.set_note(note, "")
+
+    # -- out ------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def export(self, person: Person, image_id: str) -> AsyncIterator[Export]:
+        """While it is written the image does not go. Raises `Forbidden`, `ImageNotFound`, `EngineError`."""
+        only_administrators(person)
+        lease = await self._leases.take(image_id, _LEASE_S)
+        try:
+            row = await self._store.image(image_id)
+            facts = await self._engine.image(image_id) if row is not None else None
+            if row is None or facts is None:
+                raise ImageNotFound(f"There is no image {image_id[:80]!r}.", "Look at the list of images.")
+            manifest = self._manifest(row, facts)
+            await self._store.audit(person.name, "image.export", row.name, "begun")
+            async with (
+                aclosing(self._engine.save(image_id)) as image,
+                aclosing(image_file.write(manifest, image)) as pieces,
+            ):
+                yield Export(_filename(row), pieces)
+            await self._store.audit(person.name, "image.export", row.name, "done")
+        finally:
+            await self._leases.release(lease)
+
+    def _manifest(self, row: ImageRow, facts: ImageFacts) -> Manifest:
+        installation = hashlib.sha256(instance_id(self._settings).encode()).hexdigest()[:16]
+        return Manifest(
+            image_id=row.image_id,
+            layers=facts.layers,
+            labels=dict(facts.labels),
+            platform=row.platform,
+            size=facts.size,
+            spec=row.spec,
+            ref=row.asked_ref,
+            recipe=row.recipe,
+            created=row.created,
+            title=row.title,
+            description=row.description,
+            icon=row.icon,
+            urlpath=row.urlpath,
+            private=row.visibility != "everyone",
+            installation=installation,
+            exported=utc_now(),
+        ).signed(secret(self._settings))
+
+    # -- in -------------------------------------------------------------------------------------------
+
+    async def receive(self, person: Person, data: AsyncIterator[bytes], wanted: Wanted) -> str:
+        """Load the image of a file and record it; its id. On any failure nothing of it is left.
+
+        Raises `BadImageFile`, `NotVouchedFor`, `Forbidden`, `PolicyRefused`, `DiskLow`, `ReservedLabel`,
+        `ImageNotLaunchable`, `InvalidRequest` and `EngineError`.
+        """
+        only_administrators(person)
+        if wanted.visibility is not None:
+            check_audience(wanted.visibility, wanted.groups)
+        reader = Reader()
+        first = await _until_manifest(reader, data)
+        manifest = reader.manifest
+        if manifest is None:
+            raise BadImageFile("The file is empty, or ends too early.", "Copy it once more.")
+        identity, spec = await self._admit(manifest, wanted)
+        try:
+            async with self._one_at_a_time:
+                known = await self._store.image(manifest.image_id)
+                if known is None or await self._engine.image(manifest.image_id) is None:
+                    await self._load(reader, manifest, first, data)
+                    await self._record(person, manifest, identity, spec, wanted)
+        except BinderError as error:
+            await self._store.audit(person.name, "image.import", spec.path, error.code)
+            raise
+        await self._inventory.look_again()
+        return manifest.image_id
+
+    async def _admit(self, manifest: Manifest, wanted: Wanted) -> tuple[ImageIdentity, RepoSpec]:
+        """Whether such an image may come in, before anything of it is loaded."""
+        identity, spec = described(manifest)
+        platform = platform_of((await self._engine.info()).architecture)
+        if identity.platform != platform:
+            raise BadImageFile(
+                f"The image is for {identity.platform}, and Docker runs on {platform} here.",
+                "Build it here from its repository.",
+            )
+        if spec.provider != "local":
+            check_spec(spec, fresh(self._settings))
+        if not manifest.is_signed(secret(self._settings)) and not wanted.trust:
+            raise NotVouchedFor(
+                f"The file says that it holds {spec.display} at {identity.commit[:12]}, built by the "
+                f"installation {manifest.installation or '(unknown)'}; that cannot be checked here.",
+                "If you trust whoever gave it to you, say so: `--trust`, or `trust=1`.",
+            )
+        reserve = self._settings.build.disk_reserve_bytes
+        free = await self._engine.free_bytes()
+        if free - manifest.size < reserve:
+            raise DiskLow(
+                f"The image has {manifest.size // MIB} MiB, and Docker's disk has {free // MIB} MiB free, of "
+                f"which {reserve // MIB} MiB are kept.",
+                "Delete images that nobody needs.",
+            )
+        return identity, spec
+
+    async def _load(
+        self, reader: Reader, manifest: Manifest, first: bytes, data: AsyncIterator[bytes]
+    ) -> None:
+        if await self._engine.image(manifest.image_id) is not None:
+            await _to_the_end(reader, data)  # it is there, perhaps under somebody's name: nothing to load
+            return
+        await self._store.set_note(_NOTE + manifest.image_id, self._provisional)
+        try:
+            async with aclosing(_checked(reader, first, data)) as pieces:
+                await self._engine.load(pieces)
+            facts = await self._engine.image(manifest.image_id)
+            if facts is None or facts.layers != manifest.layers or dict(facts.labels) != manifest.labels:
+                raise BadImageFile(
+                    f"Docker did not make the image {manifest.image_id} of the file.", "Export it once more."
+                )
+            await self._engine.tag(facts.id, self._provisional)
+        except BaseException:
+            await self._give_up(manifest.image_id)
+            raise
+
+    @property
+    def _provisional(self) -> str:
+        """The name while an image is looked at; of this installation, for another may do the same."""
+        own = hashlib.sha256(instance_id(self._settings).encode()).hexdigest()[:12]
+        return building_name(f"import-{own}")
+
+    async def _record(
+        self, person: Person, manifest: Manifest, identity: ImageIdentity, spec: RepoSpec, wanted: Wanted
+    ) -> None:
+        try:
+            facts = await self._engine.image(manifest.image_id)
+            if facts is None:
+                raise ImageNotFound(f"The image {manifest.image_id} went meanwhile.", "Import it again.")
+            refuse_labels(facts)
+            home, workdir = await try_start(self._engine, self._settings, facts.id)
+            instance = instance_id(self._settings)
+            by_default: Visibility = "private" if manifest.private else "everyone"
+            row = replace(
+                blank_row(identity, spec, ref=manifest.ref, recipe=manifest.recipe),
+                image_id=facts.id,
+                name=await free_name(self._engine, identity, manifest.recipe, instance, facts.id),
+                title=wanted.title.strip() or manifest.title or spec.display,
+                description=manifest.description,
+                icon=manifest.icon,
+                urlpath=manifest.urlpath,
+                built_by=person.name,
+                size=facts.size,
+                home=home,
+                workdir=workdir,
+                visibility=wanted.visibility or by_default,
+                groups=tuple(sorted(set(wanted.groups))),
+                adopted=spec.provider == "image",
+            )
+            await self._store.record_image(row, person.name, "image.import")
+            await self._engine.tag(row.image_id, row.name)
+        except BaseException:
+            await self._give_up(manifest.image_id)
+            raise
+        await self._engine.untag(self._provisional)
+        await self._store.set_note(_NOTE + manifest.image_id, "")
+
+    # -- what is left ---------------------------------------------------------------------------------
+
+    async def _give_up(self, image_id: str) -> None:
+        """Nothing is left, if it was not there before; what fails is done at the next start."""
+        try:
+            if _NOTE + image_id in await self._store.notes():
+                await self._discard(image_id, self._provisional)
+                await self._store.set_note(_NOTE + image_id, "")
+        except BinderError as error:
+            _log.warning("The rest of an import is removed at the next start: %s", error)
+
+    async def _discard(self, image_id: str, provisional: str) -> None:
+        facts = await self._engine.image(image_id)
+        if facts is None:
+            return
+        row = await self._store.image(image_id)
+        if row is not None:  # only the last steps were missing
+            await self._engine.tag(image_id, row.name)
+            await self._engine.untag(provisional)
+            return
+        with suppress(ImageNotFound):
+            if not facts.tags or facts.tags == (provisional,):
+                await self._engine.remove_image(image_id, names=[provisional])
+
+
+def described(manifest: Manifest) -> tuple[ImageIdentity, RepoSpec]:
+    """What the image is, by a file that says the same everywhere. Raises `BadImageFile`."""
+    try:
+        spec = parse_link(manifest.spec)
+        commit = manifest.image_id.removeprefix("sha256:") if spec.provider == "image" else spec.ref
+        identity = ImageIdentity(spec.normal_url, commit, spec.subdir, manifest.platform)
+        if spec.provider != "image" and read_claim(manifest.labels).identity != identity:
+            raise Refused("the image's labels name another repository")
+    except (InvalidSpec, Refused) as error:
+        raise BadImageFile(
+            f"The file does not say clearly what it holds: {error}", "Export the image again."
+        ) from None
+    return identity, spec
+
+
+def _filename(row: ImageRow) -> str:
+    return f"{row.name.rpartition('/')[2].replace(':', '-')}.tar"
+
+
+async def _until_manifest(reader: Reader, data: AsyncIterator[bytes]) -> bytes:
+    """What came with the file's first part, for Docker."""
+    passed = b""
+    while reader.manifest is None and (piece := await anext(data, None)) is not None:
+        passed += reader.feed(piece)
+    return passed
+
+
+async def _checked(reader: Reader, first: bytes, data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for piece in data:
+        yield reader.feed(piece)
+    yield reader.finish()
+
+
+async def _to_the_end(reader: Reader, data: AsyncIterator[bytes]) -> None:
+    async for piece in data:
+        reader.feed(piece)
+    reader.finish()
