@@ -1,0 +1,76 @@
+"""Describing images, the audit log and accounting, at the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner, Result
+from house import House, image_view, open_house
+
+from tljh_plugin.cli import _service, group
+from tljh_plugin.errors import InvalidRequest
+from tljh_plugin.wire import ImageChange
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as opened:
+        monkeypatch.setattr(_service, "load_desktop", lambda: opened.settings)
+        opened.inventory.known = [image_view(title="Optics", pinned=True, pin_reason="exam")]
+        yield opened
+
+
+async def run(*words: str) -> Result:
+    return await asyncio.to_thread(lambda: CliRunner().invoke(group, words))
+
+
+async def test_an_image_is_described_by_its_title(house: House) -> None:
+    done = await run(
+        "describe",
+        "Optics",
+        "--icon",
+        "🔭",
+        "--unpin",
+        "--retire",
+        "--visibility",
+        "group",
+        "--group",
+        "physics",
+    )
+    assert done.exit_code == 0, done.output
+    [(_, _, asked)] = house.describing.asked
+    assert asked == ImageChange(
+        icon="🔭", pinned=False, retired=True, visibility="group", groups=("physics",)
+    )
+
+
+async def test_without_options_it_is_only_shown(house: House) -> None:
+    done = await run("describe", "Optics")
+    assert house.describing.asked == []
+    assert "without end: exam" in done.output
+
+
+async def test_groups_without_their_visibility_are_refused(house: House) -> None:
+    done = await run("describe", "Optics", "--group", "physics")
+    assert isinstance(done.exception, InvalidRequest)
+    assert house.describing.asked == []
+
+
+async def test_the_audit_log_is_shown_filtered_and_exported(house: House) -> None:
+    assert "until the exam" in (await run("audit", "--thing", "owner-repo")).output
+    done = await run("audit", "--who", "ada", "--json")
+    assert [each["what"] for each in json.loads(done.output)] == ["project.delete"]
+    done = await run("audit", "--csv")
+    assert done.output.splitlines()[0] == "number,time,who,what,thing,result"
+
+
+async def test_accounting_is_shown_and_exported(house: House) -> None:
+    assert "7.50" in (await run("accounting", "--by", "group", "--since", "2026-11-01")).output
+    assert house.accounting.asked[0][0] == "group"
+    assert json.loads((await run("accounting", "--json")).output)["rows"][0]["name"] == "ada"
+    assert (await run("accounting", "--csv")).output.startswith("name,people,servers,")
