@@ -19,6 +19,8 @@ from .inventory import PERSON_LABEL, SERVER_LABEL, Inventory, Snapshot
 from .layers import Layers
 from .plan import Candidate
 
+# What stands before the id of an evicted image where its build cache is meant.
+LEFTOVER = "cache:"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -148,14 +150,16 @@ def _other(image: DockerImage, chain: tuple[Layer, ...] | None) -> Candidate:
 
 
 def _left(image_id: str, chain: tuple[Layer, ...]) -> Candidate:
+    name = f"build cache of {image_id.removeprefix('sha256:')[:12]}"
     return Candidate(
-        image_id=f"build cache of {image_id}",
-        name="",
-        title="",
+        image_id=f"{LEFTOVER}{image_id}",
+        name=name,
+        title=name,
         created=_LONG_AGO,
         chain=chain,
+        size=sum(layer.bytes or 0 for layer in chain),
         ours=False,
-        cached=False,
+        leftover=True,
     )
 
 

@@ -32,6 +32,7 @@ Rule = Literal[
     "not-needed",
     # why one goes
     "asked",
+    "cache-first",
     "unused-days",
     "retired-first",
     "watermark",
@@ -51,7 +52,8 @@ class Candidate:
     are made of it, running or not. `last_used` is when a server last ran on it, None for never. `newest` is
     its place among the images of its repository, 1 for the newest. `present` is false for an image that was
     removed behind our back: only our record of it is left. `cached` is whether its layers are in the build
-    cache as well, as those of images that were built here are.
+    cache as well, as those of images that were built here are. A `leftover` is no image: it is what an
+    evicted one left in the build cache.
     """
 
     image_id: str
@@ -63,6 +65,7 @@ class Candidate:
     ours: bool = True
     present: bool = True
     cached: bool = True
+    leftover: bool = False
     repository: str = ""
     built_by: str = ""
     users: tuple[str, ...] = ()
@@ -218,8 +221,9 @@ def plan_retention(
     Images that were unused for too long go in any case. If the disk is fuller than the high watermark, or
     ours occupy more than the budget, the images go that were not used for longest in relation to how long
     they take to rebuild, retired ones first, until it is as full as the low watermark: no more than needed.
-    `begun`: also below the high watermark, as for a run that is under way or that somebody asked for.
-    `disk` is that of Docker's folder, None where it cannot be looked at: then no watermark counts.
+    For the disk, what evicted images left in the build cache goes before any image. `begun`: also below the
+    high watermark, as for a run that is under way or that somebody asked for. `disk` is that of Docker's
+    folder, None where it cannot be looked at: then no watermark counts.
     """
     everything = list(candidates)
     known = {image.image_id: image for image in everything}
@@ -243,11 +247,15 @@ def plan_retention(
     )
     books = _Books(everything)
     missing = books.missing(needs)
-    for image in overdue:
+    # The cheapest to lose: nobody can start it, it only makes a rebuild quick.
+    left = [image for image in everything if image.leftover] if missing.disk_bytes else []
+    left.sort(key=lambda image: image.image_id)
+    for image in [*left, *overdue]:
         books.take(image)
     chosen = _just_enough(order, books, needs)
     rule: Literal["watermark", "budget"] = "watermark" if missing.disk_bytes > 0 else "budget"
-    taken = [(image, _overdue_text(image, now)) for image in overdue]
+    taken = [(image, _LEFT) for image in left]
+    taken += [(image, _overdue_text(image, now)) for image in overdue]
     taken += [(image, _needed_text(image, rule, now)) for image in chosen]
     gone = {image.image_id for image, _ in taken}
     stay = [
@@ -345,18 +353,20 @@ class _Books:
         before = self.freed
         for layer, size in self._layers(image):
             self._holders[layer] -= 1
-            self._ours[layer] -= 1
             self.freed += size if not self._holders[layer] else 0
-            self.occupied -= size if not self._ours[layer] else 0
+            if image.ours:
+                self._ours[layer] -= 1
+                self.occupied -= size if not self._ours[layer] else 0
         return self.freed - before
 
     def give_back(self, image: Candidate) -> None:
         """It stays after all."""
         for layer, size in self._layers(image):
             self.freed -= size if not self._holders[layer] else 0
-            self.occupied += size if not self._ours[layer] else 0
             self._holders[layer] += 1
-            self._ours[layer] += 1
+            if image.ours:
+                self.occupied += size if not self._ours[layer] else 0
+                self._ours[layer] += 1
 
     def alone(self, image: Candidate) -> int:
         """What would become free if it went now."""
@@ -409,7 +419,7 @@ def _plan(
 
 def _gain(image: Candidate, mode: Mode, released: int, told: bool) -> int | None:
     """Evicting an image that was built here frees nothing: BuildKit keeps its bytes as build cache."""
-    if not image.present or (mode == "evict" and image.cached):
+    if not image.present or (mode == "evict" and image.cached and not image.leftover):
         return 0
     return released if told and is_known(image) else None
 
@@ -425,6 +435,9 @@ def _item(image: Candidate, why: Why, frees: int | None) -> Item:
         rule=why.rule,
         text=why.text,
     )
+
+
+_LEFT = Why("cache-first", "Evicted before: what it left in the build cache goes before any image.")
 
 
 def _overdue_text(image: Candidate, now: datetime) -> Why:

@@ -34,7 +34,7 @@ from ..store import ImageRow, Store, utc_now
 from ..time_limit import within
 from ..wire import ErrorView, Person
 from .build_cache import BuildCache
-from .candidates import Candidates, moment
+from .candidates import LEFTOVER, Candidates, moment
 from .inventory import Inventory
 from .leases import Leases
 from .plan import Candidate, Item, Mode, Plan, Rule, must_stay, plan_of
@@ -235,6 +235,8 @@ class Sweep:
     async def _delete(self, item: Item, mode: Mode, person: Person) -> tuple[Result, BinderError | None]:
         """One image, and the error if there was one; both are noted."""
         result, error = Result(item.image_id, item.name, "gone", "It was gone already."), None
+        if item.rule == "cache-first":
+            return await self._erase_left(item, person)
         try:
             # Nobody can begin a start with it from here on, and whoever has begun one is seen.
             async with self._leases.none_on(item.image_id):
@@ -296,6 +298,20 @@ class Sweep:
             text = f"Docker keeps it under names that are not ours: {', '.join(left.tags)}."
         freed = max(0, await self._engine.free_bytes() - before)
         return Result(row.image_id, row.name, outcome, text, freed)
+
+    async def _erase_left(self, item: Item, person: Person) -> tuple[Result, BinderError | None]:
+        """What evicted images left in the build cache goes all at once, with the first of them."""
+        if item.image_id.removeprefix(LEFTOVER) not in self._build_cache.leftovers:
+            return Result(item.image_id, item.name, "gone", "It went with that of others."), None
+        try:
+            before = await self._engine.free_bytes()
+            erased = await self._build_cache.erase_leftovers()
+            freed = max(0, await self._engine.free_bytes() - before)
+        except EngineError as error:
+            return Result(item.image_id, item.name, "failed", error.message), error
+        said = f"{erased.records} records, {freed} bytes gained"
+        await self._store.audit(person.name, "cache.erase", "what evicted images left", said)
+        return Result(item.image_id, item.name, "erased", "", freed), None
 
     async def _cut_off(self, item: Item, mode: Mode) -> Result:
         """What is to be said of the image that a run was at when it was cut off."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tljh_plugin.cache.bytes import freed_by, occupied_by
@@ -47,6 +47,9 @@ def image(number: int, *sizes: int, **changes: object) -> Candidate:
     )
     return replace(plain, **changes)
 
+
+# What a machine under load takes is no matter of these tests.
+SOME = settings(max_examples=60, deadline=None)
 
 # -- whole machines -----------------------------------------------------------------------------------
 
@@ -104,6 +107,7 @@ def enough(images: Sequence[Candidate], gone: Collection[str], wanted: int, budg
     )
 
 
+@SOME
 @given(candidates(), policies, disks, st.booleans())
 def test_a_plan_never_contains_what_must_stay(
     images: list[Candidate], asked: RetentionSettings, disk: Usage | None, begun: bool
@@ -119,6 +123,7 @@ def test_a_plan_never_contains_what_must_stay(
     assert all(item.rule and item.text for item in (*plan.take, *plan.keep))
 
 
+@SOME
 @given(candidates(), policies, disks, st.booleans())
 def test_a_plan_is_enough_without_needless_victims(
     images: list[Candidate], asked: RetentionSettings, disk: Usage | None, begun: bool
@@ -148,6 +153,7 @@ def wanted_of(asked: RetentionSettings, disk: Usage | None, begun: bool) -> int:
     return disk.used - int(asked.low_watermark_percent * disk.total / 100)
 
 
+@SOME
 @given(candidates(), policies, disks, st.data())
 def test_a_plan_is_stable(
     images: list[Candidate], asked: RetentionSettings, disk: Usage | None, data: st.DataObject
@@ -163,6 +169,7 @@ def test_a_plan_is_stable(
         assert plan_retention(left, asked, after, NOW, begun=True).take == () or not plan.take
 
 
+@SOME
 @given(candidates(), policies, disks)
 def test_the_bytes_of_a_plan_are_those_that_become_free(
     images: list[Candidate], asked: RetentionSettings, disk: Usage | None
@@ -257,6 +264,18 @@ def test_unused_days_take_also_where_there_is_room() -> None:
     plan = plan_retention(images, policy(unused_days=30), usage(1), NOW)
     assert rules(plan) == {"1": "unused-days", "2": "not-needed"}
     assert "31 days" in plan.take[0].text
+
+
+def test_what_evicted_images_left_goes_before_any_image() -> None:
+    left = image(8, 200, ours=False, leftover=True)
+    images = [image(1, 200), image(2, 200), left]
+    plan = plan_retention(images, policy(), usage(950), NOW)
+    assert (plan.take[0].image_id, plan.take[0].rule) == ("sha256:8", "cache-first")
+    assert (len(plan.take), plan.frees_bytes, len(plan.keep)) == (2, 400, 1)
+    assert plan_retention(images, policy(), usage(890), NOW).take == ()
+    # Layers that only the cache still holds are not promised by the image that has them too.
+    sharing = [image(1, chain=left.chain), left]
+    assert plan_of(["sha256:1"], sharing, "erase", min_age_hours=0, now=NOW).frees_bytes == 0
 
 
 def test_a_large_one_spares_many_small_ones() -> None:
