@@ -43,6 +43,8 @@ def section_lines(place: str, model: Any) -> list[str]:
         lines.append(f"| `{place}.{key}` | {default} | {field.description} |")
         if get_origin(field.annotation) is dict:
             below += ["", *section_lines(f"{place}.{key}.NAME", entry_of(field.annotation))]
+        elif get_origin(field.annotation) is tuple and hasattr(entry_of(field.annotation), "model_fields"):
+            below += ["", *section_lines(f"{place}.{key}[]", entry_of(field.annotation))]
     return lines + below
 
 
