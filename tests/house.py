@@ -529,6 +529,9 @@ class StandInAudit:
     async def actions(self) -> list[str]:
         return sorted({each.what for each in self.known})
 
+    async def note(self, who: str, what: str, thing: str, result: str) -> None:
+        self.known.insert(0, AuditEntry(len(self.known) + 1, NOW, who, what, thing, result))
+
 
 class StandInAccounting:
     """One row, whatever is asked."""
@@ -909,7 +912,7 @@ class House:
             launches=Launches(self.environment, hub_api, lookups, given.queue),
             preparations=given.preparations,
             offers=Offers(self.settings, given.inventory, given.queue, lookups),
-            folders=Folders(self.settings, given.engine),
+            folders=Folders(self.settings, given.engine, given.audit.note),
             room=Room(self.settings, given.engine),
             disk=given.disk,
         )

@@ -71,14 +71,15 @@ def add(path: Path, folder: str, access: Access) -> Grant:
     return grant
 
 
-def remove(path: Path, identifier: str) -> None:
-    """Forget a pick; servers that have the folder keep it until they stop. Raises `NotFound`."""
+def remove(path: Path, identifier: str) -> Grant:
+    """Forget a pick, and tell what it was; servers keep the folder until they stop. Raises `NotFound`."""
     with _writing:
         known = read(path)
-        left = tuple(each for each in known if each.id != identifier)
-        if len(left) == len(known):
+        gone = next((each for each in known if each.id == identifier), None)
+        if gone is None:
             raise NotFound(f"No folder was picked as `{identifier:.60}`.", "See the page Folders.")
-        _write(path, left)
+        _write(path, tuple(each for each in known if each is not gone))
+    return gone
 
 
 def _write(path: Path, grants: tuple[Grant, ...]) -> None:

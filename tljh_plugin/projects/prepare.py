@@ -57,6 +57,7 @@ class ProjectStore(Protocol):
     async def set_size(self, size: SizeRow) -> None: ...
     async def sizes(self, owner: str = "") -> dict[str, SizeRow]: ...
     async def forget_size(self, path: str) -> None: ...
+    async def audit(self, who: str, what: str, thing: str, result: str) -> None: ...
 
 
 class Projects:
@@ -280,6 +281,7 @@ class Projects:
                 "%s: %d not copied: %s", project.path, filled.skipped, "; ".join(filled.skipped_names)
             )
         await self._record(project)
+        await self._store.audit(owner, "project.create", f"{owner}/{project.id}", project.spec)
         await self._store.set_size(_size_of(project, filled))
         return project
 

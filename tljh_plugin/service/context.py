@@ -33,6 +33,7 @@ from ..source.resolve import Resolver
 from ..store import AuditLog, Store
 from .accounting import Accounting
 from .again import Again
+from .changed_settings import ChangedSettings
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
 from .folders import Folders
@@ -125,6 +126,9 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(offers.stop)
         upkeep.start()
         stack.push_async_callback(upkeep.stop)
+        changed_settings = ChangedSettings(settings, store)
+        changed_settings.start()
+        stack.push_async_callback(changed_settings.stop)
         recorder = Recorder(store, engine)
         recorder.start()
         stack.push_async_callback(recorder.stop)
@@ -163,6 +167,6 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             preparations=Preparations(settings, environment, store, engine, leases, projects, inventory.wake),
             offers=offers,
             room=Room(settings, engine),
-            folders=Folders(settings, engine),
+            folders=Folders(settings, engine, store.audit),
             disk=disk,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from ..engine import Engine
 from ..engine.threads import in_thread
@@ -17,13 +18,16 @@ from ..wire import MountView, Person
 # A page is shown without what Docker would have said; its usual folder is protected in any case.
 _DOCKER_S = 2.0
 
+Note = Callable[[str, str, str, str], Awaitable[None]]
+
 
 class Folders:
-    """Folders of this machine, as the settings say now."""
+    """Folders of this machine, as the settings say now. `note` hears who did what to which folder."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, note: Note) -> None:
         self._settings = settings
         self._engine = engine
+        self._note = note
 
     @property
     def settings(self) -> Settings:
@@ -57,12 +61,15 @@ class Folders:
     async def pick(self, person: Person, path: str, access: grants.Access) -> grants.Grant:
         """Let the person have a folder from now on. Raises `NotFound`, `MountError`, `SettingsError`."""
         settings, root = self._pickers(person), await self._docker_root()
-        return await in_thread(lambda: picking.pick(settings, path, access, root))
+        grant = await in_thread(lambda: picking.pick(settings, path, access, root))
+        await self._note(person.name, "mount.grant", grant.path, grant.access)
+        return grant
 
     async def let_go(self, person: Person, grant: str) -> None:
         """Forget a picked folder; nothing in it changes. Raises `NotFound`."""
         settings = self._pickers(person)
-        await in_thread(lambda: grants.remove(settings.grants_path, grant))
+        gone = await in_thread(lambda: grants.remove(settings.grants_path, grant))
+        await self._note(person.name, "mount.forget", gone.path, gone.access)
 
     def _pickers(self, person: Person) -> Settings:
         if not self.may_pick(person):

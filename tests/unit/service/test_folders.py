@@ -199,6 +199,11 @@ async def test_a_folder_is_found_picked_and_let_go_without_scripts(house: House,
         assert str(lab / "mine") in (await browser.visit("folders")).text
         assert (await browser.submit(f"folders/{grant.id}/forget")).status_code == 303
         assert grants.read(house.settings.grants_path) == ()
+    noted = [(each.who, each.what, each.thing, each.result) for each in house.audit.known[:2]]
+    assert noted == [
+        ("root", "mount.forget", str(lab / "mine"), "read-write"),
+        ("root", "mount.grant", str(lab / "mine"), "read-write"),
+    ]
 
 
 async def test_nothing_outside_the_roots_is_listed_or_picked(house: House, tmp_path: Path) -> None:
