@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 from forms import Forms
-from house import COMMIT, IMAGE, NOW, House, image_view
+from house import COMMIT, IMAGE, NOW, House, build_view, image_view
 
 from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.listing import Listed
@@ -294,6 +294,32 @@ async def test_a_run_that_goes_on_is_followed_and_can_be_stopped(house: House) -
     assert house.sweep.stopped == ["r-1"]
 
 
+async def test_a_failed_build_is_tried_again_by_a_button(house: House) -> None:
+    house.queue.add(build_view("b-1", state="failed", phase="failed", requested_by="ada"))
+    house.queue.add(build_view("b-2", state="built", phase="built", requested_by="ada"))
+    async with house.browser("ada") as browser:
+        assert 'action="/services/binder/builds/b-1/retry"' in (await browser.visit("builds/b-1")).text
+        text = (await browser.visit("builds")).text
+        assert 'action="/services/binder/builds/b-1/retry"' in text
+        assert "builds/b-2/retry" not in text
+        answer = await browser.submit("builds/b-1/retry")
+    assert answer.status_code == 303
+    assert [person for person, _ in house.queue.requested] == ["ada"]
+
+
+async def test_an_image_is_built_without_starting_it(house: House) -> None:
+    async with house.browser("root") as browser:
+        await browser.visit("images/new")
+        answer = await browser.submit("images/new", repository="owner/repo", ref="main")
+        assert answer.headers["location"].endswith("builds/b-1")
+        refused = await browser.submit("images/new", repository="owner/repo", ref="gone")
+        assert refused.status_code == 404
+        assert "Did you mean" in refused.text
+        assert Forms(refused.text).fields["ref"] == "gone"
+    assert len(house.queue.requested) == 1
+    assert not house.hub.started
+
+
 # -- retention ----------------------------------------------------------------------------------------
 
 
@@ -330,7 +356,7 @@ def test_no_rule_of_a_plan_is_without_a_name() -> None:
     from tljh_plugin.cache.run import Outcome
     from tljh_plugin.service.pages import deletion, images, retention
 
-    going = {"asked", "unused-days", "retired-first", "watermark", "budget"}
+    going = {"asked", "unused-days", "retired-first", "watermark", "budget", "cache-first"}
     assert set(retention.RULES) == set(get_args(Rule)) - going
     assert set(images.BADGES) == set(get_args(Badge))
     assert set(deletion.OUTCOMES) == set(get_args(Outcome))
