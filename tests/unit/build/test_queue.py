@@ -22,6 +22,7 @@ from tljh_plugin.errors import (
     DiskLow,
     EngineUnavailable,
     Forbidden,
+    ImageRetired,
     NotFound,
     QueueFull,
     ServiceDown,
@@ -260,6 +261,22 @@ class TestAsking:
         with pytest.raises(EngineUnavailable):
             await house.request()
         assert await house.queue.list() == []
+
+    async def test_a_retired_image_is_built_again_for_administrators_only(self, house: House) -> None:
+        house.gate.open.set()
+        built = await house.queue.finished((await house.request()).id)
+        await house.store.change_image(built.image_id, {"retired": True}, "root", {})
+        for rebuild in (False, True):
+            with pytest.raises(ImageRetired, match="a/b was retired"):
+                await house.queue.request(ANN, pinned(), rebuild)
+        with pytest.raises(ImageRetired):
+            await house.queue.request(ROOT, pinned())
+        with pytest.raises(ImageRetired):
+            await house.queue.state_of(ANN, pinned())
+        again = await house.queue.request(ROOT, pinned(), rebuild=True)
+        assert not again.hit
+        fresh = await house.queue.finished(again.id)
+        assert (await house.request()).image_id == fresh.image_id, "the new one takes its place"
 
     async def test_what_is_missing_is_told_without_starting_anything(self, house: House) -> None:
         assert await house.queue.state_of(ANN, pinned()) is None
