@@ -296,14 +296,15 @@ class DiskSettings(Section):
     every_s: float = Field(
         300.0,
         gt=0,
-        description="Seconds between two looks at the disk. Where a look takes long, the next one comes after "
-        "twenty times as long.",
+        description="Seconds between two looks at the disk. Where a look takes long, the next one comes "
+        "after twenty times as long.",
     )
     warn_percent: float = Field(
-        85.0,
+        90.0,
         gt=0,
         le=100,
-        description="Percent of a filesystem from which administrators' pages warn that it is nearly full.",
+        description="Percent of a filesystem from which administrators' pages warn that it is nearly full; "
+        "above `retention.high_watermark_percent`, so that they warn of what retention cannot help.",
     )
     warn_days: float = Field(
         3.0,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -180,15 +180,20 @@ class Disk:
 
     async def _by_folders(self, layout: Layout, containers: Sequence[ContainerRow]) -> Figures:
         """Measured in Docker's folder."""
-        known = await self._store.layer_folders()
-        new = [folder for folder in layout.layers.values() if folder.name not in known]
-        there = {folder.name for folder in layout.layers.values()}
+        # What was measured for an image is taken from there, so that pages say the same of the same layer.
+        told = _told(self._layers.chains.values())
+        kept = await self._store.layer_folders()
+        unknown = {chain: held for chain, held in layout.layers.items() if chain not in told}
+        there = {folder.name for folder, _ in unknown.values()}
+        new = [held for held in unknown.values() if held[0].name not in kept]
         for start in range(0, len(new), _AT_ONCE):
-            found = await measure_folders(new[start : start + _AT_ONCE], _LIMIT_S)
-            sizes = {folder.name: each.bytes for folder, each in found.items() if each.whole}
+            some = new[start : start + _AT_ONCE]
+            found = await measure_folders([folder for held in some for folder in held], _LIMIT_S)
+            sums = {held[0].name: _sum(held, found) for held in some}
+            sizes = {name: each.bytes for name, each in sums.items() if each.whole}
             await self._store.set_layer_folders(sizes, there)
-            known |= sizes
-        if not new:
+            kept |= sizes
+        if kept.keys() - there:
             await self._store.set_layer_folders({}, there)
         changing = [
             *(each for held in layout.containers.values() for each in held),
@@ -198,7 +203,10 @@ class Disk:
         sizes_now = await measure_folders(changing, _LIMIT_S)
         names = {each.id: each for each in containers}
         return Figures(
-            {chain: known[folder.name] for chain, folder in layout.layers.items() if folder.name in known},
+            {
+                **{chain: told[chain] for chain in layout.layers if chain in told},
+                **{chain: kept[held[0].name] for chain, held in unknown.items() if held[0].name in kept},
+            },
             (
                 *(
                     self._container(names.get(key), key, _sum(held, sizes_now))
@@ -213,12 +221,8 @@ class Disk:
         """What Docker says, which knows no volumes, logs and notes of its own without looking for minutes."""
         sizes = await self._engine.container_sizes(_LIMIT_S)
         # Chains of images that are gone are the build cache's, which has a figure of its own.
-        layers = {
-            layer.chain_id: layer.bytes
-            for image in self._inventory.listed()
-            for layer in self._layers.chains.get(image.id, ())
-            if layer.bytes is not None
-        }
+        chains = self._layers.chains
+        layers = _told(chains.get(image.id, ()) for image in self._inventory.listed())
         things = [
             self._container(each, each.id, Measured(sizes[each.id]))
             for each in containers
@@ -264,6 +268,11 @@ class Disk:
         person = row.labels.get(PERSON_LABEL, "")
         server = f"{person}/{row.labels.get(SERVER_LABEL, '')}" if person else row.name
         return Thing("servers", row.id, server, size, person)
+
+
+def _told(chains: Iterable[tuple[Layer, ...]]) -> dict[str, int]:
+    """Bytes by chain id, as far as they are known."""
+    return {layer.chain_id: layer.bytes for chain in chains for layer in chain if layer.bytes is not None}
 
 
 def _sum(folders: Collection[Path], sizes: Mapping[Path, Measured]) -> Measured:

@@ -18,9 +18,12 @@ _DRIVER = "overlay2"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which folders hold what. Layers are named by their chain id, containers by their id."""
+    """Which folders hold what. Layers are named by their chain id, containers by their id.
 
-    layers: Mapping[str, Path] = field(default_factory=dict)
+    A layer has its files, and what Docker notes of it: the list with which it can be packed again.
+    """
+
+    layers: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
     containers: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     snapshots: tuple[Path, ...] = ()  # of the builder, and of nothing else
     rest: tuple[Path, ...] = ()
@@ -32,14 +35,14 @@ def read_layout(root: Path) -> Layout | None:
     database = root / "image" / _DRIVER / "layerdb"
     try:
         layers = {
-            f"sha256:{each.name}": snapshots / name
+            f"sha256:{each.name}": (snapshots / name, each)
             for each in (database / "sha256").iterdir()
             if (name := _word(each / "cache-id"))
         }
         containers = {
             container: tuple(folders) for container, folders in _containers(root, database, snapshots)
         }
-        held = {*layers.values(), *(folder for each in containers.values() for folder in each)}
+        held = {folder for each in (*layers.values(), *containers.values()) for folder in each}
         return Layout(
             layers,
             containers,
@@ -47,7 +50,7 @@ def read_layout(root: Path) -> Layout | None:
                 *(each for each in _folders(snapshots) if each not in held and each.name != "l"),
                 *(each for each in [root / "buildkit"] if each.is_dir()),
             ),
-            tuple(each for each in _folders(root) if each.name not in (_DRIVER, "buildkit", "containers")),
+            tuple(_rest(root, database)),
         )
     except OSError:
         return None
@@ -58,6 +61,16 @@ def _containers(root: Path, database: Path, snapshots: Path) -> Iterator[tuple[s
         folders = [snapshots / name for note in ("mount-id", "init-id") if (name := _word(each / note))]
         log = root / "containers" / each.name
         yield each.name, [*folders, *([log] if log.is_dir() else [])]
+
+
+def _rest(root: Path, database: Path) -> Iterator[Path]:
+    """What belongs to no layer, container or builder."""
+    for each in _folders(root):
+        if each.name not in (_DRIVER, "image", "buildkit", "containers"):
+            yield each
+    for each in (*_folders(database.parent), *_folders(database)):
+        if each not in (database, database / "sha256"):
+            yield each
 
 
 def _folders(place: Path) -> list[Path]:

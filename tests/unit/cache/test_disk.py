@@ -173,7 +173,7 @@ def test_a_disk_warns_at_its_watermark_and_before_it_is_full() -> None:
 
 
 def test_the_fullest_disk_is_told_of() -> None:
-    told = warning([view(86), view(97, path="/home", holds=("projects",))], DiskSettings())
+    told = warning([view(91), view(97, path="/home", holds=("projects",))], DiskSettings())
     assert told is not None
     assert "/home" in told.message
     assert "projects" in told.next
@@ -274,10 +274,11 @@ def docker(tmp_path: Path) -> Docker:
 def test_the_layout_tells_layers_containers_and_snapshots_apart(docker: Docker) -> None:
     layout = read_layout(docker.root)
     assert layout is not None
-    assert {chain: folder.name for chain, folder in layout.layers.items()} == LAYERS
+    assert {chain: folder.name for chain, (folder, _) in layout.layers.items()} == LAYERS
+    assert all(chain.endswith(note.name) for chain, (_, note) in layout.layers.items())
     assert [each.name for each in layout.containers["c-1"]] == ["mount-1", "mount-1-init", "c-1"]
     assert sorted(each.name for each in layout.snapshots) == ["buildkit", "snapshot"]
-    assert sorted(each.name for each in layout.rest) == ["image", "volumes"]
+    assert sorted(each.name for each in layout.rest) == ["mounts", "volumes"]
 
 
 def test_another_layout_is_none_of_ours(tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ class Known:
     """Layers and cache as others would have them in memory."""
 
     def __init__(self) -> None:
-        self.chains = {"sha256:ours": tuple(Layer(chain, 90_000) for chain in list(LAYERS)[:2])}
+        self.chains = {"sha256:ours": tuple(Layer(chain, None) for chain in list(LAYERS)[:2])}
         self.bytes: int | None = 77_000
         self.records = ()
 
@@ -358,6 +359,14 @@ async def test_a_layer_is_measured_once_for_ever(world: World, monkeypatch: pyte
     again = World(world.store, world.docker, world.settings.state_dir)
     assert {**await again.parts(), "else": 0} == {**first, "else": 0}
     assert not [each for each in measured if each.name.startswith("layer-")]
+
+
+async def test_what_was_measured_for_an_image_is_said_of_its_layers_here_too(world: World) -> None:
+    before = await world.parts()
+    world.known.chains["sha256:ours"] = tuple(Layer(chain, 5_000_000) for chain in list(LAYERS)[:2])
+    after = await world.parts()
+    assert (after["other-docker"] or 0) - (before["other-docker"] or 0) > 9_500_000
+    assert set(await world.store.layer_folders()) == {"layer-c"}
 
 
 async def test_a_layer_that_is_gone_is_forgotten(world: World) -> None:
