@@ -25,7 +25,16 @@ from waiting import until
 
 from tljh_plugin.errors import BinderError, ImageNotFound, RepositoryNotFound
 from tljh_plugin.handover import find_state_dir, read
-from tljh_plugin.wire import BuildRequest, BuildView, ErrorView, ImageView, LogLine, Prepared, PrepareRequest
+from tljh_plugin.wire import (
+    BuildRequest,
+    BuildView,
+    ErrorView,
+    ImageView,
+    LogLine,
+    Prepared,
+    PrepareRequest,
+    ResolveView,
+)
 
 STATE = find_state_dir()
 SETTINGS = read(STATE).settings()
@@ -101,6 +110,20 @@ class World:
             size=1,
         )
 
+    def resolve(self, spec: str) -> ResolveView:
+        """What is there has the profile that is written in `profile-of-image`, if that is there."""
+        said = STATE / "profile-of-image"
+        return ResolveView(
+            spec=spec,
+            display=spec,
+            repository=f"https://github.com/test/{self.name(spec)}",
+            ref="main",
+            commit=COMMIT,
+            image="ready",
+            image_id=self.image_id,
+            profile=said.read_text() if said.exists() else "",
+        )
+
     def prepare(self, request: PrepareRequest) -> Prepared:
         name = self.name(request.spec)
         if name == "evicted" and not self.evicted:
@@ -167,6 +190,8 @@ class Api(RequestHandler):
         body = self.request.body
         if path == "builds":
             self.finish(self.world.build(BuildRequest.model_validate_json(body)).model_dump_json())
+        elif path == "resolve":
+            self.finish(self.world.resolve(json.loads(body)["spec"]).model_dump_json())
         elif path == "prepare":
             self.finish(self.world.prepare(PrepareRequest.model_validate_json(body)).model_dump_json())
         else:

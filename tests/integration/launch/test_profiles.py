@@ -113,6 +113,12 @@ async def test_a_profile_holds_in_the_container_and_those_for_others_are_refused
             "as the file says now"
         )
 
+        (hub.settings.state_dir / "profile-of-image").write_text("medium")
+        assert (await start(hub, HIT, "two")).get("ready"), hub.log
+        said = client.inspect_container(containers(hub, client)["two"])
+        assert said["HostConfig"]["Memory"] == 300 * MIB, "the image's own profile, since none was chosen"
+        assert json.loads(said["Config"]["Labels"]["org.littlest-binder.groups"]) == ["gpu"]
+
 
 async def become_member(hub: RunningHub, group: str) -> None:
     async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}, timeout=30) as http:
