@@ -430,6 +430,7 @@ class StandInRetention:
     def __init__(self, sweep: StandInSweep) -> None:
         self.sweep = sweep
         self.policy = RetentionSettings(min_age_hours=0)
+        self.enabled = True
         self.disk = Usage(10**11, 9 * 10**10, 10**10)
         self.problem: BinderError | None = None
 

@@ -41,7 +41,9 @@ class House:
         self.docker = SmallDocker()
         docker: Any = self.docker
         settings = from_mapping(
-            {"retention": {"min_age_hours": 0, **policy}}, platform="desktop", state_dir=folder
+            {"retention": {"enabled": True, "min_age_hours": 0, **policy}},
+            platform="desktop",
+            state_dir=folder,
         )
         self.inventory = Inventory(store, docker, period_s=3600)
         self.leases = Leases(store)

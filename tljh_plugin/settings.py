@@ -347,8 +347,10 @@ class RetentionSettings(Section):
     Changes apply at the next round, without a restart.
     """
 
-    enabled: bool = Field(
-        True, description="Whether images go by themselves. Runs on demand work in any case."
+    enabled: bool | None = Field(
+        None,
+        description="Whether images go by themselves; runs on demand work in any case. Default: `true`, but "
+        "`false` on a desktop, whose disk is full of the person's own things.",
     )
     high_watermark_percent: float = Field(
         85.0, gt=0, le=100, description="Percent of Docker's disk in use above which images go."
@@ -571,6 +573,11 @@ class Settings(Section):
     def firewall(self) -> Literal["auto", "required", "off"]:
         """TLJH's hub is root, so a start without rules would be a fault there."""
         return self.network.firewall or ("required" if self.platform == "tljh" else "auto")
+
+    @property
+    def retention_enabled(self) -> bool:
+        """A desktop's disk may always be nearly full, and then no image would stay for long."""
+        return self.platform != "desktop" if self.retention.enabled is None else self.retention.enabled
 
     @property
     def dockerfile_policy(self) -> Literal["off", "listed", "everyone"]:

@@ -78,6 +78,11 @@ class Retention:
         """What the settings say now."""
         return fresh(self._settings).retention
 
+    @property
+    def enabled(self) -> bool:
+        """Whether images go by themselves."""
+        return fresh(self._settings).retention_enabled
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._loop(), name="retention")
 
@@ -106,7 +111,9 @@ class Retention:
             one is not other for one, other in zip(state, self._judged, strict=True)
         ):
             self._judged, self._minute = state, minute
-            self._verdicts = _verdicts(plan_retention(self._candidates.known(), policy, self._seen, now))
+            self._verdicts = _verdicts(
+                plan_retention(self._candidates.known(), policy, self._seen, now), self.enabled
+            )
             self._keeps = {image_id: verdict.keep for image_id, verdict in self._verdicts.items()}
         return self._verdicts
 
@@ -147,7 +154,7 @@ class Retention:
     async def round(self) -> Run | None:
         """What happens every `retention.every_s`: a run if one is due. Raises `BinderError`."""
         await self._candidates.note_uses()
-        if not self.policy.enabled or self._running.locked():
+        if not self.enabled or self._running.locked():
             await self._candidates.all()
             await self.usage()
             return None
@@ -222,9 +229,9 @@ class Retention:
                 await within(self.policy.every_s, self._woken.wait())
 
 
-def _verdicts(plan: Plan) -> dict[str, Verdict]:
+def _verdicts(plan: Plan, enabled: bool) -> dict[str, Verdict]:
     stay = {
         item.image_id: Verdict("" if item.rule == "not-needed" else item.rule, item.text)
         for item in plan.keep
     }
-    return stay | {item.image_id: Verdict("", item.text, goes=True) for item in plan.take}
+    return stay | {item.image_id: Verdict("", item.text, goes=enabled) for item in plan.take}

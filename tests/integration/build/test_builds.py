@@ -34,7 +34,13 @@ pytestmark = pytest.mark.docker
 def sections(git_server: GitServer, base_image: str) -> dict[str, object]:
     policy = {**git_server.settings(), "dockerfile": "everyone"}
     servers = {"uid": 1000, "gid": 1000}
-    return {"policy": policy, "servers": servers, "source": {"resolve_cache_s": 0}}
+    retention = {"min_age_hours": 0}
+    return {
+        "policy": policy,
+        "servers": servers,
+        "source": {"resolve_cache_s": 0},
+        "retention": retention,
+    }
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ class RetentionPage(OfImages):
             "retention.html",
             status=problem.http_status if problem else 200,
             problem=problem,
+            enabled=self.context.retention.enabled,
             policy=policy,
             fields={name: typed[name] or field_of(policy, name) for name in TRIED},
             tried=policy != holds,
