@@ -84,6 +84,7 @@ class Disk:
         self._layers: Chains = layers or _Unknown()
         self._build_cache: Cached = build_cache or _Unknown()
         self._view = DiskView()
+        self._learning = False
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -99,6 +100,11 @@ class Disk:
     def wake(self) -> None:
         """Something large came or went: look again now."""
         self._woken.set()
+
+    def rest(self, took_s: float) -> float:
+        """Seconds until the next round after one that took so long; soon while layers are being asked for."""
+        long = 0.0 if self._learning else min(_TIMES_AS_LONG * took_s, _LONGEST_REST_S)
+        return max(self._settings.disk.every_s, long)
 
     def view(self) -> DiskView:
         """What was measured last."""
@@ -130,6 +136,7 @@ class Disk:
             else await self._by_folders(layout, containers)
         )
         images = [self._held(each) for each in self._inventory.listed()]
+        self._learning = any(each.layers is None for each in images)
         figures = Figures(
             figures.layers,
             (*figures.things, *await self._mirrors(), *_projects((await self._store.sizes()).values())),
@@ -160,12 +167,12 @@ class Disk:
             began = clock()
             try:
                 await self.measure()
-            except BinderError as error:
-                self._view = self._view.model_copy(update={"problem": ErrorView(**error.to_dict())})
-                log.warning("The disk was not measured: %s", error)
-            rest = min(_TIMES_AS_LONG * (clock() - began), _LONGEST_REST_S)
+            except (BinderError, OSError) as error:
+                problem = error if isinstance(error, BinderError) else _unread(error)
+                self._view = self._view.model_copy(update={"problem": ErrorView(**problem.to_dict())})
+                log.warning("The disk was not measured: %s", problem)
             with suppress(asyncio.TimeoutError, TimeoutError):
-                await within(max(self._settings.disk.every_s, rest), self._woken.wait())
+                await within(self.rest(clock() - began), self._woken.wait())
 
     async def _filesystems(self, root: Path) -> tuple[Filesystem, ...]:
         settings = self._settings

@@ -1,7 +1,8 @@
 """Who occupies a filesystem: measured folders and Docker's figures put into parts. Pure.
 
 A layer that several images share is counted once, where it would stay longest: with an image that is kept,
-then with one that is not ours, then with those that could go. A layer that no image holds is the builder's.
+then with one that is not ours, then with those that could go. A layer that no image holds is the builder's,
+once the layers of all images are known.
 """
 
 from __future__ import annotations
@@ -88,7 +89,12 @@ def parts(filesystem: Filesystem, images: Collection[HeldImage], figures: Figure
     sums: Counter[DiskPartId] = Counter()
     incomplete: set[DiskPartId] = {image.part for image in images if image.layers is None}
     for chain, size in figures.layers.items():
-        sums[where.get(chain, "build-cache")] += size
+        if chain in where:
+            sums[where[chain]] += size
+        elif incomplete:  # an image whose layers are not known may hold it
+            incomplete.add("build-cache")
+        else:
+            sums["build-cache"] += size
     incomplete.update(part for chain, part in where.items() if chain not in figures.layers)
     for thing in figures.things:
         sums[thing.part] += thing.size.bytes if thing.size else 0

@@ -81,6 +81,14 @@ def test_an_image_whose_layers_are_not_known_makes_its_part_a_lower_bound() -> N
     assert not found["evictable-images"]
 
 
+def test_a_layer_is_nobodys_only_when_the_layers_of_all_images_are_known() -> None:
+    images = [kept("a", "a"), HeldImage("b", "b", "evictable-images", None)]
+    [cache] = [
+        each for each in parts(filesystem(), images, Figures({"a": 1, "b": 10})) if each.id == "build-cache"
+    ]
+    assert (cache.bytes, cache.whole) == (0, False)
+
+
 def test_a_filesystem_has_only_the_parts_that_lie_on_it() -> None:
     there = filesystem(holds=("projects",))
     assert [each.id for each in parts(there, [], Figures())] == ["projects", "else"]
@@ -392,6 +400,15 @@ async def test_a_figure_that_nobody_has_is_missing(world: World, monkeypatch: py
     monkeypatch.setattr(disk_module, "read_layout", lambda root: None)
     world.known.bytes = None
     assert (await world.parts())["build-cache"] is None
+
+
+async def test_it_looks_again_soon_while_the_layers_of_an_image_are_not_known(world: World) -> None:
+    chains, world.known.chains = world.known.chains, {}
+    await world.parts()
+    assert world.disk.rest(1000.0) == world.settings.disk.every_s
+    world.known.chains = chains
+    await world.parts()
+    assert world.disk.rest(1000.0) == 3600.0
 
 
 async def test_when_docker_is_gone_the_old_figures_stay_and_it_is_said(world: World) -> None:
