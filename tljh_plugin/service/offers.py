@@ -46,6 +46,7 @@ class Offer:
     state: State
     commit: str = ""
     build: BuildView | None = None
+    icon: str = ""
 
     @property
     def build_id(self) -> str:
@@ -92,11 +93,13 @@ class Offers:
         return self.title(spec) if spec and image.title == spec.display else image.title
 
     async def for_person(self, person: Person) -> list[Offer]:
-        """Plain Jupyter, the example, then the newest image of each repository that the person may see."""
+        """Plain Jupyter, the example, then of each repository the newest image that the person may see: those
+        that an administrator said something of are first, and stand before newer ones of their repository."""
         # An administrator sees what others made with a credential, but a launch does not give it to them.
         images = [each for each in self._inventory.images(person) if is_open_to(person, each)]
         retired = {_key(each) for each in images if each.retired}
         images = [each for each in images if not each.retired]
+        images.sort(key=lambda each: not _is_described(each))
         offers: list[Offer] = []
         known: set[tuple[str, str]] = set()
         builds: list[BuildView] | None = None
@@ -113,13 +116,15 @@ class Offers:
             if image is None:
                 builds = await self._queue.list(person) if builds is None else builds
                 build = next((each for each in builds if each.repository == spec.normal_url), None)
+            named = image is not None and image.title != spec.display
             offers.append(
                 Offer(
-                    title,
-                    about,
-                    LaunchLink(spec, path).to_url("").lstrip("/"),
+                    image.title if image and named else title,
+                    (image.description if image else "") or about,
+                    LaunchLink(spec, "" if image and image.urlpath else path).to_url("").lstrip("/"),
                     _state(image, build),
                     build=build,
+                    icon=image.icon if image else "",
                 )
             )
         for image in images:
@@ -128,7 +133,10 @@ class Offers:
                 continue
             known.add(_key(image))
             link = LaunchLink(found).to_url("").lstrip("/")
-            offers.append(Offer(self.title(found), "", link, "ready", image.commit))
+            title = image.title if image.title != found.display else self.title(found)
+            offers.append(
+                Offer(title or image.name, image.description, link, "ready", image.commit, icon=image.icon)
+            )
         return offers
 
     async def _ensure_plain(self) -> None:
@@ -163,6 +171,12 @@ def _bundled() -> list[tuple[str, str, str, str]]:
 
 def _spec(folder: Path) -> RepoSpec:
     return RepoSpec("local", str(folder))
+
+
+def _is_described(image: ImageView) -> bool:
+    spec = read_spec(image.spec)
+    named = spec is not None and image.title not in ("", spec.display)
+    return named or bool(image.icon or image.description)
 
 
 def _key(image: ImageView) -> tuple[str, str]:

@@ -102,6 +102,16 @@ def test_the_hubs_form_leaves_it_to_the_image() -> None:
     ]
 
 
+async def test_what_an_administrator_says_of_an_image_is_on_the_front_page(lab: House) -> None:
+    older = image_view("sha256:" + "1" * 64, title="Optics", icon="🔭", description="For the <b>course</b>")
+    lab.inventory.known = [image_view(title="github.com/owner/repo", commit="1" * 40), older]
+    async with lab.browser("ada") as browser:
+        page = (await browser.visit("")).text
+    assert "🔭</span> Optics</h3>" in page
+    assert "For the &lt;b&gt;course&lt;/b&gt; · Commit" in page
+    assert ">github.com/owner/repo</h3>" not in page, "a newer one of nobody's choice does not take its place"
+
+
 class TestRetired:
     async def test_it_is_not_started_by_its_id(self, lab: House) -> None:
         lab.inventory.known = [image_view(retired=True)]

@@ -415,7 +415,9 @@ async def test_the_plain_image_is_offered_as_it_is(full: House) -> None:
         assert "built at first launch" in (await browser.visit("")).text
         full.queue.add(build_view("b-9", repository=plain.normal_url, spec=plain.path, progress=62))
         assert "building 62 %" in (await browser.visit("")).text
-        full.inventory.known = [image_view(repository=plain.normal_url, spec=plain.with_ref(COMMIT).path)]
+        full.inventory.known = [
+            image_view(repository=plain.normal_url, spec=plain.with_ref(COMMIT).path, title=plain.display)
+        ]
         text = (await browser.visit("")).text
     assert text.index("Plain Jupyter") < text.index("Example")
     assert plain.with_ref("").path in text
