@@ -65,6 +65,7 @@ from tljh_plugin.wire import (
     ImageChange,
     ImageView,
     LogLine,
+    NewerView,
     Person,
     Phase,
     Prepared,
@@ -689,6 +690,22 @@ class StandInMoves:
         return self.image
 
 
+class StandInNewer:
+    def __init__(self) -> None:
+        self.found: list[NewerView] = []
+        self.asked: list[tuple[str, tuple[str, ...], bool]] = []
+
+    async def look(
+        self, person: Person, image_ids: Sequence[str] = (), *, build: bool = False
+    ) -> list[NewerView]:
+        self.asked.append((person.name, tuple(image_ids), build))
+        return self.found
+
+    async def build(self, person: Person, image_id: str) -> BuildView:
+        self.asked.append((person.name, (image_id,), True))
+        return build_view()
+
+
 class StandInPreparations:
     def __init__(self) -> None:
         self.released: list[tuple[str, bool]] = []
@@ -878,6 +895,7 @@ class House:
         self.rescan = StandInRescan()
         self.adoption = StandInAdoption()
         self.moves = StandInMoves()
+        self.newer = StandInNewer()
         self.url = environment.url.rstrip("/") + PREFIX
 
     def context(self, hub_api: HubApi) -> Context:
@@ -907,6 +925,7 @@ class House:
             rescan=given.rescan,
             adoption=given.adoption,
             moves=given.moves,
+            newer=given.newer,
             projects=given.projects,
             kept_files=given.kept_files,
             lookups=lookups,

@@ -38,6 +38,7 @@ from .wire import (
     LaunchView,
     LogLine,
     MountView,
+    NewerView,
     Person,
     Prepared,
     PrepareRequest,
@@ -184,6 +185,14 @@ class ServiceClient:
         """Take an image that was built elsewhere into the list, after the start check; administrators."""
         body = {"image": image, "title": title, "visibility": visibility, "groups": list(groups)}
         return await self._send("POST", "images/adopt", ImageView, body, timeout_s=_PREPARE_S)
+
+    async def look_for_newer(
+        self, image_ids: Sequence[str] = (), *, build: bool = False
+    ) -> list[NewerView]:
+        """Whether the refs of these images, or of all, point further now; `build` builds what is newer."""
+        body = {"images": list(image_ids), "build": build}
+        answer = await self._request("POST", "images/newer", body, timeout_s=_PREPARE_S)
+        return self._parse_list(answer, NewerView)
 
     async def export_image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         """The file of an image for another machine, piece by piece; administrators.

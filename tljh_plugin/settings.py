@@ -389,6 +389,23 @@ class RetentionSettings(Section):
         return self
 
 
+class UpdateSettings(Section):
+    """Newer commits of repositories whose images are here. Changes apply without a restart."""
+
+    nightly_at: str = Field(
+        "",
+        pattern=r"^([01][0-9]:[0-5][0-9]|2[0-3]:[0-5][0-9])?$",
+        description="Local time, such as `03:30`, at which branches and tags are looked at every night; "
+        "empty: never. A machine that is off at that time leaves the night out.",
+    )
+    rebuild: Literal["none", "pinned", "ready", "all"] = Field(
+        "none",
+        description="Which images are built anew if there is a newer commit: `none` (it is only shown), "
+        "`pinned`, `ready` (those that the front page offers to everyone), or `all`. The old image stays "
+        "until retention takes it.",
+    )
+
+
 class NetworkSettings(Section):
     """The network of the servers and how they reach the hub."""
 
@@ -542,6 +559,7 @@ class Settings(Section):
     docker: DockerSettings = DockerSettings()
     disk: DiskSettings = DiskSettings()
     retention: RetentionSettings = RetentionSettings()
+    updates: UpdateSettings = UpdateSettings()
     network: NetworkSettings = NetworkSettings()
     mounts: tuple[MountSettings, ...] = ()
     desktop: DesktopSettings = DesktopSettings()

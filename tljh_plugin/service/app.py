@@ -36,7 +36,7 @@ from .api.health import Health, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
 from .api.mounts import MountList
-from .api.moves import Adoptable, AdoptImage, RebuildImage, RescanImages
+from .api.moves import Adoptable, AdoptImage, LookForNewer, RebuildImage, RescanImages
 from .api.prepare import Prepare, Release
 from .api.profiles import ProfileList
 from .api.projects import AdoptStorage, OneProject, ProjectList, StorageState, UndeleteProject
@@ -57,7 +57,14 @@ from .pages.front import FrontPage, Go
 from .pages.image import EditImage, OneImagePage
 from .pages.images import ImagesPage, NewImage, ShareImage
 from .pages.launch import LaunchPage, RemoveServer, StartServer, StopServer
-from .pages.moves import AdoptPage, RebuildImagePage, RescanPage, RetryBuildPage
+from .pages.moves import (
+    AdoptPage,
+    NewerImagePage,
+    NewerPage,
+    RebuildImagePage,
+    RescanPage,
+    RetryBuildPage,
+)
 from .pages.old_links import Badge, OldRepoLink
 from .pages.page import NoSuchPage, Static
 from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
@@ -82,6 +89,7 @@ API_ROUTES: Routes = [
     (r"images/rescan", RescanImages),
     (r"images/adoptable", Adoptable),
     (r"images/adopt", AdoptImage),
+    (r"images/newer", LookForNewer),
     (r"images/import", ImportImage),
     (r"images/([^/]+)", OneImage),
     (r"images/([^/]+)/rebuild", RebuildImage),
@@ -120,12 +128,14 @@ PAGE_ROUTES: Routes = [
     (r"images", ImagesPage),
     (r"images/rescan", RescanPage),
     (r"images/adopt", AdoptPage),
+    (r"images/newer", NewerPage),
     (r"images/new", NewImage),
     (r"images/plan", PlanDeletion),
     (r"images/([^/]+)", OneImagePage),
     (r"images/([^/]+)/edit", EditImage),
     (r"images/([^/]+)/share", ShareImage),
     (r"images/([^/]+)/rebuild", RebuildImagePage),
+    (r"images/([^/]+)/newer", NewerImagePage),
     (r"runs/([^/]+)", RunPage),
     (r"runs/([^/]+)/stop", StopRun),
     (r"retention", RetentionPage),

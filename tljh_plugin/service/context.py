@@ -40,6 +40,7 @@ from .folders import Folders
 from .kept_files import KeptFiles
 from .launches import Launches
 from .lookups import Lookups
+from .newer import Newer
 from .offers import Offers
 from .preparations import Preparations
 from .recorder import Recorder
@@ -67,6 +68,7 @@ class Context:
     rescan: Rescan
     adoption: Adoption
     moves: Moves
+    newer: Newer
     projects: Projects
     kept_files: KeptFiles
     lookups: Lookups
@@ -122,6 +124,9 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(rescan.stop)
         await queue.start()
         stack.push_async_callback(queue.stop)
+        newer = Newer(settings, store, inventory, queue, resolver, credentials)
+        newer.start()
+        stack.push_async_callback(newer.stop)
         offers.start()
         stack.push_async_callback(offers.stop)
         upkeep.start()
@@ -160,6 +165,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             rescan=rescan,
             adoption=Adoption(settings, store, engine, inventory),
             moves=moves,
+            newer=newer,
             projects=projects,
             kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,

@@ -1,5 +1,5 @@
 """Images that are built anew, found again, or come from elsewhere: `POST images/{id}/rebuild`,
-`POST images/rescan`, `GET images/adoptable`, `POST images/adopt`."""
+`POST images/rescan`, `GET images/adoptable`, `POST images/adopt`, `POST images/newer`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ class AdoptRequest(_Body):
     title: str = Field("", max_length=200)
     visibility: Visibility = "everyone"
     groups: tuple[str, ...] = ()
+
+
+class NewerRequest(_Body):
+    """`POST images/newer`: which images, none for all, and whether what is newer is built."""
+
+    images: tuple[str, ...] = ()
+    build: bool = False
+
+
+class LookForNewer(ApiHandler):
+    async def post(self) -> None:
+        self.only_administrators()
+        asked = self.body(NewerRequest)
+        self.answer(list(await self.context.newer.look(self.person, asked.images, build=asked.build)))
 
 
 class RebuildImage(ApiHandler):

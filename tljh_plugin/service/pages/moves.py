@@ -1,9 +1,11 @@
-"""What the buttons of builds' and images' pages do: build again, find again, adopt."""
+"""What the buttons of builds' and images' pages do: build again, find again, adopt, look for newer
+commits."""
 
 from __future__ import annotations
 
 from ...errors import BinderError
 from ...wire import ErrorView
+from ..api.images import image_of
 from .page import Page
 
 
@@ -22,6 +24,34 @@ class RebuildImagePage(Page):
         no_cache = self.get_body_argument("no_cache", "") == "1"
         build = await self.context.again.rebuild(self.person, image_id, no_cache=no_cache)
         self.redirect(f"{self.prefix}builds/{build.id}", status=303)
+
+
+class NewerPage(Page):
+    """Looks for newer commits of all images; with `build` they are built."""
+
+    tab = "images"
+
+    async def post(self) -> None:
+        self.only_administrators()
+        await self.context.newer.look(self.person, build=self.get_body_argument("build", "") == "1")
+        self.redirect(f"{self.prefix}images", status=303)
+
+
+class NewerImagePage(Page):
+    """The same for one image; with `build` on to the build."""
+
+    tab = "images"
+
+    async def post(self, image_id: str) -> None:
+        self.only_administrators()
+        image_of(self, image_id)
+        if self.get_body_argument("build", "") == "1":
+            build = await self.context.newer.build(self.person, image_id)
+            where = f"builds/{build.id}" if build.id else f"images/{build.image_id}"
+        else:
+            await self.context.newer.look(self.person, [image_id])
+            where = f"images/{image_id}"
+        self.redirect(f"{self.prefix}{where}", status=303)
 
 
 class RescanPage(Page):
