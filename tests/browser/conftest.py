@@ -53,5 +53,7 @@ def desktop(tmp_path_factory: pytest.TempPathFactory, served: GitServer) -> Iter
 @pytest.fixture
 def visitor(chromium: Browser, tmp_path: Path) -> Iterator[Visitor]:
     context = chromium.new_context(viewport={"width": 1200, "height": 850})
-    yield Visitor(context, tmp_path / "shots")
+    found = Visitor(context, tmp_path / "shots")
+    yield found
     context.close()
+    assert found.violations == []

@@ -26,6 +26,7 @@ from house import (
     project_view,
 )
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from visitor import VIOLATIONS
 from waiting import until
 
 from tljh_plugin.wire import ErrorView
@@ -83,6 +84,7 @@ async def visitor(
     )  # type: ignore[arg-type]
     signed = create_signed_value(cookie_secret(house.settings), "service-binder", "root-token").decode()
     await context.add_cookies([{"name": "service-binder", "value": signed, "url": house.url}])
+    await context.add_init_script(VIOLATIONS)
     page = await context.new_page()
     page.set_default_timeout(20_000)
 

@@ -33,6 +33,14 @@ BADGES: dict[Badge, str] = {
     "could-go": _("retention may take"),
     "goes": _("retention takes next"),
 }
+# What the table says of these in a word or two: its other columns tell the rest.
+_SHORT = {
+    "in-use": _("in use"),
+    "building": _("being built"),
+    "young": _("too young"),
+    "ready": _("always offered"),
+    "not-needed": _("could go"),
+}
 _COLUMNS: tuple[tuple[Sort, str], ...] = (
     ("title", _("Image")),
     ("built", _("Built")),
@@ -112,6 +120,7 @@ class ImagesPage(OfImages):
             numbers=counts(images),
             names=BADGES,
             badge_names=BADGES,
+            short_rules=_SHORT,
             columns=_COLUMNS,
             orders=_ORDERS if order in dict(_ORDERS) else ((order, _("as in the table")), *_ORDERS),
             order=order,
