@@ -117,8 +117,8 @@ class Engine:
         """What happens in Docker from now on, until nobody iterates any more.
 
         `from_memory`: first what Docker still remembers, which are its last 256 events since it was started
-        (`daemon/events/events.go`). Ends when Docker ends the connection, and raises an `EngineError` if there is none: begin again then,
-        and look at what was missed.
+        (`daemon/events/events.go`). Ends when Docker ends the connection, and raises an `EngineError` if
+        there is none: begin again then, and look at what was missed.
         """
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[EngineEvent | None] = asyncio.Queue()
