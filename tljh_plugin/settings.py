@@ -71,7 +71,7 @@ class PolicySettings(Section):
         (), description="Folders below which `local/` repositories may lie (desktop)."
     )
     images: Literal["off", "listed"] = Field(
-        "off", description="Whether existing Docker images may be started as `image/NAME`."
+        "off", description="Whether existing Docker images may be adopted and started as `image/NAME`."
     )
     image_names: tuple[str, ...] = Field((), description="With `images: listed`: patterns of image names.")
     builders: Literal["everyone", "role"] = Field(
