@@ -31,10 +31,14 @@ EVERYTHING = AuditFilter()
 
 
 class AuditLog:
-    """The table to be read, asynchronously. Every method raises `StoreError`."""
+    """The table, asynchronously. Every method raises `StoreError`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    async def note(self, who: str, what: str, thing: str, result: str) -> None:
+        """Add that `who` did `what` (`build.request`, `image.pin`, …) to `thing`."""
+        await self._connection.write(lambda db: note(db, who, what, thing, result))
 
     async def entries(
         self, wanted: AuditFilter = EVERYTHING, *, limit: int = 200, before: int = 0

@@ -462,7 +462,7 @@ class Store:
 
     async def audit(self, who: str, what: str, thing: str, result: str) -> None:
         """Note that `who` did `what` (`build.request`, `image.delete`, …) to `thing`."""
-        await self._connection.write(lambda db: audit.note(db, who, what, thing, result))
+        await self.audit_log.note(who, what, thing, result)
 
     async def audit_entries(self, *, limit: int = 200, before: int = 0) -> list[AuditEntry]:
         """Newest first; `before` is the number of an entry, for the next page. See `audit_log` for more."""
