@@ -18,13 +18,23 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
 from chromium import opened_chromium  # noqa: E402
-from house import House, cookie_secret, create_signed_value, image_view, open_house  # noqa: E402
+from house import (  # noqa: E402
+    House,
+    cookie_secret,
+    create_signed_value,
+    disk_samples,
+    disk_view,
+    image_view,
+    open_house,
+)
 from playwright.async_api import Page  # noqa: E402
 
 from tljh_plugin.cache.filesystems import Usage  # noqa: E402
 from tljh_plugin.cache.listing import Listed  # noqa: E402
 from tljh_plugin.settings import KeepSettings  # noqa: E402
+from tljh_plugin.store import AuditEntry  # noqa: E402
 from tljh_plugin.store.about_images import Launch, Package, PackagesRow, PastBuild  # noqa: E402
+from tljh_plugin.wire import AccountView  # noqa: E402
 
 IMAGES = DOCS / "images"
 GIB, MIB = 1024**3, 1024**2
@@ -48,6 +58,19 @@ PYTHON = (
 DEBIAN = "ca-certificates=20230311 curl=7.88.1 git=2.39.5 libgl1=1.6.0"
 
 
+AUDIT = (
+    ("bob", "build.request", "github.com/our-lab/galaxies@0badc0de", "queued"),
+    ("root", "image.pin", "littlest-binder/our-lab-statistics", "until the exam"),
+    ("carol", "project.delete", "carol/thesis-1f0e2d3c", "kept for 14 days"),
+    ("root", "image.retire", "littlest-binder/our-lab-workshop-2025", "done"),
+    ("service", "retention.run", "r-20261120-1", "2 of 2, 6.6 GiB"),
+    ("service", "image.erase", "littlest-binder/dan-segmentation", "erased"),
+    ("eve", "image.share", "littlest-binder/carol-thesis", "forbidden"),
+)
+# Person, server hours, builds, GiB of kept files.
+USED = (("ada", 61.5, 4, 3.2), ("bob", 112.0, 9, 14.8), ("carol", 38.25, 6, 1.1), ("eve", 17.0, 0, 0.4))
+
+
 def number(place: int) -> str:
     """The id of an image."""
     return f"sha256:{(place + 1) * 0x9E3779B97F4A7C15 % 2**64:016x}" + "5e" * 24
@@ -58,7 +81,6 @@ def fill(house: House) -> None:
     now = datetime.now(timezone.utc)
     more: dict[int, dict[str, Any]] = {
         0: {
-            "icon": "📊",
             "pinned": True,
             "pin_reason": "until the exam",
             "users": ("eve/calm-otter", "fay/red-fox"),
@@ -109,6 +131,24 @@ def fill(house: House) -> None:
         (now - timedelta(days=30)).isoformat(),
         tuple(Package("python", *each.split("==")) for each in PYTHON.split())
         + tuple(Package("debian", *each.split("=")) for each in DEBIAN.split()),
+    )
+    house.audit.known = [
+        AuditEntry(number, (now - timedelta(hours=3 * (len(AUDIT) - number))).isoformat(), *entry)
+        for number, entry in reversed(list(enumerate(AUDIT, 1)))
+    ]
+    house.accounting.rows = tuple(
+        AccountView(
+            name=person,
+            people=1,
+            servers=round(hours / 3),
+            server_hours=hours,
+            memory_gib_hours=2 * hours,
+            cpu_hours=2 * hours,
+            builds=builds,
+            build_minutes=4.5 * builds,
+            kept_bytes=int(kept * GIB),
+        )
+        for person, hours, builds, kept in USED
     )
     begun = now - timedelta(days=30, seconds=410)
     ended = begun + timedelta(seconds=410)
@@ -192,6 +232,12 @@ async def walk(house: House, page: Page) -> None:
     house.sweep.known["r-1"] = replace(run, results=results, gained_bytes=gained)
     await page.reload()
     await shoot(page, "run")
+    # Only now, since it lets each page warn.
+    house.disk.now, house.disk.samples = disk_view(measured=house.inventory.looked), disk_samples()
+    for name in ("disk", "audit", "accounting"):
+        await page.goto(f"{house.url}{name}")
+        await shoot(page, name)
+    house.disk.now = house.disk.now.model_copy(update={"warning": None})
     await page.set_viewport_size({"width": 390, "height": 844})
     await page.goto(f"{house.url}images")
     await shoot(page, "images-phone", whole=False)
