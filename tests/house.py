@@ -176,18 +176,18 @@ def disk_view(**more: Any) -> DiskView:
 
 
 def disk_samples(hours: int = 24 * 10) -> list[DiskSample]:
-    """One an hour until now, growing."""
+    """One an hour until now: images that nobody needs come in, and so does build cache."""
     gib, now = 1024**3, datetime.now(timezone.utc)
-    return [
-        DiskSample(
-            time=(now - timedelta(hours=ago, minutes=-1)).isoformat(timespec="milliseconds"),
-            path="/",
-            total=100 * gib,
-            used=90 * gib - ago * gib // 6,
-            parts={"kept-images": 24 * gib, "build-cache": 20 * gib, "else": 46 * gib - ago * gib // 6},
-        )
-        for ago in range(hours, 0, -1)
-    ]
+    found = []
+    for ago in range(hours, 0, -1):
+        growing = {
+            "evictable-images": max(0, 14 * gib - ago * gib // 24),
+            "build-cache": max(0, 20 * gib - ago * gib // 16),
+        }
+        parts = {"servers": 2 * gib, "kept-images": 24 * gib, **growing, "mirrors": gib, "else": 29 * gib}
+        time = (now - timedelta(hours=ago, minutes=-1)).isoformat(timespec="milliseconds")
+        found.append(DiskSample(time=time, path="/", total=100 * gib, used=sum(parts.values()), parts=parts))
+    return found
 
 
 def line(n: int, phase: Phase = "building", text: str = "", **more: Any) -> LogLine:

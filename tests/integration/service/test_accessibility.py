@@ -18,6 +18,8 @@ from house import (
     build_view,
     cookie_secret,
     create_signed_value,
+    disk_samples,
+    disk_view,
     image_view,
     line,
     open_house,
@@ -91,6 +93,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             found.sweep.held = held
             await found.sweep.begin(await found.sweep.plan([OTHER], "erase", ROOT), ROOT)
         found.inventory.known.append(image_view(OTHER, created=old, title="owner/second", last_used=old))
+        found.disk.now, found.disk.samples = disk_view(), disk_samples()
         yield found
 
 
