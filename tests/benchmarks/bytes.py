@@ -83,6 +83,8 @@ async def measure(docker: PrivateDocker, folder: Path, arguments: argparse.Names
     bench.build({f"lb-layers/{name}:1": layers for name, layers in wanted.items()})
     for name in environments:
         docker.docker("image", "rm", name)
+    # What builds were made from: the engine would drop it by itself, at a minute of its choice.
+    docker.docker("builder", "prune", "--force", "--filter=type=source.local")
     print(f"built {len(wanted)} images in {time.monotonic() - begun:.0f} s", file=sys.stderr)
     engine = Engine("0123456789abcdef", base_url=docker.host)
     store = await Store.open(folder / "store.sqlite")
