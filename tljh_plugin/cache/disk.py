@@ -176,12 +176,15 @@ class Disk:
 
     async def _filesystems(self, root: Path) -> tuple[Filesystem, ...]:
         settings = self._settings
-        try:
-            return await in_thread(
-                lambda: filesystems(
-                    {"docker": root, "state": settings.state_dir, "projects": settings.storage_root}
-                )
+
+        def look() -> tuple[Filesystem, ...]:
+            root.stat()  # the others may still have to be made, but Docker's folder is here or elsewhere
+            return filesystems(
+                {"docker": root, "state": settings.state_dir, "projects": settings.storage_root}
             )
+
+        try:
+            return await in_thread(look)
         except OSError as error:
             raise _unread(error) from error
 

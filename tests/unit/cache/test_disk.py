@@ -27,6 +27,7 @@ from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.measuring import Measured, measure_folders
 from tljh_plugin.cache.shares import Figures, HeldImage, Thing, largest, layer_parts, parts
 from tljh_plugin.engine import EngineInfo, Layer
+from tljh_plugin.errors import DiskUnread
 from tljh_plugin.settings import DiskSettings, from_mapping
 from tljh_plugin.store import SizeRow, Store, utc_now
 from tljh_plugin.wire import DiskPart, DiskSample, FilesystemView
@@ -423,6 +424,13 @@ async def test_when_docker_is_gone_the_old_figures_stay_and_it_is_said(world: Wo
     world.disk.wake()
     await until(lambda: world.disk.view().problem is None)
     await world.disk.stop()
+
+
+async def test_a_docker_that_is_elsewhere_is_not_taken_for_this_disk(world: World) -> None:
+    world.docker.root = world.docker.root / "of another machine"
+    await world.inventory.refresh()
+    with pytest.raises(DiskUnread, match="another machine"):
+        await world.disk.measure()
 
 
 async def test_how_full_it_is_is_known_before_everything_is_measured(
