@@ -264,6 +264,7 @@ class Newer:
         if not is_due(now, updates.nightly_at, (await self._store.notes()).get(_NOTE, "")):
             return False
         await self._store.set_note(_NOTE, now.isoformat())
+        await self._inventory.look_again()
         images = self._inventory.images(SYSTEM)
         wanted = {image.id for image in chosen(images, updates.rebuild)}
         for view in await self.look(SYSTEM):
