@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import time
 from collections.abc import Iterator
 
 import axe
@@ -13,6 +16,8 @@ from playwright.sync_api import Page, expect
 from visitor import Visitor
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.browser]
+
+MEASURE_S = 300.0  # Docker's folder may be large, and is measured gently
 
 
 @pytest.fixture(scope="module")
@@ -108,4 +113,29 @@ def test_on_a_phone_no_page_is_wider_than_the_window(desktop: Desktop, visitor: 
         page.goto(f"{page.url.partition('/services/binder/')[0]}/services/binder/{name}")
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    assert visitor.complaints == []
+
+
+def test_the_disk_is_told_as_the_machine_says_it(desktop: Desktop, visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto(desktop.link())
+    page.get_by_role("link", name="Administration").click()
+    page.get_by_role("link", name="Disk", exact=True).click()
+    end = time.monotonic() + MEASURE_S
+    while page.locator("svg.gauge").count() == 0:
+        assert time.monotonic() < end, page.locator("main").inner_text()
+        page.reload()
+    told = json.loads(desktop.command("disk", "--json").stdout)
+    [docker] = [each for each in told["filesystems"] if "docker" in each["holds"]]
+    figures = os.statvfs(docker["path"])
+    used = (figures.f_blocks - figures.f_bfree) * figures.f_frsize
+    assert docker["used"] == pytest.approx(used, rel=0.05)  # others work on this machine meanwhile
+    assert sum(part["bytes"] or 0 for part in docker["parts"]) == pytest.approx(docker["used"], rel=0.02)
+    expect(page.locator("tr", has_text="Build cache").first).to_be_visible()
+    visitor.shoot("disk")
+    looked_at(page)
+    page.get_by_role("link", name="Audit log").click()
+    expect(page.locator("tbody tr").first).to_be_visible()
+    page.get_by_role("link", name="Accounting").click()
+    expect(page.get_by_role("heading", name="Accounting")).to_be_visible()
     assert visitor.complaints == []
