@@ -186,9 +186,7 @@ class ServiceClient:
         body = {"image": image, "title": title, "visibility": visibility, "groups": list(groups)}
         return await self._send("POST", "images/adopt", ImageView, body, timeout_s=_PREPARE_S)
 
-    async def look_for_newer(
-        self, image_ids: Sequence[str] = (), *, build: bool = False
-    ) -> list[NewerView]:
+    async def look_for_newer(self, image_ids: Sequence[str] = (), *, build: bool = False) -> list[NewerView]:
         """Whether the refs of these images, or of all, point further now; `build` builds what is newer."""
         body = {"images": list(image_ids), "build": build}
         answer = await self._request("POST", "images/newer", body, timeout_s=_PREPARE_S)

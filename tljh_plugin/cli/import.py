@@ -40,13 +40,17 @@ async def command(
         try:
             image = await _send(client, file, trust, title, visibility, groups)
         except NotVouchedFor:
-            if trust or not sys.stdin.isatty() or not _vouched(manifest):
+            if trust or not _is_asked() or not _vouched(manifest):
                 raise
             image = await _send(client, file, True, title, visibility, groups)
     if as_json:
         print_json(image)
     else:
         console().print(f"{image.title} at {image.commit[:10]} is in the list.")
+
+
+def _is_asked() -> bool:
+    return sys.stdin.isatty()
 
 
 def _vouched(manifest: Manifest) -> bool:
