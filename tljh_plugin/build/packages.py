@@ -40,4 +40,3 @@ def read(said: str) -> tuple[Package, ...] | None:
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
     return tuple(found[:MOST_PACKAGES])
-

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import docker.errors
+import docker.utils.socket
 
 from ..errors import ContainerNotStarted, ImageNotFound, NotOurs
 from ..installation import INSTANCE_LABEL
@@ -121,11 +122,16 @@ def stop(client: Any, container: str, instance: str, timeout_s: int) -> None:
 def ask_inside(client: Any, container: str, command: Sequence[str], limit_bytes: int) -> str:
     """See `Engine.ask_inside`."""
     made = client.exec_create(container, list(command), stdout=True, stderr=False)
+    # docker-py's own stream leaves its connection open; what it opened itself is closed by the answer.
+    opened = client.exec_start(made["Id"], socket=True)
     said = bytearray()
-    for piece in client.exec_start(made["Id"], stream=True):
-        said += piece
-        if len(said) > limit_bytes:
-            break
+    try:
+        for _, piece in docker.utils.socket.frames_iter(opened, tty=False):
+            said += piece
+            if len(said) > limit_bytes:
+                break
+    finally:
+        opened._response.close()
     return said[:limit_bytes].decode(errors="replace")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tljh_plugin.build import packages
 from tljh_plugin.build.check import check_image
 from tljh_plugin.engine import Engine
 from tljh_plugin.errors import EngineError, ImageNotFound
@@ -67,6 +69,34 @@ async def test_our_base_image_starts(engine: Engine, base_image: str) -> None:
     found = await check_image(engine, settings(), base_image, base_image)
     assert (found.ok, found.problem, found.home, found.workdir) == (True, "", "/home/jovyan", "/home/jovyan")
     assert found.seconds > 0
+    named = {(each.kind, each.name) for each in found.packages or ()}
+    assert {("python", "jupyterlab"), ("python", "jupyterhub"), ("debian", "libc6")} <= named
+
+
+@pytest.mark.parametrize(
+    ("python", "told"),
+    [("exec yes", False), ("exec sleep 600", False), ("exit 3", False), ("echo '{\"packages\": []}'", True)],
+)
+async def test_what_an_image_says_of_itself_neither_fails_nor_holds_up_its_check(
+    engine: Engine,
+    base_image: str,
+    fake_server: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    python: str,
+    told: bool,
+) -> None:
+    monkeypatch.setattr(packages, "_LIMIT_S", 3.0)
+    server = STRICT_SERVER.replace("/usr/bin/env python3", "/usr/bin/real-python3")
+    odd = (
+        "RUN cp -L $(command -v python3) /usr/bin/real-python3"
+        " && printf '#!/bin/sh\\n%s\\n' \"$ODD\" > /usr/local/bin/python3"
+        " && chmod 755 /usr/local/bin/python3\n"
+    )
+    places = "ENV HOME=/home/strict\nWORKDIR /home/strict/work\n"
+    image = fake_server(server, f"{places}ENV ODD={json.dumps(python)}\n{odd}")
+    found = await check_image(engine, settings(servers={"uid": 4321, "gid": 1234}), image, base_image)
+    assert (found.problem, found.ok) == ("", True)
+    assert found.packages == (() if told else None)
 
 
 async def test_an_image_that_says_root_runs_as_our_user(
