@@ -6,6 +6,7 @@ not. A new address without a line in `DOORS` fails `test_every_address_has_a_lin
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from tljh_plugin.cache.adoption import Adoption
 from tljh_plugin.cache.build_cache import BuildCache
 from tljh_plugin.cache.candidates import Candidates
 from tljh_plugin.cache.describing import Describing
+from tljh_plugin.cache.dossier import Dossiers
 from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.layers import Layers
@@ -96,6 +98,11 @@ class Thing:
         return f"gh/lab/{self.visibility}-matter"
 
     @property
+    def seen(self) -> str:
+        """What the form of a plan says that takes this image alone."""
+        return hashlib.sha256(f"erase\n{self.image}".encode()).hexdigest()[:16]
+
+    @property
     def telling(self) -> tuple[str, ...]:
         return (
             self.image,
@@ -110,7 +117,7 @@ class Thing:
         return kind in ("owner", "admin", *seeing[self.visibility])
 
     def fill(self, text: str) -> str:
-        for name in ("image", "build", "commit", "repository", "visibility"):
+        for name in ("image", "build", "commit", "repository", "visibility", "seen"):
             text = text.replace(f"{{{name}}}", str(getattr(self, name)))
         return text
 
@@ -206,7 +213,7 @@ PAGES: dict[tuple[str, str], Door] = {
     ("GET", "images/new"): Door("admin"),
     ("POST", "images/new"): Door("admin", form={"repository": "{repository}"}),
     ("GET", "images/plan"): Door("admin", "images/plan?id={image}"),
-    ("POST", "images/plan"): Door("admin", form={"id": "{image}", "mode": "erase"}),
+    ("POST", "images/plan"): Door("admin", form={"id": "{image}", "mode": "erase", "seen": "{seen}"}),
     ("GET", "images/([^/]+)"): Door("admin", "images/{image}"),
     ("GET", "images/([^/]+)/edit"): Door("admin", "images/{image}/edit"),
     ("POST", "images/([^/]+)/edit"): Door("admin", "images/{image}/edit", form={"title": "x"}),
@@ -283,6 +290,7 @@ class World:
         parts.retention = Retention(
             house.settings, store, parts.inventory, candidates, parts.sweep, roomy_disk
         )
+        parts.dossiers = Dossiers(store, parts.inventory, layers)
         parts.sharing = Sharing(store, parts.inventory)
         docker = parts_of(self.docker)
         parts.moves.image = Thing("everyone").image
