@@ -66,10 +66,15 @@ def to_row(run: Run) -> RunRow:
         started=run.started,
         finished=run.finished,
         plan=_json(asdict(run.plan)),
-        results=_json([asdict(each) for each in run.results]),
+        results=results_json(run),
         gained_bytes=run.gained_bytes,
         problem=run.problem.model_dump_json() if run.problem else "",
     )
+
+
+def results_json(run: Run) -> str:
+    """What became of the images so far, as the store keeps it."""
+    return _json([asdict(each) for each in run.results])
 
 
 def from_row(row: RunRow) -> Run:

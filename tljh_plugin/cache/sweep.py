@@ -38,7 +38,7 @@ from .candidates import LEFTOVER, Candidates, moment
 from .inventory import Inventory
 from .leases import Leases
 from .plan import Candidate, Item, Mode, Plan, Rule, must_stay, plan_of
-from .run import Outcome, Result, Run, from_row, to_row
+from .run import Outcome, Result, Run, from_row, results_json, to_row
 
 log = logging.getLogger("littlest_binder.sweep")
 
@@ -217,7 +217,7 @@ class Sweep:
                     problem = error
             run = replace(run, results=(*run.results, result))
             self._runs[run.id] = run
-            await self._store.put_run(to_row(run))
+            await self._store.note_results(run.id, results_json(run))
         await self._inventory.look_again()
         after = await self._free()
         gained = max(0, after - before) if before is not None and after is not None else 0
@@ -293,10 +293,12 @@ class Sweep:
             if not went:
                 raise
             outcome, text = "evicted", f"What it leaves in the build cache goes later: {error.message}"
-        left = await self._engine.image(row.image_id)
-        if left is not None:
-            text = f"Docker keeps it under names that are not ours: {', '.join(left.tags)}."
-        freed = max(0, await self._engine.free_bytes() - before)
+        with suppress(EngineError):  # it went, whether or not Docker can still tell
+            left = await self._engine.image(row.image_id)
+            if left is not None:
+                text = f"Docker keeps it under names that are not ours: {', '.join(left.tags)}."
+        after = await self._free()
+        freed = max(0, after - before) if after is not None else 0
         return Result(row.image_id, row.name, outcome, text, freed)
 
     async def _erase_left(self, item: Item, person: Person) -> tuple[Result, BinderError | None]:

@@ -338,6 +338,10 @@ class Store:
         """Add a deletion, or note what has become of it."""
         await self._connection.write(lambda db: runs.put_run(db, run))
 
+    async def note_results(self, run_id: str, results: str) -> bool:
+        """What became of the images of a run so far; false if there is none of this id."""
+        return await self._change("UPDATE runs SET results = ? WHERE id = ?", [results, run_id])
+
     async def run(self, run_id: str) -> RunRow | None:
         found = await self._connection.read(lambda db: runs.read_runs(db, "id = ?", [run_id], 1))
         return found[0] if found else None
