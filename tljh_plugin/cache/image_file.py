@@ -205,7 +205,8 @@ class _ImageWatch:
         self._reading = ""
         self._text = bytearray()
         self._left = 0
-        self._seen = False
+        self._digests: set[str] = set()
+        self._described = False
 
     def feed(self, data: bytes) -> bytes:
         for found in self._parser.feed(data):
@@ -224,8 +225,10 @@ class _ImageWatch:
         return data[:passed]
 
     def finish(self) -> None:
-        if not self._parser.whole or not self._seen:
+        if not self._parser.whole or not self._described:
             raise _bad("the image in it is not whole")
+        if self.expected not in self._digests:
+            raise _bad(f"it holds the image {min(self._digests)[:64]!r}, and announces {self.expected}")
 
     def _begin(self, entry: Entry) -> None:
         last = entry.name.rpartition("/")[2]
@@ -244,7 +247,7 @@ class _ImageWatch:
         self._text.clear()
         try:
             said = json.loads(text)
-            names = _names_in_index(said) if name == "index.json" else self._names(said)
+            names = self._names_in_index(said) if name == "index.json" else self._names(said)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise TarError(f"the image in it has a {name} that is not understood") from None
         if names:
@@ -252,20 +255,16 @@ class _ImageWatch:
 
     def _names(self, said: Any) -> list[Any]:
         [image] = said
-        config = image["Config"].removeprefix("blobs/sha256/").removesuffix(".json")
-        if config != self.expected:
-            raise TarError(f"it holds the image {config[:64]!r}, and announces {self.expected}")
-        self._seen = True
+        self._digests.add(image["Config"].removeprefix("blobs/sha256/").removesuffix(".json"))
+        self._described = True
         return list(image.get("RepoTags") or ())
 
-
-def _names_in_index(said: Any) -> list[Any]:
-    return [
-        each["annotations"][key]
-        for each in said["manifests"]
-        for key in _NAMING
-        if (each.get("annotations") or {}).get(key)
-    ]
+    def _names_in_index(self, said: Any) -> list[Any]:
+        """An engine with containerd's image store calls an image by the digest that stands here."""
+        [image] = said["manifests"]
+        self._digests.add(image["digest"].removeprefix("sha256:"))
+        annotations = image.get("annotations") or {}
+        return [annotations[key] for key in _NAMING if annotations.get(key)]
 
 
 def _bad(why: str) -> BadImageFile:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -191,12 +191,15 @@ class Moves:
             return
         await self._store.set_note(_NOTE + manifest.image_id, self._provisional)
         try:
+            before = {image.id for image in await self._engine.images()}
             async with aclosing(_checked(reader, first, data)) as pieces:
                 await self._engine.load(pieces)
             facts = await self._engine.image(manifest.image_id)
             if facts is None or facts.layers != manifest.layers or dict(facts.labels) != manifest.labels:
+                await self._discard_others(manifest, before)
                 raise BadImageFile(
-                    f"Docker did not make the image {manifest.image_id} of the file.", "Export it once more."
+                    f"Docker did not make the image {manifest.image_id} of the file.",
+                    "Export it once more, on a machine whose Docker has the same image store as this one.",
                 )
             await self._engine.tag(facts.id, self._provisional)
         except BaseException:
@@ -254,6 +257,15 @@ class Moves:
                 await self._store.set_note(_NOTE + image_id, "")
         except BinderError as error:
             _log.warning("The rest of an import is removed at the next start: %s", error)
+
+    async def _discard_others(self, manifest: Manifest, before: Collection[str]) -> None:
+        """What Docker made under another id, as engines with another image store do."""
+        for image in await self._engine.images():
+            if image.id not in before and not image.tags and dict(image.labels) == manifest.labels:
+                facts = await self._engine.image(image.id)
+                if facts is not None and facts.layers == manifest.layers:
+                    with suppress(ImageNotFound):
+                        await self._engine.remove_image(image.id, names=[])
 
     async def _discard(self, image_id: str, provisional: str) -> None:
         facts = await self._engine.image(image_id)
