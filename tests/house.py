@@ -656,12 +656,14 @@ class StandInRescan:
 class StandInAdoption:
     def __init__(self) -> None:
         self.adopted: list[tuple[str, str]] = []
+        self.said: dict[str, Any] = {}
         self.problem: BinderError | None = None
 
     async def adopt(self, person: Person, image: str, **more: Any) -> str:
         if self.problem:
             raise self.problem
         self.adopted.append((person.name, image))
+        self.said = more
         return IMAGE
 
 

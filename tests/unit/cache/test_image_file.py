@@ -123,7 +123,9 @@ OTHER = [{"Config": f"{'d1' * 32}.json", "RepoTags": None, "Layers": []}]
         saved([]),
         saved({}),
         saved(repositories=b'{"debian": {"bookworm": "x"}}'),
-        saved(index_json=b'{"manifests": [{"annotations": {"io.containerd.image.name": "debian:1"}}]}'),
+        saved(
+            index_json=b'{"manifests": [{"digest": "x", "annotations": {"io.containerd.image.name": "a"}}]}'
+        ),
         saved(index_json=b"[" * 100_000),
         archive({"layer.tar": b"no manifest"}),
         archive({"x/manifest.json": json.dumps(NAMED).encode()}),

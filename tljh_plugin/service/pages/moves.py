@@ -74,9 +74,13 @@ class AdoptPage(Page):
 
     async def post(self) -> None:
         self.only_administrators()
+        private = self.get_body_argument("visibility", "everyone") == "private"
         try:
             image_id = await self.context.adoption.adopt(
-                self.person, self.get_body_argument("image", ""), title=self.get_body_argument("title", "")
+                self.person,
+                self.get_body_argument("image", ""),
+                title=self.get_body_argument("title", "")[:200],
+                visibility="private" if private else "everyone",
             )
         except BinderError as error:
             self._list(error)
