@@ -4,9 +4,9 @@
 
 A Docker of its own is given the images, a store their history; then the service is started as it is in real
 life, behind a proxy that counts what Docker is asked. Figures: seconds from the start of the process until
-the page answers with the images; milliseconds of a page as its reader waits for it, the median over several
-searches, orders and pages; the largest page in bytes; Docker calls meanwhile. Exit code 1 if an aim is
-missed.
+the page answers with the images, the median of three starts; milliseconds of a page as its reader waits for
+it, the median over several searches, orders and pages; the largest page in bytes; Docker calls meanwhile.
+Exit code 1 if an aim is missed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ADDRESSES = (
     "?sort=frees&page=3",
     "?show=not-ours",
 )
-_LAYERS, _STACKS = 20, 20
+_LAYERS, _STACKS, _STARTS = 20, 20, 3
 
 
 @dataclass(frozen=True)
@@ -257,6 +257,26 @@ async def service(settings: Settings, hub_port: int, docker: str) -> AsyncIterat
             await process.wait()
 
 
+@asynccontextmanager
+async def started(
+    settings: Settings, hub_port: int, docker: str, signed: str, starts: list[float]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The service, seen by an administrator's browser; the seconds until it answered go to `starts`."""
+    begun = time.perf_counter()
+    async with (
+        service(settings, hub_port, docker) as address,
+        httpx.AsyncClient(
+            base_url=address,
+            cookies={"service-binder": signed},
+            headers={"User-Agent": "Browser", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"},
+            timeout=60,
+        ) as browser,
+    ):
+        await until(lambda: answered(browser, "images", settings), 60)
+        starts.append(time.perf_counter() - begun)
+        yield browser
+
+
 async def answered(browser: httpx.AsyncClient, path: str, settings: Settings) -> httpx.Response | None:
     """The page, or None while nobody listens; raises with the service's log if it has ended."""
     try:
@@ -279,24 +299,18 @@ async def measure(requests: int, ours: int, others: int) -> Figures:
         await remember(settings, images[:ours])
         signed = create_signed_value(cookie_secret(settings), "service-binder", "root-token").decode()
         async with DockerProxy(home / "docker.sock", docker.socket) as proxy, hub() as hub_port:
-            begun = time.perf_counter()
-            async with (
-                service(settings, hub_port, proxy.host) as address,
-                httpx.AsyncClient(
-                    base_url=address,
-                    cookies={"service-binder": signed},
-                    headers={"User-Agent": "Browser", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"},
-                    timeout=60,
-                ) as browser,
-            ):
-                first = await until(lambda: answered(browser, "images", settings), 60)
-                start_s = time.perf_counter() - begun
+            starts: list[float] = []
+            for _ in range(_STARTS - 1):
+                async with started(settings, hub_port, proxy.host, signed, starts):
+                    pass
+            async with started(settings, hub_port, proxy.host, signed, starts) as browser:
                 said = f"{ours} built here, {others} of others"
+                first = await browser.get("images")
                 if first.status_code != 200 or said not in first.text:
                     raise RuntimeError(
                         f"the page does not list them: {first.status_code}\n{first.text[:2000]}"
                     )
-                _say(f"the page answered after {start_s:.2f} s; waiting until Docker is asked nothing")
+                _say(f"it answered after {', '.join(f'{each:.2f}' for each in starts)} s; waiting for quiet")
                 await _quiet(proxy)
                 taken, largest = [], 0
                 proxy.begin()
@@ -307,7 +321,7 @@ async def measure(requests: int, ours: int, others: int) -> Figures:
                     page.raise_for_status()
                     largest = max(largest, len(page.content))
                 calls = len(proxy.calls)
-    return Figures(start_s, statistics.median(taken), max(taken), largest, calls)
+    return Figures(statistics.median(starts), statistics.median(taken), max(taken), largest, calls)
 
 
 def _say(text: str) -> None:
