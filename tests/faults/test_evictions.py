@@ -20,8 +20,8 @@ from tljh_plugin.wire import DeletedView
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
 _DOCKERFILE = "FROM littlest-binder/base\nENV TEST_RUN=race\nRUN echo a step > /home/jovyan/made\n"
-# Where in a start the deletion comes: at once, when the start says this, and up to so many seconds later.
-_MOMENTS = ("", "Looking for the repository", "Preparing your files", "Starting the server", "Waiting for")
+# What a start says where the deletion comes, and the most seconds between the one and the other.
+_MOMENTS = ("Looking for the repository", "Preparing your files", "Waiting for")
 _LATER_S = 0.3
 
 
@@ -61,12 +61,21 @@ async def test_a_start_gets_its_image_or_a_clean_rebuild(
             await machine.ready("first", spec, storage="ephemeral")
             await machine.gone("first")
         [image] = await client.images()
-        start = machine.begin(server, spec, storage="ephemeral")
-        await start.reached(_MOMENTS[round_number % len(_MOMENTS)])
-        await asyncio.sleep(chance.uniform(0, _LATER_S))  # the dice: every moment is to come up
-        # From two browsers at once.
-        both = await asyncio.gather(*(client.delete_images([image.id], mode) for _ in range(2)))
-        assert await start.over(240) == "ready", f"{both}\n{start.error}\n{start.said}"
+        # From two browsers at once, before the start, with it, or at a moment of it.
+        lead_s = chance.uniform(0, _LATER_S)
+        moment = chance.choice(("before", "with", *_MOMENTS))
+        if moment == "before":
+            deletions = [asyncio.create_task(client.delete_images([image.id], mode)) for _ in range(2)]
+            await asyncio.sleep(lead_s)  # the dice: every moment is to come up
+            start = machine.begin(server, spec, storage="ephemeral")
+        else:
+            start = machine.begin(server, spec, storage="ephemeral")
+            if moment != "with":
+                await start.reached(moment)
+            await asyncio.sleep(lead_s)
+            deletions = [asyncio.create_task(client.delete_images([image.id], mode)) for _ in range(2)]
+        both = await asyncio.gather(*deletions)
+        assert await start.over(240) == "ready", f"{moment} {both}\n{start.error}\n{start.said}"
         seen[_outcome(both)] += 1
         after = await client.images()
     # What runs is of an image that is there and that is known.
