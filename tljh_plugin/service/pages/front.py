@@ -70,7 +70,7 @@ class FrontPage(Page):
             ends=await self._ends(servers),
             endings=self._endings(servers),
             profiles=profile_choices(offered, typed.profile),
-            room=sentences(offered.room) if offered and offered.room else (),
+            room=sentences(offered),
             mounts=ticks(await self.context.folders.mounts(self.person), typed.mounts),
             my_files=typed.my_files,
             offers=await self.context.offers.for_person(self.person),
