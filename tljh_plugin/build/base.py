@@ -64,7 +64,10 @@ PACKAGES = (
 )
 
 _RECIPE = files(__package__) / "recipe"
-_SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py", "bytecode.py")
+_COPIED = ("repo2docker-entrypoint", "python3-login", "install.py", "bytecode.py", "lab.json")
+# JupyterLab reads all of this folder before `settings/overrides.json`, which is left to repositories
+# (jupyterlab_server, `settings_utils.py`: `_get_overrides`).
+_LAB_SETTINGS = "share/jupyter/lab/settings/overrides.d/00-littlest-binder.json"
 _STEP = re.compile(r"^(#\d+ )?(\d+\.\d+ +)?")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -133,6 +136,7 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
         variable=PYTHON_VARIABLE,
         python=_DEBIAN_PYTHON[settings.build.release],
         own_mirror=bool(settings.build.mirror),
+        lab_settings=_LAB_SETTINGS,
     )
     content = {
         "Dockerfile": f"# {debian_id}\n{dockerfile}".encode(),
@@ -141,7 +145,7 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
     }
     if settings.build.mirror:
         content["sources.list"] = sources(settings.build.mirror, settings.build.release).encode()
-    content |= {name: (_RECIPE / name).read_bytes() for name in _SCRIPTS}
+    content |= {name: (_RECIPE / name).read_bytes() for name in _COPIED}
     content |= {f"certificates/extra/{name}": pem for name, pem in machine.certificates}
     return _Context(content)
 
@@ -238,10 +242,16 @@ async def ensure_python(
         say(f"Fetching Python {version}; this is done once.")
         uid, gid = owner
         dockerfile = _render(
-            "python.Dockerfile", base=base, version=version, uid=uid, gid=gid, variable=PYTHON_VARIABLE
+            "python.Dockerfile",
+            base=base,
+            version=version,
+            uid=uid,
+            gid=gid,
+            variable=PYTHON_VARIABLE,
+            lab_settings=_LAB_SETTINGS,
         )
-        jupyter = (_RECIPE / "jupyter.txt").read_bytes()
-        context = _Context({"Dockerfile": dockerfile.encode(), "jupyter.txt": jupyter})
+        copied = {name: (_RECIPE / name).read_bytes() for name in ("jupyter.txt", "lab.json")}
+        context = _Context({"Dockerfile": dockerfile.encode(), **copied})
         try:
             await _build(context, machine, name, lambda _: None)
         except EngineUnavailable:
