@@ -181,6 +181,32 @@ def test_the_terminal_opens_a_link_of_another_binder(
     arrive(page, START_MS)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing-package", "littlest-binder-there-is-no-such-package"),
+        ("no-jupyter", "jupyterhub-singleuser"),
+        ("wants-root", "/only-root/started"),
+        ("foreign-from", "somebody/private-image"),
+        ("reserved-label", "org.littlest-binder.commit"),
+    ],
+)
+def test_what_cannot_be_launched_says_why(
+    signed_in: Page, desktop: Desktop, served: GitServer, visitor: Visitor, name: str, said: str
+) -> None:
+    served.add(name)
+    page = signed_in
+    page.goto(f"{desktop.hub_url}/v2/{served.spec(name)}")
+    page.get_by_label("Name of the server").fill(name)
+    page.get_by_role("button", name="Launch").click()
+    failure = page.get_by_role("alert")
+    expect(failure).to_contain_text(said, timeout=BUILD_MS)
+    visitor.shoot(name)
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.goto(desktop.hub_url)
+    expect(page.get_by_role("button", name=f"Stop {name}")).to_have_count(0)
+
+
 def test_ctrl_c_leaves_the_machine_as_it_was(
     before: dict[str, set[str]], link: str, desktop: Desktop
 ) -> None:
