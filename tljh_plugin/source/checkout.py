@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..amounts import shown_bytes
 from ..errors import CheckoutFailed, SourceError
-from ..settings import MIB, Settings
+from ..settings import Settings
 from . import files, history
 from .credentials import same_host
 from .files import Budget
@@ -110,7 +111,7 @@ class Checkouts:
             )
         for warning in run.warnings:
             say(f"Warning: {warning}")
-        say(f"Checked out {done.files} files, {done.bytes / MIB:.1f} MiB")
+        say(f"Checked out {done.files} files, {shown_bytes(done.bytes)}")
         return Checkout(target, done.files, done.bytes, tuple(run.warnings))
 
     async def _put(self, pinned: PinnedRepo, target: Path, run: _Run, depth: int) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ..amounts import shown_bytes
 from ..errors import CheckoutFailed, RepositoryTooLarge
 from ..settings import MIB, SourceSettings
 from .mirror import Mirror
@@ -156,14 +157,14 @@ def check_sizes(entries: Sequence[Entry], what: str, settings: SourceSettings, b
         )
     if largest and largest.size > settings.max_file_bytes:
         raise RepositoryTooLarge(
-            f"`{shown(what)}` has the file `{shown(largest.path)}` of {largest.size / MIB:.0f} MiB.",
-            f"At most {settings.max_file_bytes / MIB:.0f} MiB are allowed (`binder.source.max_file_bytes`).",
+            f"`{shown(what)}` has the file `{shown(largest.path)}` of {shown_bytes(largest.size)}.",
+            f"At most {shown_bytes(settings.max_file_bytes)} are allowed (`binder.source.max_file_bytes`).",
         )
     if largest and total > budget.bytes:
         raise RepositoryTooLarge(
-            f"The files of `{shown(what)}` have {total / MIB:.0f} MiB; the largest, `{shown(largest.path)}`, "
-            f"has {largest.size / MIB:.0f} MiB.",
-            f"At most {settings.max_checkout_bytes / MIB:.0f} MiB are allowed, submodules included "
+            f"The files of `{shown(what)}` have {shown_bytes(total)}; the largest, `{shown(largest.path)}`, "
+            f"has {shown_bytes(largest.size)}.",
+            f"At most {shown_bytes(settings.max_checkout_bytes)} are allowed, submodules included "
             "(`binder.source.max_checkout_bytes`).",
         )
 
@@ -224,7 +225,7 @@ def _receive(reading: int, by_path: Mapping[str, Entry], target: Path, most: int
                     written += _receive_one(archive, member, by_path.get(path), target)
                     if written.bytes > most:
                         raise RepositoryTooLarge(
-                            f"The files, converted as .gitattributes says, exceed {most / MIB:.0f} MiB.",
+                            f"The files, converted as .gitattributes says, exceed {shown_bytes(most)}.",
                             "Use a smaller repository, or raise `binder.source.max_checkout_bytes`.",
                         )
         except OSError as error:

@@ -417,11 +417,11 @@ async def test_a_submodule_that_contains_its_parent_ends(git_server: GitServer, 
 async def test_a_bomb_is_refused_before_anything_is_written(git_server: GitServer, place: MakePlace) -> None:
     git_server.new("bomb", {"zeros.bin": bytes(60_000_000)})
     here = place(max_file_bytes=10_000_000)
-    with pytest.raises(RepositoryTooLarge, match=r"`zeros\.bin` of 57 MiB"):
+    with pytest.raises(RepositoryTooLarge, match=r"`zeros\.bin` of 57"):
         async with here.checkout(git_server.spec("bomb")):
             pass
     here = place(max_checkout_bytes=10_000_000)
-    with pytest.raises(RepositoryTooLarge, match="57 MiB"):
+    with pytest.raises(RepositoryTooLarge, match=r"have 57\.\d MiB|have 57 MiB"):
         async with here.checkout(git_server.spec("bomb")):
             pass
 
