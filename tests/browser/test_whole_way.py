@@ -88,7 +88,7 @@ def test_the_example_from_a_click_to_a_plot_that_is_kept(
     run_the_notebook(page)
     visitor.shoot("lab")
     page.keyboard.press("Control+s")
-    notebook = kept(desktop, "example") / "index.ipynb"
+    notebook = kept(desktop, "examples-example") / "index.ipynb"
     wait_until(page, lambda: "image/png" in notebook.read_text())
     count = len(builds(desktop))
 
