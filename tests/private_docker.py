@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -24,8 +25,6 @@ import docker
 STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
 _SIZE = 7 * 1024**3
 _START_S = 60.0
-_BRIDGE = "lb-faults0"
-_BRIDGE_ADDRESS = "10.213.7.1/24"
 _KEPT = ("littlest-binder/base:", "littlest-binder/debian:")
 
 
@@ -39,6 +38,10 @@ class PrivateDocker:
         self.socket = self.run / "docker.sock"
         self.data = self.folder / "data"
         self.log = self.folder / "dockerd.log"
+        # Another checkout may run its own at the same time.
+        number = zlib.crc32(bytes(self.folder))
+        self.bridge = f"lbf{number:08x}"
+        self._bridge_address = f"10.213.{number % 254 + 1}.1/24"
         self._lock: IO[str] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -75,7 +78,7 @@ class PrivateDocker:
         self._end_containerd()
         for place in self._mounts():
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         shutil.rmtree(self.run, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
@@ -97,7 +100,7 @@ class PrivateDocker:
                     f"--exec-root={self.run / 'exec'}",
                     f"--pidfile={self.run / 'docker.pid'}",
                     # With `--default-address-pool` a daemon removes `docker0`, which is the other engine's.
-                    f"--bridge={_BRIDGE}",
+                    f"--bridge={self.bridge}",
                     "--iptables=false",
                     "--ip6tables=false",
                     "--containerd-namespace=lb-faults",
@@ -225,10 +228,10 @@ class PrivateDocker:
         return sorted(ours, key=len, reverse=True)
 
     def _make_bridge(self) -> None:
-        subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "add", _BRIDGE, "type", "bridge"], check=True)
-        subprocess.run(["ip", "address", "add", _BRIDGE_ADDRESS, "dev", _BRIDGE], check=True)
-        subprocess.run(["ip", "link", "set", _BRIDGE, "up"], check=True)
+        subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", self._bridge_address, "dev", self.bridge], check=True)
+        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
 
     def _end_containerd(self) -> None:
         """containerd and its shims outlive a daemon that was killed; they know this engine's folder."""
