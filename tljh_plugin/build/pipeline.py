@@ -211,6 +211,7 @@ class Pipeline:
                 dockerfile_allowed=allowed,
                 appendix=self._settings.build.appendix,
                 cache_namespace=cache_namespace(instance_id(self._settings), row),
+                docker_timeout_s=self._settings.docker.timeout_s,
             )
             return await self._run(row, job, report, temporary, secrets_of(pinned.login))
 

@@ -213,7 +213,7 @@ class Worker:
         self._output = output
         self._folder = job.checkout / job.subdir
         self._pack: Any = None
-        self.builder = Builder(machine, job.labels, job.cache_namespace)
+        self.builder = Builder(machine, job.labels, job.cache_namespace, patience_s=job.docker_timeout_s)
 
     def run(self) -> ResultEvent:
         """Build; every failure becomes a result."""
@@ -333,6 +333,7 @@ class Worker:
                 owner=(self._job.uid, self._job.gid),
                 again=asked,
                 say=self._output.line,
+                patience_s=self._job.docker_timeout_s,
             )
         )
 
