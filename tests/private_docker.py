@@ -2,15 +2,18 @@
 
 Its data lie on a small file system of their own, in a file below `tests/.state`, so that it can be filled up
 and so that the base image is copied in once for many runs. It writes no firewall rules: those of the engine
-on the default socket stay as they are.
+on the default socket stay as they are. A run that is killed leaves it, and a note about it; the next run ends
+what it left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +24,9 @@ from pathlib import Path
 from typing import IO
 
 import docker
+
+from tljh_plugin.build.processes import process_facts
+from tljh_plugin.desktop import boot_id
 
 STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
 _SIZE = 7 * 1024**3
@@ -35,7 +41,6 @@ class PrivateDocker:
         self.folder = folder.resolve()  # as the kernel lists mounts
         # A Unix socket's path may have 107 bytes, which a test's folder can exceed.
         self.run = Path(f"/run/lb-faults-{secrets.token_hex(4)}")
-        self.socket = self.run / "docker.sock"
         self.data = self.folder / "data"
         self.log = self.folder / "dockerd.log"
         # Another checkout may run its own at the same time.
@@ -46,6 +51,10 @@ class PrivateDocker:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def socket(self) -> Path:
+        return self.run / "docker.sock"
+
+    @property
     def host(self) -> str:
         return f"unix://{self.socket}"
 
@@ -53,9 +62,11 @@ class PrivateDocker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # another run of the tests may have it
-        self.run.mkdir(mode=0o700)
+        self._take_over()
+        self.run.mkdir(mode=0o700, exist_ok=True)
         try:
             self._mount()
+            self.make_room()
             self._make_bridge()
             self.start()
             self._empty()
@@ -80,8 +91,49 @@ class PrivateDocker:
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         shutil.rmtree(self.run, ignore_errors=True)
+        self._note.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
+
+    # -- what a killed run left -----------------------------------------------------------------------
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "running.json"
+
+    def _write_note(self) -> None:
+        """The daemon that runs now: its number alone may be another process's by the time it is read."""
+        assert self.process is not None
+        facts = process_facts(self.process.pid)
+        known = {
+            "boot": boot_id(),
+            "run": str(self.run),
+            "pid": self.process.pid,
+            "start": facts.start if facts else 0,
+        }
+        draft = self._note.with_suffix(".new")
+        draft.write_text(json.dumps(known))
+        draft.replace(self._note)
+
+    def _take_over(self) -> None:
+        """End the daemon of a run that was killed, and go on in its folder: ours finds there what it ran."""
+        try:
+            known = json.loads(self._note.read_text())
+            run, pid, start = Path(known["run"]), int(known["pid"]), int(known["start"])
+        except (OSError, ValueError, KeyError):
+            return
+        if known["boot"] != boot_id() or not run.is_dir():
+            return
+        self.run = run
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                facts = process_facts(pid)
+                if facts is not None and facts.start == start:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    select.select([handle], [], [], _START_S)
+            finally:
+                os.close(handle)
 
     # -- the daemon -----------------------------------------------------------------------------------
 
@@ -112,6 +164,7 @@ class PrivateDocker:
                 stderr=log,
                 start_new_session=True,
             )
+        self._write_note()
         deadline = time.monotonic() + _START_S
         while not self.answers():
             assert self.process.poll() is None, self.last_lines()
@@ -210,6 +263,9 @@ class PrivateDocker:
     def _mount(self) -> None:
         self.data.mkdir(exist_ok=True)
         if str(self.data) in self._mounts():
+            if self._note.exists():
+                # Containers may still use it, and a second mount of the same file beside it would harm both.
+                return
             subprocess.run(["umount", "--lazy", str(self.data)], check=True)
         disk = self.folder / "disk.ext4"
         if not disk.exists():
