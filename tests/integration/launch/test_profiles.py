@@ -179,6 +179,7 @@ async def test_servers_end_with_their_profile_and_also_after_a_restart_of_the_hu
 ) -> None:
     profiles = [
         {**SMALL, "id": "brief", "cpus": 1, "lifetime_s": 8},
+        {**SMALL, "id": "longer", "cpus": 1, "lifetime_s": 20},
         {**SMALL, "id": "idle", "cpus": 1, "idle_s": 3},
         {**SMALL, "id": "busy", "cpus": 1, "idle_s": 8},
         SMALL,
@@ -204,11 +205,13 @@ async def test_servers_end_with_their_profile_and_also_after_a_restart_of_the_hu
         assert kept.read_text() == "mine"
         assert "busy is stopped" not in hub.log, "a kernel that computes is activity"
 
+        assert (await start(hub, {**HIT, "profile": "longer", "project": "longer"}, "longer")).get("ready")
         await hub.stop()
-        assert list(containers(hub, client)) == ["busy"]
+        assert sorted(containers(hub, client)) == ["busy", "longer"]
         await hub.start_again()
         await end_kernels(hub, kernels)
         await until(lambda: "busy is stopped. It was idle for" in hub.log, 60)
+        await until(lambda: f"{hub.owner}:longer is stopped. It ran for 20 s" in hub.log, 60)
         await until(lambda: containers(hub, client) == {})
         await until(partial(stopped, hub, "busy"), 60)
 
