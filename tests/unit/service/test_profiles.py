@@ -147,8 +147,12 @@ async def test_the_front_page_says_when_servers_end_and_why_they_ended(lab: Hous
         Running("ada", "idle", GIB, 1.0, "small", Span(idle_s=600), begun),
     ]
     endings.note(lab.settings.state_dir, "ada", "ended", "It was idle for 1 h; its profile allows 1 h.")
+    endings.note(lab.settings.state_dir, "ada", "ended", "~/y is yours already.", "links")
+    endings.note(lab.settings.state_dir, "ada", "long", "~/x is yours <b>already</b>.", "links")
     async with lab.browser("ada") as browser:
         text = " ".join((await browser.visit("")).text.split())
+        assert "~/x is yours &lt;b&gt;already&lt;/b&gt;.</span>" in text
+        assert "~/y" not in text, "it no longer runs"
         assert re.search(r"ends <time[^>]*>2026-11-21 10:26 UTC</time></span>", text)
         assert re.search(r"ends <time[^>]*>2026-11-21 09:36 UTC</time> unless it is used", text)
         assert "It was idle for 1 h; its profile allows 1 h." in text
