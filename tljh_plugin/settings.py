@@ -104,6 +104,7 @@ class SourceSettings(Section):
     full_history_bytes: Bytes = Field(
         20 * MIB, ge=0, description="A history smaller than this is put into the image whole."
     )
+    lfs: bool = Field(True, description="Fetch the contents of files in Git LFS, within the limits above.")
     credentials_file: str = Field(
         "",
         description="File with credentials of git hosts, for the people and groups that it names. Only its "

@@ -314,16 +314,6 @@ async def test_attributes_mean_what_they_mean_in_a_clone(git_server: GitServer, 
         assert (checkout.path / "f.x").read_text() == "as it is\n"
 
 
-async def test_pointers_of_git_lfs_are_counted(git_server: GitServer, place: MakePlace) -> None:
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
-    git_server.new("lfs", {"a.bin": pointer, "d/b.bin": pointer, "c.txt": "no"})
-    here = place()
-    async with here.checkout(git_server.spec("lfs")) as checkout:
-        assert len(checkout.warnings) == 1
-        assert "2 files are in Git LFS, which is not supported yet" in checkout.warnings[0]
-    assert any("Git LFS" in line for line in here.said)
-
-
 # -- submodules -----------------------------------------------------------------------------------------
 
 
