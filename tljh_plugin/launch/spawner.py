@@ -89,6 +89,11 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def _default_start_timeout(self) -> int:
         return _START_TIMEOUT_S
 
+    @default("http_timeout")  # type: ignore[untyped-decorator]
+    def _default_http_timeout(self) -> int:
+        # JupyterHub asks once more after we have had an answer: a machine that was slow then is slow now.
+        return round(self.pad.settings.servers.start_timeout_s)
+
     @default("remove")  # type: ignore[untyped-decorator]
     def _default_remove(self) -> bool:
         return True
