@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -19,9 +20,9 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import docker
 
@@ -31,6 +32,8 @@ from tljh_plugin.desktop import boot_id
 STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
 _SIZE = 7 * 1024**3
 _START_S = 60.0
+_LISTS = {"ENTRYPOINT": "Entrypoint", "CMD": "Cmd"}
+_WORDS = {"USER": "User", "WORKDIR": "WorkingDir"}
 _KEPT = ("littlest-binder/base:", "littlest-binder/debian:")
 
 
@@ -217,22 +220,48 @@ class PrivateDocker:
     # -- what is in it --------------------------------------------------------------------------------
 
     def copy_in(self, *names: str) -> None:
-        """Images of the engine on the default socket, unless they are here already."""
-        ours = os.environ.copy()
-        ours.pop("DOCKER_HOST", None)
+        """Images of the engine on the default socket, with the same ids, unless they are here already."""
         for name in names:
-            told = subprocess.run(
-                ["docker", "image", "inspect", "--format={{.Id}}", name],
-                env=ours, capture_output=True, text=True, check=True,
-            )  # fmt: skip
             with self.client() as client, contextlib.suppress(docker.errors.NotFound):
-                if client.inspect_image(name)["Id"] == told.stdout.strip():
+                if client.inspect_image(name)["Id"] == _told_of(name)["Id"]:
                     continue
-            with subprocess.Popen(["docker", "save", name], env=ours, stdout=subprocess.PIPE) as save:
+            with subprocess.Popen(["docker", "save", name], env=_theirs(), stdout=subprocess.PIPE) as save:
                 subprocess.run(
                     ["docker", "--host", self.host, "load", "--quiet"],
                     stdin=save.stdout, check=True, capture_output=True,
                 )  # fmt: skip
+
+    def copy_flat(self, name: str) -> None:
+        """The same as one layer, and so under another id: what is large is written once, not three times."""
+        facts = _told_of(name)
+        mark = f"{name}-flat-{facts['Id'].removeprefix('sha256:')[:12]}"
+        with self.client() as client, contextlib.suppress(docker.errors.NotFound):
+            client.tag(mark, *name.rsplit(":", 1))
+            return
+        self._forget(name.rpartition(":")[0])
+        command = ["docker", "create", "--network", "none", name]
+        made = subprocess.run(
+            command, env=_theirs(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+        try:
+            changes = [part for each in _changes(facts["Config"]) for part in ("--change", each)]
+            with subprocess.Popen(
+                ["docker", "export", made], env=_theirs(), stdout=subprocess.PIPE
+            ) as export:
+                subprocess.run(
+                    ["docker", "--host", self.host, "import", *changes, "-", mark],
+                    stdin=export.stdout, check=True, capture_output=True,
+                )  # fmt: skip
+        finally:
+            subprocess.run(["docker", "rm", made], env=_theirs(), check=True, capture_output=True)
+        self.docker("tag", mark, name)
+
+    def _forget(self, repository: str) -> None:
+        """Copies of what has been made anew since would fill the disk."""
+        with self.client() as client:
+            for each in client.images(repository):
+                with contextlib.suppress(docker.errors.APIError):
+                    client.remove_image(each["Id"], force=True)
 
     def _empty(self) -> None:
         """Remove what an earlier run left, but for the base images and the build cache."""
@@ -298,6 +327,30 @@ class PrivateDocker:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.1)
+
+
+def _theirs() -> dict[str, str]:
+    """The environment with which a `docker` command asks the engine on the default socket."""
+    return {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+
+
+def _told_of(name: str) -> dict[str, Any]:
+    command = ["docker", "image", "inspect", name]
+    told = subprocess.run(command, env=_theirs(), capture_output=True, text=True, check=True)
+    return dict(json.loads(told.stdout)[0])
+
+
+def _changes(config: Mapping[str, Any]) -> list[str]:
+    """What a flat copy loses, as instructions of a Dockerfile."""
+    found = [f"{word} {json.dumps(config[key])}" for word, key in _LISTS.items() if config.get(key)]
+    found += [f"{word} {config[key]}" for word, key in _WORDS.items() if config.get(key)]
+    found += [f"ENV {name}={_quoted(value)}" for name, _, value in (e.partition("=") for e in config["Env"])]
+    found += [f"LABEL {_quoted(k)}={_quoted(v)}" for k, v in (config.get("Labels") or {}).items()]
+    return found
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _processes() -> list[int]:
