@@ -13,6 +13,8 @@ Names, mails and times of commits are fixed, so equal files give equal commits.
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import os
 import shutil
 import ssl
@@ -139,7 +141,9 @@ class GitServer:
     request for one of these repositories waits until the event `release` is set), `protocol_2` and
     `filters` (whether this is a server that knows git's protocol 2, and partial clones). With `tls` it
     speaks https. `private` names repositories that demand a user name and a password (HTTP's basic
-    authentication); `authorizations` lists every request that came with one.
+    authentication); `authorizations` lists every request that came with one. `lfs` holds contents for Git LFS
+    by their SHA-256 (see `store`); `lfs_actions` replaces what is answered for an object, or with None
+    leaves its content out; `lfs_text` replaces the whole answer.
     """
 
     folder: Path
@@ -154,6 +158,9 @@ class GitServer:
     tls: ssl.SSLContext | None = None
     private: dict[str, tuple[str, str]] = field(default_factory=dict)
     authorizations: list[str] = field(default_factory=list)
+    lfs: dict[str, bytes] = field(default_factory=dict)
+    lfs_actions: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    lfs_text: bytes | None = None
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -216,6 +223,24 @@ class GitServer:
         """Change files of a served repository; the new commit."""
         return commit_files(self.path(name), files, message)
 
+    def store(self, content: bytes) -> str:
+        """Keep a content in Git LFS; its pointer, to be committed in its place."""
+        oid = hashlib.sha256(content).hexdigest()
+        self.lfs[oid] = content
+        return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+
+    def lfs_answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """See git-lfs's docs/api/batch.md."""
+        objects = []
+        for each in asked["objects"]:
+            oid = each["oid"]
+            action = self.lfs_actions.get(oid, {"href": f"{self.url('lfs-contents')}/{oid}"})
+            if oid not in self.lfs or action is None:
+                objects.append({**each, "error": {"code": 404, "message": "no such object"}})
+            else:
+                objects.append({**each, "actions": {"download": action}})
+        return {"transfer": "basic", "objects": objects}
+
     def head(self, name: str, ref: str = "HEAD") -> str:
         return git(self.path(name), "rev-parse", f"{ref}^{{commit}}")
 
@@ -257,6 +282,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(address.path)
         server.requests.append(f"{self.command} {self.path}")
         name = path.strip("/").split("/")[0]
+        batch = path.endswith("/objects/batch")
+        name = name.removesuffix(".git") if batch else name
         if name in server.stall:
             server.stalled.set()
             server.release.wait()
@@ -274,6 +301,9 @@ class _Handler(BaseHTTPRequestHandler):
         if name in server.status:
             self._plain(HTTPStatus(server.status[name]), {"WWW-Authenticate": 'Basic realm="git"'})
             return
+        if batch or name == "lfs-contents":
+            self._lfs(path if name == "lfs-contents" else "")
+            return
         self._backend(path.replace(f"/{name}", f"/{name}/.git", 1), address.query)
 
     def _plain(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
@@ -282,6 +312,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _lfs(self, path: str) -> None:
+        """Git LFS's batch API, and the contents that it points to."""
+        server = self.git_server
+        content = server.lfs.get(path.rpartition("/")[2], b"")
+        if not path:
+            answer = json.dumps(server.lfs_answer(json.loads(self._body()))).encode()
+            content = answer if server.lfs_text is None else server.lfs_text
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -82,6 +82,8 @@ class Machine:
         self.git_server = git_server
         self.docker_host = docker_host
         self.state = folder / "state"
+        self.hub_folder = folder / "hub"
+        self.hub_folder.mkdir(exist_ok=True)
         self.port, self.hub_port, self.proxy_port = free_port(), free_port(), free_port()
         self.token = secrets.token_hex(16)
         policy = {key: list(value) for key, value in git_server.settings().items()}
@@ -102,10 +104,14 @@ class Machine:
     # -- life -----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Machine:
+        # JupyterHub waits half a minute for a service that is not there when it starts.
+        starting = [asyncio.create_task(each) for each in (self.start_service(), self.start_hub())]
         try:
-            await self.start_hub()
-            await self.start_service()
+            await asyncio.gather(*starting)
         except BaseException:
+            for each in starting:
+                each.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
             await self._end()
             raise
         return self
@@ -153,7 +159,8 @@ class Machine:
     def _popen(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         own = str(Path(sys.executable).parent)
         given = {
-            "state": str(self.state), "port": self.port, "hub_port": self.hub_port,
+            "state": str(self.state), "database": str(self.hub_folder / "jupyterhub.sqlite"),
+            "port": self.port, "hub_port": self.hub_port,
             "proxy_port": self.proxy_port, "token": self.token, "section": self.section,
         }  # fmt: skip
         environment = {
@@ -194,6 +201,8 @@ class Machine:
                 await api._request("POST", f"/users/{name}")
 
     async def start_service(self) -> None:
+        """Start it, once the hub has said with which of its tokens, and wait until it answers."""
+        await until((self.settings.run_dir / "service.json").exists, 90)
         self.service = self._popen("service", [sys.executable, "-m", "tljh_plugin.cli", "serve"])
 
         async def answers() -> bool:

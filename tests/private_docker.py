@@ -2,7 +2,8 @@
 
 Its data lie on a small file system of their own, in a file below `tests/.state`, so that it can be filled up
 and so that the base image is copied in once for many runs. It writes no firewall rules: those of the engine
-on the default socket stay as they are.
+on the default socket stay as they are. A run that is killed leaves it, and a note about it; the next run ends
+what it left.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -19,13 +22,18 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import docker
+
+from tljh_plugin.build.processes import process_facts
+from tljh_plugin.desktop import boot_id
 
 STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
 _SIZE = 7 * 1024**3
 _START_S = 60.0
+_LISTS = {"ENTRYPOINT": "Entrypoint", "CMD": "Cmd"}
+_WORDS = {"USER": "User", "WORKDIR": "WorkingDir"}
 _KEPT = ("littlest-binder/base:", "littlest-binder/debian:")
 
 
@@ -48,7 +56,6 @@ class PrivateDocker:
         self.folder = folder.resolve()  # as the kernel lists mounts
         # A Unix socket's path may have 107 bytes, which a test's folder can exceed.
         self.run = Path(f"/run/lb-faults-{secrets.token_hex(4)}")
-        self.socket = self.run / "docker.sock"
         self.data = self.folder / "data"
         self.log = self.folder / "dockerd.log"
         # Another checkout may run its own at the same time.
@@ -59,6 +66,10 @@ class PrivateDocker:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def socket(self) -> Path:
+        return self.run / "docker.sock"
+
+    @property
     def host(self) -> str:
         return f"unix://{self.socket}"
 
@@ -66,9 +77,11 @@ class PrivateDocker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # another run of the tests may have it
-        self.run.mkdir(mode=0o700)
+        self._take_over()
+        self.run.mkdir(mode=0o700, exist_ok=True)
         try:
             self._mount()
+            self.make_room()
             self._make_bridge()
             self.start()
             self._empty()
@@ -93,8 +106,49 @@ class PrivateDocker:
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         shutil.rmtree(self.run, ignore_errors=True)
+        self._note.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
+
+    # -- what a killed run left -----------------------------------------------------------------------
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "running.json"
+
+    def _write_note(self) -> None:
+        """The daemon that runs now: its number alone may be another process's by the time it is read."""
+        assert self.process is not None
+        facts = process_facts(self.process.pid)
+        known = {
+            "boot": boot_id(),
+            "run": str(self.run),
+            "pid": self.process.pid,
+            "start": facts.start if facts else 0,
+        }
+        draft = self._note.with_suffix(".new")
+        draft.write_text(json.dumps(known))
+        draft.replace(self._note)
+
+    def _take_over(self) -> None:
+        """End the daemon of a run that was killed, and go on in its folder: ours finds there what it ran."""
+        try:
+            known = json.loads(self._note.read_text())
+            run, pid, start = Path(known["run"]), int(known["pid"]), int(known["start"])
+        except (OSError, ValueError, KeyError):
+            return
+        if known["boot"] != boot_id() or not run.is_dir():
+            return
+        self.run = run
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                facts = process_facts(pid)
+                if facts is not None and facts.start == start:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    select.select([handle], [], [], _START_S)
+            finally:
+                os.close(handle)
 
     # -- the daemon -----------------------------------------------------------------------------------
 
@@ -134,6 +188,7 @@ class PrivateDocker:
                 start_new_session=True,
                 env=environment,
             )
+        self._write_note()
         deadline = time.monotonic() + _START_S
         while not self.answers():
             assert self.process.poll() is None, self.last_lines()
@@ -186,22 +241,48 @@ class PrivateDocker:
     # -- what is in it --------------------------------------------------------------------------------
 
     def copy_in(self, *names: str) -> None:
-        """Images of the engine on the default socket, unless they are here already."""
-        ours = os.environ.copy()
-        ours.pop("DOCKER_HOST", None)
+        """Images of the engine on the default socket, with the same ids, unless they are here already."""
         for name in names:
-            told = subprocess.run(
-                ["docker", "image", "inspect", "--format={{.Id}}", name],
-                env=ours, capture_output=True, text=True, check=True,
-            )  # fmt: skip
             with self.client() as client, contextlib.suppress(docker.errors.NotFound):
-                if client.inspect_image(name)["Id"] == told.stdout.strip():
+                if client.inspect_image(name)["Id"] == _told_of(name)["Id"]:
                     continue
-            with subprocess.Popen(["docker", "save", name], env=ours, stdout=subprocess.PIPE) as save:
+            with subprocess.Popen(["docker", "save", name], env=_theirs(), stdout=subprocess.PIPE) as save:
                 subprocess.run(
                     ["docker", "--host", self.host, "load", "--quiet"],
                     stdin=save.stdout, check=True, capture_output=True,
                 )  # fmt: skip
+
+    def copy_flat(self, name: str) -> None:
+        """The same as one layer, and so under another id: what is large is written once, not three times."""
+        facts = _told_of(name)
+        mark = f"{name}-flat-{facts['Id'].removeprefix('sha256:')[:12]}"
+        with self.client() as client, contextlib.suppress(docker.errors.NotFound):
+            client.tag(mark, *name.rsplit(":", 1))
+            return
+        self._forget(name.rpartition(":")[0])
+        command = ["docker", "create", "--network", "none", name]
+        made = subprocess.run(
+            command, env=_theirs(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+        try:
+            changes = [part for each in _changes(facts["Config"]) for part in ("--change", each)]
+            with subprocess.Popen(
+                ["docker", "export", made], env=_theirs(), stdout=subprocess.PIPE
+            ) as export:
+                subprocess.run(
+                    ["docker", "--host", self.host, "import", *changes, "-", mark],
+                    stdin=export.stdout, check=True, capture_output=True,
+                )  # fmt: skip
+        finally:
+            subprocess.run(["docker", "rm", made], env=_theirs(), check=True, capture_output=True)
+        self.docker("tag", mark, name)
+
+    def _forget(self, repository: str) -> None:
+        """Copies of what has been made anew since would fill the disk."""
+        with self.client() as client:
+            for each in client.images(repository):
+                with contextlib.suppress(docker.errors.APIError):
+                    client.remove_image(each["Id"], force=True)
 
     def _empty(self) -> None:
         """Remove what an earlier run left, but for the base images and the build cache."""
@@ -232,6 +313,9 @@ class PrivateDocker:
     def _mount(self) -> None:
         self.data.mkdir(exist_ok=True)
         if str(self.data) in self._mounts():
+            if self._note.exists():
+                # Containers may still use it, and a second mount of the same file beside it would harm both.
+                return
             subprocess.run(["umount", "--lazy", str(self.data)], check=True)
         disk = self.folder / "disk.ext4"
         if not disk.exists():
@@ -264,6 +348,30 @@ class PrivateDocker:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.1)
+
+
+def _theirs() -> dict[str, str]:
+    """The environment with which a `docker` command asks the engine on the default socket."""
+    return {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+
+
+def _told_of(name: str) -> dict[str, Any]:
+    command = ["docker", "image", "inspect", name]
+    told = subprocess.run(command, env=_theirs(), capture_output=True, text=True, check=True)
+    return dict(json.loads(told.stdout)[0])
+
+
+def _changes(config: Mapping[str, Any]) -> list[str]:
+    """What a flat copy loses, as instructions of a Dockerfile."""
+    found = [f"{word} {json.dumps(config[key])}" for word, key in _LISTS.items() if config.get(key)]
+    found += [f"{word} {config[key]}" for word, key in _WORDS.items() if config.get(key)]
+    found += [f"ENV {name}={_quoted(value)}" for name, _, value in (e.partition("=") for e in config["Env"])]
+    found += [f"LABEL {_quoted(k)}={_quoted(v)}" for k, v in (config.get("Labels") or {}).items()]
+    return found
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _processes() -> list[int]:

@@ -9,7 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ class RunningHub:
     """A hub of `home`; use it as an async context manager.
 
     `service` is `stand-in` (steered by specs, see `stand_in.py`), `real` or `none`. `python` is the
-    interpreter, so that another major of JupyterHub can be used.
+    interpreter, so that another major of JupyterHub can be used. `become` is a command that runs it as
+    somebody else.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class RunningHub:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         python: str = os.environ.get("LITTLEST_BINDER_HUB_PYTHON", sys.executable),
+        become: Sequence[str] = (),
     ) -> None:
         self.state = home / "littlest-binder"
         self.state.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.token = secrets.token_hex(16)
         self.python = python
+        self._become = tuple(become)
         given = dict(settings or {})
         section = {**given, "desktop": {**given.get("desktop", {}), "port": self.port}}
         with (self.state / "config.yaml").open("w") as file:
@@ -158,7 +161,7 @@ class RunningHub:
     def _start(self) -> None:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [self.python, "-m", "jupyterhub", "--config", str(CONFIG)],
+                [*self._become, self.python, "-m", "jupyterhub", "--config", str(CONFIG)],
                 cwd=self.state,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

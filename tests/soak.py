@@ -48,7 +48,10 @@ class Soak:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out what has passed; if that is everything, begin anew."""
+        """Leave out what has passed; if that is everything, begin anew.
+
+        Round by round, so that a piece has some rounds of each test.
+        """
         passed = self.ledger.passed()
         if items and not left(items, passed):
             self.ledger.begin_anew()
@@ -56,7 +59,7 @@ class Soak:
         gone = [item for item in items if item.nodeid in passed]
         self.before = len(gone)
         config.hook.pytest_deselected(items=gone)
-        items[:] = left(items, passed)
+        items[:] = sorted(left(items, passed), key=_round)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -76,6 +79,11 @@ class Soak:
             f"soak: {self.before} cases had passed before, {self.late} are left for the next piece"
             f" ({self.ledger.path})"
         )
+
+
+def _round(item: pytest.Item) -> int:
+    found = getattr(item, "callspec", None)
+    return int(found.params.get("round_number", 0)) if found else 0
 
 
 def left(items: Iterable[pytest.Item], passed: set[str]) -> list[pytest.Item]:

@@ -92,13 +92,19 @@ class SourceSettings(Section):
     timeout_s: float = Field(600.0, gt=0, description="Seconds that one git command may take.")
     resolve_timeout_s: float = Field(30.0, gt=0, description="Seconds that `git ls-remote` may take.")
     resolve_cache_s: float = Field(5.0, ge=0, description="Seconds for which a resolved ref is kept.")
-    max_checkout_bytes: Bytes = Field(4 * GIB, gt=0, description="Largest size of a commit's files.")
+    max_checkout_bytes: Bytes = Field(
+        4 * GIB,
+        gt=0,
+        description="Largest size of a commit's files, and of what archives of a "
+        "Dockerfile's `ADD` unpack to.",
+    )
     max_file_bytes: Bytes = Field(2 * GIB, gt=0, description="Largest single file of a commit.")
     max_files: int = Field(200_000, gt=0, description="Most files that a commit may have.")
     max_fetch_bytes: Bytes = Field(8 * GIB, gt=0, description="Most bytes that one fetch may write.")
     full_history_bytes: Bytes = Field(
         20 * MIB, ge=0, description="A history smaller than this is put into the image whole."
     )
+    lfs: bool = Field(True, description="Fetch the contents of files in Git LFS, within the limits above.")
     credentials_file: str = Field(
         "",
         description="File with credentials of git hosts, for the people and groups that it names. Only its "
@@ -613,6 +619,11 @@ class Settings(Section):
     @property
     def store_path(self) -> Path:
         return self.state_dir / "store.sqlite"
+
+    @property
+    def clock_path(self) -> Path:
+        """The time that is trusted where something is removed for good."""
+        return self.state_dir / "clock.json"
 
     @property
     def log_dir(self) -> Path:

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from .buildx import KEYRING, work_folder
-from .command import end, end_with_parent, run
+from .command import ask_docker, end, end_with_parent, run
 from .console import Step, StepFailed
 from .packages import ensure_programs
 from .site import Site
@@ -33,12 +33,7 @@ def image_name(release: str) -> str:
 
 
 def present(site: Site) -> bool:
-    shown = subprocess.run(
-        ["docker", "image", "inspect", "--format", "{{.Id}}", image_name(site.release)],
-        capture_output=True,
-        check=False,
-        env=site.root_env,
-    )
+    shown = ask_docker("image", "inspect", "--format", "{{.Id}}", image_name(site.release), env=site.root_env)
     return shown.returncode == 0
 
 

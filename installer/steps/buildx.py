@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .command import run
+from .command import ask_docker, run
 from .console import Step, StepFailed
 from .packages import candidate, ensure_packages, machine_mirror, update
 from .site import WORK_DIR, Site, record
@@ -30,9 +30,7 @@ _INSIDE = re.compile(r"(\./)?usr/(lib|libexec)/docker/cli-plugins/docker-buildx"
 
 def version(site: Site) -> str:
     """The plugin's version line; empty if there is none."""
-    shown = subprocess.run(
-        ["docker", "buildx", "version"], capture_output=True, text=True, check=False, env=site.root_env
-    )
+    shown = ask_docker("buildx", "version", env=site.root_env)
     return shown.stdout.strip() if shown.returncode == 0 else ""
 
 

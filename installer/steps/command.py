@@ -22,6 +22,8 @@ TAIL_LINES = 12
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How long a program that we end may take to put things in order (dpkg in the middle of a package).
 _END_S = 30.0
+# Docker's command waits without a limit for a Docker that accepts connections and answers nothing.
+_DOCKER_S = 60.0
 _PR_SET_PDEATHSIG = 1
 # What a terminal, its closing, or a service manager sends to end us.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -34,6 +36,22 @@ def which(program: str) -> str | None:
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return str(candidate)
     return None
+
+
+def ask_docker(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What the `docker` command says to a short question. Raises `StepFailed` if it says nothing in time."""
+    command = ["docker", *arguments]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=dict(env), timeout=_DOCKER_S
+        )
+    except subprocess.TimeoutExpired:
+        raise StepFailed(
+            f"Docker did not answer within {_DOCKER_S:.0f} s.",
+            tried=shlex.join(command),
+            next_step="See why `docker info` does not answer (`systemctl restart docker`), then run the "
+            "command again.",
+        ) from None
 
 
 def end_with_parent(by: signal.Signals = signal.SIGTERM) -> Callable[[], None]:

@@ -214,8 +214,9 @@ def ensure_client(site: Site, step: Step) -> str:
         update(site, step)
         added = ensure_packages(site, step, ["docker-cli" if candidate(site, "docker-cli") else "docker.io"])
     shown = run(
-        step, ["docker", "--version"], env=site.root_env, next_step="Install a working `docker` command."
-    )
+        step, ["docker", "--version"], env=site.root_env, timeout_s=60.0,
+        next_step="Install a working `docker` command.",
+    )  # fmt: skip
     return shown[0] + (f" (installed {', '.join(added)})" if added else "")
 
 

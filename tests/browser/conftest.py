@@ -1,4 +1,4 @@
-"""Chromium of the distribution, driven by Playwright, and one desktop installation for a module."""
+"""Chromium of the distribution, driven by Playwright, and one desktop installation for all modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+PROFILES = [
+    {"id": "usual", "title": "Usual", "memory_bytes": "2GiB", "cpus": 2},
+    {"id": "little", "title": "Little", "memory_bytes": "1GiB", "cpus": 1},
+    {"id": "huge", "title": "Huge", "memory_bytes": "2GiB", "cpus": 128},
+]
+
+
+# All modules': what one has built the next finds there. Each starts and stops it.
+@pytest.fixture(scope="session")
 def desktop(tmp_path_factory: pytest.TempPathFactory, served: GitServer) -> Iterator[Desktop]:
     policy = {key: list(value) for key, value in served.settings().items()}
     lab = tmp_path_factory.mktemp("lab")
@@ -41,6 +49,8 @@ def desktop(tmp_path_factory: pytest.TempPathFactory, served: GitServer) -> Iter
         (lab / name / f"of-{name}.csv").write_text("1,2,3\n")
     section = {
         "policy": policy,
+        "profiles": PROFILES,
+        "limits": {"cpus": 64},
         "mounts": [{"id": "course", "title": "Course data", "source": str(lab / "course"), "default": True}],
         "desktop": {"mount_roots": [str(lab)]},
     }

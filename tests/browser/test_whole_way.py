@@ -88,7 +88,7 @@ def test_the_example_from_a_click_to_a_plot_that_is_kept(
     run_the_notebook(page)
     visitor.shoot("lab")
     page.keyboard.press("Control+s")
-    notebook = kept(desktop, "example") / "index.ipynb"
+    notebook = kept(desktop, "examples-example") / "index.ipynb"
     wait_until(page, lambda: "image/png" in notebook.read_text())
     count = len(builds(desktop))
 
@@ -179,6 +179,32 @@ def test_the_terminal_opens_a_link_of_another_binder(
     page.context.clear_cookies()
     page.goto(answer["sign_in_url"])
     arrive(page, START_MS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing-package", "littlest-binder-there-is-no-such-package"),
+        ("no-jupyter", "jupyterhub-singleuser"),
+        ("wants-root", "/only-root/started"),
+        ("foreign-from", "somebody/private-image"),
+        ("reserved-label", "org.littlest-binder.commit"),
+    ],
+)
+def test_what_cannot_be_launched_says_why(
+    signed_in: Page, desktop: Desktop, served: GitServer, visitor: Visitor, name: str, said: str
+) -> None:
+    served.add(name)
+    page = signed_in
+    page.goto(f"{desktop.hub_url}/v2/{served.spec(name)}")
+    page.get_by_label("Name of the server").fill(name)
+    page.get_by_role("button", name="Launch").click()
+    failure = page.get_by_role("alert")
+    expect(failure).to_contain_text(said, timeout=BUILD_MS)
+    visitor.shoot(name)
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.goto(desktop.hub_url)
+    expect(page.get_by_role("button", name=f"Stop {name}")).to_have_count(0)
 
 
 def test_ctrl_c_leaves_the_machine_as_it_was(

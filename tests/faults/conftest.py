@@ -28,7 +28,8 @@ def private_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private
     ensure_state(settings)
     base = asyncio.run(ensure_base(settings, lambda line: None))
     with PrivateDocker() as engine:
-        engine.copy_in(base.name, DEBIAN)
+        engine.copy_in(DEBIAN)
+        engine.copy_flat(base.name)
         yield engine
 
 

@@ -15,8 +15,8 @@ state = Path(given["state"])
 
 c.JupyterHub.bind_url = f"http://127.0.0.1:{given['port']}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{given['hub_port']}"
-# JupyterHub's own file is not on the disk that tests fill up.
-c.JupyterHub.db_url = f"sqlite:///{state.parent / 'jupyterhub.sqlite'}"
+# On a disk of its own where tests fill that of our state.
+c.JupyterHub.db_url = f"sqlite:///{given['database']}"
 c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.authenticator_class = "dummy"

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from git_server import GitServer
@@ -60,7 +61,7 @@ class SmallDisk:
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallDisk]]:
-    """One for the state folder, one for people's files."""
+    """One for the state folder, one for people's files, one for JupyterHub's database."""
     folder = tmp_path_factory.mktemp("disks")
     folder.chmod(0o755)
     made = {}
@@ -69,6 +70,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallD
         state = folder / "lab" / "state"
         made["state"] = SmallDisk(state, folder / "state.ext4", 120 * MIB)
         made["projects"] = SmallDisk(state / "projects", folder / "projects.ext4", 120 * MIB)
+        made["hub"] = SmallDisk(folder / "lab" / "hub", folder / "hub.ext4", 20 * MIB)
         yield made
     finally:
         for each in reversed(made.values()):
@@ -150,6 +152,31 @@ async def test_while_writing_the_store(machine: Machine, disks: dict[str, SmallD
         assert "Free some disk" in error or "free disk" in error or "space" in error
     await machine.sound()
     await works_again(machine, "store", spec, before)
+
+
+async def sign_in(machine: Machine, person: str) -> int:
+    """The status with which the hub answers a person's name: 302 leads on."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{machine.port}", timeout=30) as http:
+        await http.get("/hub/login")
+        answer = await http.post("/hub/login", data={"username": person, "_xsrf": http.cookies["_xsrf"]})
+    return answer.status_code
+
+
+async def test_the_hubs_own_database(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    """JupyterHub says no more than 500 then; it needs no restart once there is room."""
+    spec, before = machine.specs[0], kept(machine)
+    with disks["hub"].full():
+        assert await sign_in(machine, "carl") == 500
+        error = await refused(machine, "database", spec)
+        assert "Internal Server Error" in error, error
+        assert "database or disk is full" in machine.log("hub")
+        async with machine.client() as client:
+            assert (await client.health()).engine
+    assert await sign_in(machine, "carl") == 302
+    assert kept(machine) == before
+    await machine.ready("database", spec)
+    await machine.sound()
+    await machine.gone("database")
 
 
 async def test_the_store_fills_up_during_a_build(machine: Machine, disks: dict[str, SmallDisk]) -> None:

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from steps.command import Stopped, requests, run
+from steps import command
+from steps.command import Stopped, ask_docker, requests, run
 from steps.console import Console, Step, StepFailed
 from steps.person import CA_BUNDLE, Person, environment, the_person
 from steps.running import stoppable
@@ -54,6 +55,18 @@ def test_a_failure_names_the_command_its_last_lines_and_the_next_step(step: Step
     assert caught.value.tail[-1] == "100"
     assert len(caught.value.tail) < 20
     assert caught.value.next_step == "Do this."
+
+
+def test_a_docker_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setattr(command, "_DOCKER_S", 0.2)
+    with pytest.raises(StepFailed, match="Docker did not answer") as caught:
+        ask_docker("buildx", "version", env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert caught.value.tried == "docker buildx version"
+    assert "docker info" in caught.value.next_step
 
 
 def test_a_program_that_is_not_there_is_an_error_like_any_other(step: Step) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
+LAST = slice(-1, None)
 CONFTEST = """
 import sys
 from pathlib import Path
@@ -50,8 +52,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *arguments: str, **environment: str) -> str:
-    """The last line that pytest prints."""
+def run(project: Path, *arguments: str, lines: slice = LAST, **environment: str) -> str:
+    """What pytest prints, the last line of it."""
     shown = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "-q", ".", *arguments],
         cwd=project,
@@ -60,7 +62,7 @@ def run(project: Path, *arguments: str, **environment: str) -> str:
         text=True,
         check=False,
     )
-    return shown.stdout.splitlines()[-1]
+    return "\n".join(shown.stdout.splitlines()[lines])
 
 
 def test_counts_are_small_without_it_and_nothing_is_noted(project: Path) -> None:
@@ -75,6 +77,15 @@ def test_a_repeated_run_goes_on_with_what_has_not_passed(project: Path) -> None:
     second = run(project, "--soak")
     assert "2 passed" in second
     assert "4 deselected" in second
+
+
+def test_a_piece_has_rounds_of_every_test(project: Path) -> None:
+    more = TEST.replace("test_it", "test_more").replace("def test_clean_up(dirty):\n    pass\n", "")
+    (project / "test_more.py").write_text(more)
+    shown = run(project, "--soak", "--collect-only", lines=slice(None))
+    rounds = re.findall(r"::test_(?:it|more)\[(\d)\]", shown)
+    assert rounds == sorted(rounds)
+    assert len(rounds) == 10
 
 
 def test_once_all_have_passed_a_run_begins_anew(project: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,12 +20,13 @@ from pathlib import Path
 
 import jinja2
 
-from ..engine.buildx import buildx_command, running
+from ..engine.buildx import buildx_command, not_taken_up, running
 from ..engine.facade import Engine
-from ..errors import EngineError, EngineUnavailable
+from ..errors import BuildTimedOut, EngineError, EngineTimedOut, EngineUnavailable
 from ..installation import instance_id
 from ..settings import Settings
-from .builder import buildx_environment
+from ..time_limit import within
+from .builder import OTHER_BUILDER, buildx_environment
 from .machine import Machine, read_machine
 
 BASE = "littlest-binder/base"
@@ -64,7 +65,10 @@ PACKAGES = (
 )
 
 _RECIPE = files(__package__) / "recipe"
-_SCRIPTS = ("repo2docker-entrypoint", "python3-login", "install.py", "bytecode.py")
+_COPIED = ("repo2docker-entrypoint", "python3-login", "install.py", "bytecode.py", "lab.json")
+# JupyterLab reads all of this folder before `settings/overrides.json`, which is left to repositories
+# (jupyterlab_server, `settings_utils.py`: `_get_overrides`).
+_LAB_SETTINGS = "share/jupyter/lab/settings/overrides.d/00-littlest-binder.json"
 _STEP = re.compile(r"^(#\d+ )?(\d+\.\d+ +)?")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -133,6 +137,7 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
         variable=PYTHON_VARIABLE,
         python=_DEBIAN_PYTHON[settings.build.release],
         own_mirror=bool(settings.build.mirror),
+        lab_settings=_LAB_SETTINGS,
     )
     content = {
         "Dockerfile": f"# {debian_id}\n{dockerfile}".encode(),
@@ -141,7 +146,7 @@ def _context(settings: Settings, machine: Machine, debian_id: str) -> _Context:
     }
     if settings.build.mirror:
         content["sources.list"] = sources(settings.build.mirror, settings.build.release).encode()
-    content |= {name: (_RECIPE / name).read_bytes() for name in _SCRIPTS}
+    content |= {name: (_RECIPE / name).read_bytes() for name in _COPIED}
     content |= {f"certificates/extra/{name}": pem for name, pem in machine.certificates}
     return _Context(content)
 
@@ -186,7 +191,8 @@ async def ensure_base(
     """The base image, built if it is not there as `littlest-binder/base:<12 hex of the recipe>`.
 
     `say` gets the builder's lines. The name `littlest-binder/base:latest` follows. Raises `EngineError` if
-    Debian's image is missing (the installer makes it) or if the build fails.
+    Debian's image is missing (the installer makes it) or if the build fails, and `BuildTimedOut` if it falls
+    silent.
     """
     machine = machine or read_machine()
     engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
@@ -204,7 +210,8 @@ async def ensure_base(
         found = await engine.image(name)
         if found is None:
             say(f"Making the base image {name}; this is done once and takes some minutes.")
-            await _build(context, machine, name, say)
+            patience = _Patience(settings.docker.timeout_s, settings.build.silence_s)
+            await _build(context, machine, name, say, patience)
             found = await engine.image(name)
             if found is None:
                 raise EngineError(f"The build of {name} ended, but there is no such image.", "Try again.")
@@ -223,11 +230,13 @@ async def ensure_python(
     owner: tuple[int, int],
     again: bool,
     say: Callable[[str], None],
+    patience_s: float = 60.0,
 ) -> str | None:
     """The name of the base with another Python (such as 3.12), None if that cannot be had.
 
     uv downloads it where its server can be reached. A failure is remembered, as a name of the base itself,
-    for as long as there is this base; `again` tries all the same. `owner` is uid and gid of its files.
+    for as long as there is this base; `again` tries all the same. `owner` is uid and gid of its files. Docker
+    has `patience_s` seconds to take up the build, which the caller limits otherwise.
     """
     name = f"{base}-python-{version}"
     engine = Engine("base")
@@ -238,13 +247,19 @@ async def ensure_python(
         say(f"Fetching Python {version}; this is done once.")
         uid, gid = owner
         dockerfile = _render(
-            "python.Dockerfile", base=base, version=version, uid=uid, gid=gid, variable=PYTHON_VARIABLE
+            "python.Dockerfile",
+            base=base,
+            version=version,
+            uid=uid,
+            gid=gid,
+            variable=PYTHON_VARIABLE,
+            lab_settings=_LAB_SETTINGS,
         )
-        jupyter = (_RECIPE / "jupyter.txt").read_bytes()
-        context = _Context({"Dockerfile": dockerfile.encode(), "jupyter.txt": jupyter})
+        copied = {name: (_RECIPE / name).read_bytes() for name in ("jupyter.txt", "lab.json")}
+        context = _Context({"Dockerfile": dockerfile.encode(), **copied})
         try:
-            await _build(context, machine, name, lambda _: None)
-        except EngineUnavailable:
+            await _build(context, machine, name, lambda _: None, _Patience(patience_s))
+        except (EngineUnavailable, EngineTimedOut):
             raise
         except EngineError as error:
             say(f"Python {version} could not be had: {error.message}")
@@ -255,17 +270,32 @@ async def ensure_python(
         await engine.close()
 
 
-async def _build(context: _Context, machine: Machine, name: str, say: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class _Patience:
+    """Seconds until the first line of a build, and between two lines (None: as long as it takes)."""
+
+    first_s: float
+    silence_s: float | None = None
+
+
+async def _build(
+    context: _Context, machine: Machine, name: str, say: Callable[[str], None], patience: _Patience
+) -> None:
     with tempfile.TemporaryDirectory(prefix="littlest-binder-base-") as scratch:
         folder = Path(scratch) / "context"
         context.write(folder)
         command = [*buildx_command(), "build", "--progress", "plain", "--tag", name]
         command += [*machine.proxy_arguments(), *machine.secret_arguments(trusted=True), str(folder)]
-        await _run(command, name, machine, Path(scratch), say)
+        await _run(command, name, machine, Path(scratch), say, patience)
 
 
 async def _run(
-    command: list[str], name: str, machine: Machine, scratch: Path, say: Callable[[str], None]
+    command: list[str],
+    name: str,
+    machine: Machine,
+    scratch: Path,
+    say: Callable[[str], None],
+    patience: _Patience,
 ) -> None:
     environment = {**os.environ, **machine.environment(), **buildx_environment(scratch)}
     last: list[str] = []
@@ -273,10 +303,15 @@ async def _run(
         *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment, limit=2**20
     ) as process:
         if process.stdout is not None:
-            async for raw in process.stdout:
+            async for raw in _lines(process.stdout, name, patience):
                 line = raw.decode(errors="replace").rstrip()
                 for secret in machine.secrets:
                     line = line.replace(secret, "***")
+                if OTHER_BUILDER.match(line):
+                    raise EngineUnavailable(
+                        f"Docker broke off the connection to the build of {name}.",
+                        "Try again; if it happens again, look at Docker's own log and restart Docker.",
+                    )
                 last = [*last[-39:], line]
                 say(line)
         code = await process.wait()
@@ -286,6 +321,26 @@ async def _run(
             "Look at the lines above; if it is the network, correct proxy, mirror or index, and try again.",
             code="base-failed",
         )
+
+
+async def _lines(output: asyncio.StreamReader, name: str, patience: _Patience) -> AsyncIterator[bytes]:
+    """Raises `EngineTimedOut` before the first line, `BuildTimedOut` after it."""
+    limit: float | None = patience.first_s
+    heard = False
+    while True:
+        try:
+            line = await within(limit, output.readline())
+        except (TimeoutError, asyncio.TimeoutError):
+            if not heard:
+                raise not_taken_up(patience.first_s) from None
+            raise BuildTimedOut(
+                f"The build of {name} printed nothing for {limit:g} seconds.",
+                "Try again; if it repeats, look at Docker's log and at the machine's way to the network.",
+            ) from None
+        if not line:
+            return
+        yield line
+        heard, limit = True, patience.silence_s
 
 
 def _reason(lines: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import shutil
 import subprocess
 import tarfile
@@ -18,11 +19,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engine.buildx import buildx_command
+from ..engine.buildx import buildx_command, not_taken_up
 from .machine import Machine
 
 _GRACE_S = 1.5
 _PREFIX = re.compile(r"#\d+ \d+\.\d+ ")
+# Where Docker breaks off its first connection, buildx concludes that Docker has no builder, fetches one from
+# a registry, and leaves it running with all rights (buildx 0.13: builder.Factory, driver/docker-container).
+NO_BUILDKIT = "no connection to Docker's own builder"
+OTHER_BUILDER = re.compile(r"#\d+ (\[internal\] booting buildkit|building with .* docker-container driver)")
 
 
 def buildx_environment(folder: Path) -> dict[str, str]:
@@ -42,14 +47,20 @@ class StepFailed(Exception):
 
 
 class Builder:
-    """Builds one image. `namespace` separates the cache mounts that a repository's Dockerfile names."""
+    """Builds one image. `namespace` separates the cache mounts that a repository's Dockerfile names.
+
+    Docker has `patience_s` seconds to take up the build.
+    """
 
     string_output = True
 
-    def __init__(self, machine: Machine, labels: Mapping[str, str], namespace: str) -> None:
+    def __init__(
+        self, machine: Machine, labels: Mapping[str, str], namespace: str, *, patience_s: float
+    ) -> None:
         self._machine = machine
         self._labels = labels
         self._namespace = namespace
+        self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
         self._scratch = ""
@@ -73,7 +84,10 @@ class Builder:
         platform: str | None = None,
         **_: Any,
     ) -> Iterator[str]:
-        """The builder's lines as they come. Raises `StepFailed`; afterwards `image_id` is set."""
+        """The builder's lines as they come; afterwards `image_id` is set.
+
+        Raises `StepFailed`, and `EngineTimedOut` if Docker does not take up the build.
+        """
         with tempfile.TemporaryDirectory(prefix="littlest-binder-build-") as scratch:
             folder, self._scratch = Path(scratch), scratch
             self.before()
@@ -112,8 +126,16 @@ class Builder:
             self._process = process
             if self._stopped.is_set():
                 process.terminate()
+            if process.stdout and not select.select([process.stdout], [], [], self._patience_s)[0]:
+                _end(process)
+                raise not_taken_up(self._patience_s)
             for line in process.stdout or ():
-                yield last_state(line.decode(errors="replace").rstrip())
+                text = last_state(line.decode(errors="replace").rstrip())
+                if OTHER_BUILDER.match(text):
+                    _end(process)
+                    yield f"ERROR: {NO_BUILDKIT}"
+                    raise StepFailed(NO_BUILDKIT)
+                yield text
         if process.returncode != 0:
             raise StepFailed(f"the builder ended with exit code {process.returncode}")
 
@@ -127,13 +149,17 @@ class Builder:
         self._stopped.set()
         process = self._process
         if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _end(process)
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def last_state(line: str) -> str:

@@ -47,9 +47,13 @@ _MOST_BYTES = 1024**2
 
 @dataclass(frozen=True)
 class Plan:
-    """`pull`: BuildKit must fetch every base image anew, so that it uses none of this machine's."""
+    """`pull`: BuildKit must fetch every base image anew, so that it uses none of this machine's.
+
+    `added` are the words of all `ADD` instructions, which unpack archives; a NUL stands for what is unknown.
+    """
 
     pull: bool
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class _Reading:
     stage_env: dict[str, dict[str, str]] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     images: list[tuple[int, str]] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
 
 
 def read_dockerfile(path: Path) -> str:
@@ -114,11 +119,13 @@ def check_dockerfile(text: str, arguments: Mapping[str, str], local: LocalImages
     text = text.removeprefix("\ufeff")
     escape = _directives(text)
     images: list[tuple[int, str]] = []
+    added: list[str] = []
     for lines in (_plain_lines(text, escape), _heredoc_lines(text, escape)):
         reading = _Reading(arguments, escape, globals=dict.fromkeys(_PLATFORM, _UNKNOWN))
         for line in lines:
             _check(line, reading)
         images += reading.images
+        added += reading.added
     ours = [name for _, name in images if _OURS.fullmatch(name)]
     refused = {_normalised(name) for name in (local.names if ours else local.only_here)}
     for number, name in images:
@@ -128,7 +135,7 @@ def check_dockerfile(text: str, arguments: Mapping[str, str], local: LocalImages
                 f"`{_familiar(name)}` is an image of this machine, perhaps somebody else's",
                 "Build on `littlest-binder/base`, or on an image that comes from a registry.",
             )
-    return Plan(pull=bool(images) and not ours)
+    return Plan(pull=bool(images) and not ours, added=tuple(dict.fromkeys(added)))
 
 
 def _refused(number: int, what: str, instead: str) -> DockerfileRefused:
@@ -342,6 +349,7 @@ def _check(line: _Line, reading: _Reading) -> None:
         inner = _Reading(reading.arguments, reading.escape, stages=reading.stages)
         _check(_Line(line.number, rest), inner)
         reading.images += inner.images
+        reading.added += inner.added
 
 
 def _check_label(line: _Line, rest: str, reading: _Reading) -> None:
@@ -469,6 +477,7 @@ def _sources(rest: str) -> list[str]:
 
 def _check_added(line: _Line, source: str, reading: _Reading) -> None:
     value = expand(source, reading.env, reading.escape, sure=False)
+    reading.added.append(value)
     if _REMOTE.match(value):
         what = f"`ADD {source:.80}` would let Docker itself fetch an address"
         instead = "Use `RUN curl` or `RUN git clone`, which run in the build's own network."

@@ -47,6 +47,14 @@ CAUSES: tuple[Cause, ...] = (
         "Delete images that nobody needs, or ask an administrator; then build again.",
     ),
     _cause(
+        "docker-broke-off",
+        r"^ERROR: (?:.*(?:driver not connecting|failed to dial gRPC|error during connect)"
+        r"|no connection to Docker's own builder|listing workers|failed to receive status: "
+        r"|Cannot connect to the Docker daemon)",
+        "Docker broke off the connection to the build.",
+        "Build again; if it happens again, look at Docker's own log and restart Docker.",
+    ),
+    _cause(
         "package-not-found",
         r"Because (?P<name>\S+) was not found in the package registry",
         "There is no Python package called `{name}`.",
@@ -201,6 +209,7 @@ MEANINGS = {
     "build-certificate-unknown": "A server showed a certificate that this machine does not trust.",
     "build-command-not-found": "A script uses a program that is not in the image.",
     "build-disk-full": "The disk became full.",
+    "build-docker-broke-off": "Docker ended the connection over which the image was being built.",
     "build-dockerfile-invalid": "A line of the Dockerfile is not understood.",
     "build-file-not-found": "The Dockerfile copies a file that is not in the repository.",
     "build-file-too-large": "A file that describes the environment is too large to be one.",

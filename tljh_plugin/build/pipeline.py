@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import shutil
 import signal
@@ -39,17 +40,20 @@ from ..source.resolve import PinnedRepo, Resolver
 from ..source.spec import parse_link
 from ..store import BuildRow, ImageRow, Store, utc_now
 from ..wire import Phase
+from . import caches
 from .base import BaseImage, current_recipe, ensure_base, recipe_digest
 from .check import check_image
 from .explain import explain
 from .identity import ImageIdentity, building_name, foreign_labels, image_names, labels_for
 from .job import LogEvent, PhaseEvent, WorkerJob
 from .machine import read_machine
+from .progress import INSTALLS
 from .run import WORKER, Watch, WorkerResult, run_worker, to_its_end
 
 # How much of the whole each phase is: where it begins, in percent.
 _FETCHING, _BUILDING, _CHECKING, _RECORDING = 1, 5, 90, 98
 _COMMIT = re.compile(r"[0-9a-fA-F]{40}([0-9a-fA-F]{24})?")
+_log = logging.getLogger("littlest_binder.build")
 _BY_THE_OWNERS = ("refs/heads/", "refs/tags/")
 _DOCKER_WAIT_S = 60.0
 _DOCKER_POLL_S = 2.0
@@ -214,14 +218,20 @@ class Pipeline:
                 appendix=self._settings.build.appendix,
                 no_cache=row.no_cache,
                 cache_namespace=cache_namespace(instance_id(self._settings), row),
+                docker_timeout_s=self._settings.docker.timeout_s,
+                max_unpacked_bytes=self._settings.source.max_checkout_bytes,
             )
             return await self._run(row, job, report, temporary, secrets_of(pinned.login))
 
     async def _run(
         self, row: BuildRow, job: WorkerJob, report: Report, temporary: Path, secrets: frozenset[str]
     ) -> WorkerResult:
+        installs = False
+
         async def hear(event: LogEvent | PhaseEvent) -> None:
+            nonlocal installs
             if isinstance(event, LogEvent):
+                installs = installs or bool(INSTALLS.match(event.text))
                 report.say(event.text)
             else:
                 share = (_CHECKING - _BUILDING) * event.progress // 100
@@ -235,15 +245,21 @@ class Pipeline:
             started=lambda pid, start: self._store.set_worker(row.id, pid, start),
             guard=self.check_disk,
         )
-        return await run_worker(
-            job,
-            hear,
-            watch,
-            mark=row.id,
-            temporary=temporary,
-            secrets=machine.secrets | secrets,
-            command=self._worker,
-        )
+        try:
+            return await run_worker(
+                job,
+                hear,
+                watch,
+                mark=row.id,
+                temporary=temporary,
+                secrets=machine.secrets | secrets,
+                command=self._worker,
+            )
+        except BaseException:
+            # It was ended in the middle: cancelled, too slow, or the disk got full.
+            if installs:
+                await to_its_end(_tidy_caches(job))
+            raise
 
     async def _image_of(self, row: BuildRow, result: WorkerResult, labels: dict[str, str]) -> ImageFacts:
         """The image that the worker made, if it made one that is as we ordered it."""
@@ -331,6 +347,14 @@ class Pipeline:
             await self._engine.untag(building_name(row.id))
         except BinderError:
             return  # `tidy` comes back to it
+
+
+async def _tidy_caches(job: WorkerJob) -> None:
+    """What cannot be tidied now is tidied when another build ends so."""
+    try:
+        await caches.tidy(job.base_image, job.cache_namespace, (job.uid, job.gid))
+    except BinderError as error:
+        _log.warning("%s", error)
 
 
 async def _remove_tree(path: Path) -> None:

@@ -12,6 +12,8 @@ _TIMED = re.compile(r"^\d+\.\d+ ?(?P<text>.*)$")
 _DONE = re.compile(r"^DONE (?P<seconds>\d+\.\d+)s$")
 _MOUNTS = re.compile(r"--mount=\S+\s+")
 _INSTALL = re.compile(r"^RUN /usr/bin/python3 -I -S \S+/install\.py .*? -- (?:-r )?\"?(?P<what>[^\"]+)\"?$")
+# What the log says when one of our own steps begins to install.
+INSTALLS = re.compile(r"Step \d+/\d+: install ")
 _NOISE = re.compile(
     r"^(\[internal\]|(building with|transferring|resolve|extracting|exporting|naming to|writing) |sha256:)"
 )

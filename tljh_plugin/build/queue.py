@@ -132,10 +132,8 @@ class Queue:
                 continue
             if row.active:
                 _log.warning("The end of build %s was never noted; it is taken up again.", row.id)
-                await self._take_up(row)
-            else:
-                await self._pipeline.tidy(row)
-                await self._store.settle_build(row.id)
+            # Of one that has ended the final line may be missing: it was noted, and then the disk was full.
+            await self._take_up(row)
 
     async def _remove_strays(self) -> None:
         try:

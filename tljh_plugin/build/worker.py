@@ -28,6 +28,7 @@ from repo2docker.buildpacks import DockerBuildPack, PythonBuildPack
 from ..engine import Engine
 from ..errors import BinderError, BuildFailed, DockerfileRefused, EngineError
 from ..wire import ErrorView
+from .archives import refuse_large
 from .base import PYTHON_VARIABLE, ensure_python
 from .builder import Builder, StepFailed
 from .dockerfile import LocalImages, check_dockerfile, read_dockerfile
@@ -168,6 +169,7 @@ class CheckedDockerfile(DockerBuildPack):  # type: ignore[misc]
         # What repo2docker passes to every build.
         arguments = {"NB_USER": self._job.user_name, "NB_UID": str(self._job.uid), **self._job.build_args}
         plan = check_dockerfile(read_dockerfile(Path(path)), arguments, asyncio.run(_local_images()))
+        refuse_large(Path.cwd(), plan.added, self._job.max_unpacked_bytes)
         self._builder.pull = plan.pull
         return True
 
@@ -213,7 +215,7 @@ class Worker:
         self._output = output
         self._folder = job.checkout / job.subdir
         self._pack: Any = None
-        self.builder = Builder(machine, job.labels, job.cache_namespace)
+        self.builder = Builder(machine, job.labels, job.cache_namespace, patience_s=job.docker_timeout_s)
         self.builder.no_cache = job.no_cache
 
     def run(self) -> ResultEvent:
@@ -334,6 +336,7 @@ class Worker:
                 owner=(self._job.uid, self._job.gid),
                 again=asked,
                 say=self._output.line,
+                patience_s=self._job.docker_timeout_s,
             )
         )
 

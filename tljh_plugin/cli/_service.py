@@ -22,14 +22,18 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 
 from ..client import ServiceClient
-from ..errors import BinderError, from_dict
+from ..errors import BinderError, InvalidSpec, from_dict
 from ..settings import Settings, load_desktop
+from ..source.spec import parse_link
 from ..wire import ErrorView, Person, Wire
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NO_TERMINAL = 10_000  # columns
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
@@ -59,8 +63,29 @@ def print_json(value: Wire | list[Any] | dict[str, Any]) -> None:
 
 
 def console() -> Console:
-    """Tables and sentences go to stdout. They hold texts of others, so brackets mean nothing."""
-    return Console(highlight=False, markup=False, emoji=False)
+    """Tables and sentences go to stdout. They hold texts of others, so brackets mean nothing.
+
+    A pipe or a file has no width at which a line would end.
+    """
+    width = None if sys.stdout.isatty() else _NO_TERMINAL
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def table(key: str, *columns: str) -> Table:
+    """A table whose first column, which other commands take as an argument, is never shortened."""
+    made = Table(box=None)
+    made.add_column(key, no_wrap=True)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def repository(spec: str) -> str:
+    """The stored path of a repository as people write it."""
+    try:
+        return parse_link(spec).display
+    except InvalidSpec:
+        return spec
 
 
 def progress_bar() -> Progress:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
-from ._service import as_json, console, print_json, runs_async, service, when
+from ._service import as_json, console, print_json, repository, runs_async, service, table, when
 
 
 @click.command(name="builds", short_help="List builds, newest first.")
@@ -18,8 +17,9 @@ async def command(as_json: bool) -> None:
     if as_json:
         print_json(builds)
         return
-    table = Table("id", "state", "repository", "commit", "asked by", "created", box=None)
+    rows = table("id", "state", "repository", "commit", "asked by", "created")
     for build in builds:
         state = build.state if build.state != "running" else f"{build.phase} {build.progress} %"
-        table.add_row(build.id, state, build.spec, build.commit[:10], build.requested_by, when(build.created))
-    console().print(table if builds else "No builds yet.")
+        who, at = build.requested_by, when(build.created)
+        rows.add_row(build.id, state, repository(build.spec), build.commit[:10], who, at)
+    console().print(rows if builds else "No builds yet.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
-from ._service import as_json, console, print_json, runs_async, service, size, when
+from ._service import as_json, console, print_json, runs_async, service, size, table, when
 
 
 @click.command(name="images", short_help="List the images that were built here.")
@@ -18,9 +17,9 @@ async def command(as_json: bool) -> None:
     if as_json:
         print_json(images)
         return
-    table = Table("image", "title", "commit", "size", "servers", "last used", box=None)
+    rows = table("image", "title", "commit", "size", "servers", "last used")
     for image in images:
-        table.add_row(
+        rows.add_row(
             image.id.removeprefix("sha256:")[:12],
             image.title,
             image.commit[:10],
@@ -28,4 +27,4 @@ async def command(as_json: bool) -> None:
             ", ".join(image.users),
             when(image.last_used),
         )
-    console().print(table if images else "No images yet. `littlest-binder build LINK` makes one.")
+    console().print(rows if images else "No images yet. `littlest-binder build LINK` makes one.")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from ..client import ServiceClient
 from ..errors import NotFound
 from ..wire import ProjectView
-from ._service import as_json, console, print_json, runs_async, service, size, when
+from ._service import as_json, console, print_json, repository, runs_async, service, size, table, when
 
 
 @click.group(
@@ -29,18 +28,18 @@ async def command(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([*projects, *deleted])
         return
-    table = Table("project", "title", "repository", "commit", "size", "last used", "state", box=None)
+    rows = table("project", "title", "repository", "commit", "size", "last used", "state")
     for each in [*projects, *deleted]:
-        table.add_row(
+        rows.add_row(
             each.id,
             each.title,
-            each.spec,
+            repository(each.spec),
             each.commit[:10],
             "" if each.size_bytes is None else ("" if each.size_whole else "≥ ") + size(each.size_bytes),
             when(each.last_used or each.created),
             _state(each),
         )
-    console().print(table if projects or deleted else "No projects yet.")
+    console().print(rows if projects or deleted else "No projects yet.")
     limit = f" of {size(storage.limit_bytes)}" if storage.limit_bytes else ""
     console().print(f"You keep {size(storage.used_bytes)}{limit}.")
     if storage.problem:

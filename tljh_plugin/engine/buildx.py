@@ -24,6 +24,18 @@ def buildx_command() -> list[str]:
     return ["docker", "buildx"]
 
 
+def not_taken_up(patience_s: float) -> EngineTimedOut:
+    """What to raise for a build that printed nothing for `patience_s` seconds after its start.
+
+    buildx asks Docker for its version and opens a connection to BuildKit before its first line, and waits for
+    both without a limit. Everything that may rightly take long is announced by a line.
+    """
+    return EngineTimedOut(
+        f"Docker did not take up the build within {patience_s:g} s: `docker buildx` printed nothing.",
+        "Check that `docker info` answers, and the machine's load and disk; then build again.",
+    )
+
+
 @asynccontextmanager
 async def running(*command: str, **options: Any) -> AsyncIterator[Process]:
     """A process; afterwards it and what it started have ended, also when we are cancelled meanwhile.

@@ -1,4 +1,5 @@
-"""Why a server was stopped by a rule of its profile: told to its person at their next visit.
+"""What a server's person is told at their next visit: why a rule of its profile stopped it (`end`), and which
+links in its home have another name than was said (`links`), as long as it runs.
 
 The hub writes it, the service reads it; both own the state folder. A lost note loses a sentence, no more.
 """
@@ -13,10 +14,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal, get_args
 
 log = logging.getLogger("littlest_binder.launch")
 
 _FOLDER = "endings"
+
+
+About = Literal["end", "links"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,9 @@ class Ending:
     time: str
 
 
-def note(state_dir: Path, person: str, server: str, why: str) -> None:
-    """Keep why a server was stopped; a full disk is only logged."""
-    place = _place(state_dir, person, server)
+def note(state_dir: Path, person: str, server: str, why: str, about: About = "end") -> None:
+    """Keep what is to be told; a full disk is only logged."""
+    place = _place(state_dir, person, server, about)
     ending = Ending(why, datetime.now(timezone.utc).isoformat(timespec="seconds"))
     draft = place.with_suffix(".new")
     try:
@@ -39,23 +44,25 @@ def note(state_dir: Path, person: str, server: str, why: str) -> None:
             json.dump(asdict(ending), file)
         draft.replace(place)
     except OSError as error:
-        log.warning("Cannot note in %s why a server was stopped: %s", place, error.strerror)
+        log.warning("Cannot note in %s what is to be told of a server: %s", place, error.strerror)
 
 
 def forget(state_dir: Path, person: str, server: str) -> None:
     """The server starts again, or its name is gone."""
-    with suppress(OSError):
-        _place(state_dir, person, server).unlink(missing_ok=True)
+    for about in get_args(About):
+        with suppress(OSError):
+            _place(state_dir, person, server, about).unlink(missing_ok=True)
 
 
-def read(state_dir: Path, person: str, server: str) -> Ending | None:
-    """Why the server was stopped, if a rule of its profile did it and it was not started since."""
+def read(state_dir: Path, person: str, server: str, about: About = "end") -> Ending | None:
+    """What was noted since the server was started last."""
     with suppress(OSError, ValueError, TypeError):
-        return Ending(**json.loads(_place(state_dir, person, server).read_text(encoding="utf-8")))
+        return Ending(**json.loads(_place(state_dir, person, server, about).read_text(encoding="utf-8")))
     return None
 
 
-def _place(state_dir: Path, person: str, server: str) -> Path:
+def _place(state_dir: Path, person: str, server: str, about: About) -> Path:
     """Names of people and servers may hold anything."""
-    digest = hashlib.sha256(json.dumps([person, server]).encode()).hexdigest()
+    names = [person, server] if about == "end" else [person, server, about]
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return state_dir / _FOLDER / f"{digest[:32]}.json"

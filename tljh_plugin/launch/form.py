@@ -182,7 +182,6 @@ def render(
     problem: str = "",
 ) -> str:
     """The fields as HTML; `problem` is shown where the list of images could not be had."""
-    room = profiles.room if profiles else None
     images = [each for each in images if not each.retired]
     return _template().render(
         choice=choice,
@@ -193,7 +192,7 @@ def render(
         storages=_storages(choice),
         profiles=profile_choices(profiles, choice.profile),
         only=profiles.profiles[0] if profiles and len(profiles.profiles) == 1 else None,
-        room=sentences(room) if room else (),
+        room=sentences(profiles),
         mounts=ticks(mounts, choice.mounts),
     )
 

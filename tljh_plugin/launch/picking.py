@@ -29,6 +29,31 @@ class Listing:
     more: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder at which looking may begin; `problem` says why nothing in it can be picked."""
+
+    path: str
+    problem: str = ""
+
+
+def beginnings(settings: Settings, docker_root: str) -> list[Root]:
+    """The roots that are there. One that is a place of the system, such as root's home, tells so at once."""
+    around = surroundings(settings, docker_root)
+    found = []
+    for path in roots(settings):
+        problem = ""
+        try:
+            folder = look(path, links=False)
+            check_picked(folder, around)
+        except MountMissing as error:
+            problem = str(error)
+        except MountError as error:
+            problem = "" if _contains(folder, around) else str(error)
+        found.append(Root(path, problem))
+    return found
+
+
 def roots(settings: Settings) -> list[str]:
     """The roots that are there, by their real paths."""
     found = []
@@ -48,7 +73,7 @@ def browse(settings: Settings, path: str, docker_root: str) -> Listing:
     try:
         check_picked(folder, around)
     except MountError as error:
-        if folder.path not in roots(settings) and not _contains(folder, around):
+        if not _contains(folder, around):
             raise
         problem = str(error)
     try:

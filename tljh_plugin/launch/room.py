@@ -107,19 +107,22 @@ def offer(
     return ProfilesView(profiles=tuple(views), room=room)
 
 
-def sentences(room: RoomView) -> list[str]:
-    """What is free, for people; every figure in it was read or added up."""
-    load = min(room.load, room.cpus)
-    memory = (
-        f"{shown_bytes(room.available_bytes)} of {shown_bytes(room.memory_bytes)} memory is free "
-        f"on this machine now"
-    )
-    if room.servers:
-        memory += (
-            f"; the running servers ({room.servers}) may use up to {shown_bytes(room.promised_bytes)}"
-            + (f", at most {shown_bytes(room.capacity_bytes)} together" if room.capacity_bytes else "")
+def sentences(offered: ProfilesView | None) -> list[str]:
+    """What is free, for people; every figure in it was read or added up. Nothing where nothing was read.
+
+    What all servers together may use is said only when little of it is left.
+    """
+    if offered is None or offered.room is None:
+        return []
+    room = offered.room
+    found = [_free(room)]
+    largest = max(each.memory_bytes for each in offered.profiles)
+    left = max(room.capacity_bytes - room.promised_bytes, 0)
+    if room.capacity_bytes and left < max(largest, room.capacity_bytes // 10):
+        found.append(
+            f"All servers together may use up to {shown_bytes(room.capacity_bytes)}: "
+            + (f"{shown_bytes(left)} are left for new ones." if left else "nothing is left for new ones.")
         )
-    found = [f"{memory}. Of {room.cpus} processors {shown_number(round(load, 1))} are busy."]
     parts = [
         f"{room.own_servers} of {room.may_servers} servers" if room.may_servers else "",
         f"{shown_bytes(room.own_memory_bytes)} of {shown_bytes(room.may_memory_bytes)} memory"
@@ -133,6 +136,18 @@ def sentences(room: RoomView) -> list[str]:
 
 
 # -- within -------------------------------------------------------------------------------------------
+
+
+def _free(room: RoomView) -> str:
+    available, unit = shown_bytes(room.available_bytes).split()
+    total = shown_bytes(room.memory_bytes)
+    free = available if total.endswith(f" {unit}") else f"{available} {unit}"
+    busy = shown_number(round(min(room.load, room.cpus), 1))
+    said = f"{free} of {total} memory are free, {busy} of {_counted(room.cpus, 'processor')} busy."
+    if room.servers:
+        verb = "is" if room.servers == 1 else "are"
+        said += f" {_count(room.servers)} {verb} running (up to {shown_bytes(room.promised_bytes)})."
+    return said
 
 
 def _refuse_person(wanted: Running, own: Sequence[Running], may: Allowance) -> None:
@@ -191,7 +206,11 @@ def _smaller(would_fit: bool) -> str:
 
 
 def _count(servers: int) -> str:
-    return f"{servers} server{'' if servers == 1 else 's'}"
+    return _counted(servers, "server")
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _names(servers: Sequence[Running]) -> str:

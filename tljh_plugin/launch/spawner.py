@@ -89,6 +89,11 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     def _default_start_timeout(self) -> int:
         return _START_TIMEOUT_S
 
+    @default("http_timeout")  # type: ignore[untyped-decorator]
+    def _default_http_timeout(self) -> int:
+        # JupyterHub asks once more after we have had an answer: a machine that was slow then is slow now.
+        return round(self.pad.settings.servers.start_timeout_s)
+
     @default("remove")  # type: ignore[untyped-decorator]
     def _default_remove(self) -> bool:
         return True
@@ -368,7 +373,17 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         except BaseException:
             await self.pad.finish(self._take_away(keep_log=True))
             raise
+        linked = _linked(prepared, chosen)
+        if linked:
+            self.pad.behind(self._tell_links(self.object_id, prepared.home, linked))
         return f"http://{host}:{self.port}"
+
+    async def _tell_links(self, container: str, home: str, linked: Sequence[tuple[str, str]]) -> None:
+        """Where the person finds what is mounted under another name than was said: on the front page."""
+        found = links.told(await self.pad.engine.logs(container), home, linked)
+        if found and self.object_id == container:
+            state = self.pad.settings.state_dir
+            endings.note(state, self.user.name, self.name, " ".join(found), "links")
 
     def _container(
         self, prepared: Prepared, place: Running, limits: Limits, network: str, chosen: Sequence[Chosen]
@@ -387,14 +402,14 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             "JUPYTERHUB_DEFAULT_URL": f"/{path}",
         }
         mounts = [Mount(prepared.project_path, prepared.home)] if prepared.project_path else []
-        linked = [(each.link, each.offer.target) for each in chosen]
         if prepared.my_files_path:
             mounts.append(Mount(prepared.my_files_path, MY_FILES_TARGET))
-            linked.insert(0, (MY_FILES, MY_FILES_TARGET))
         mounts += [each.mount for each in chosen]
         return ContainerSpec(
             image=prepared.image_id,
-            command=links.linking((*prepared.command, *self.get_args()), prepared.home, linked),
+            command=links.linking(
+                (*prepared.command, *self.get_args()), prepared.home, _linked(prepared, chosen)
+            ),
             limits=limits,
             kind="server",
             environment=environment,
@@ -534,6 +549,12 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             return await self.pad.engine.logs(self.object_id, lines)
         except EngineError as error:
             return f"(its log cannot be had: {error})"
+
+
+def _linked(prepared: Prepared, chosen: Sequence[Chosen]) -> list[tuple[str, str]]:
+    """Names of links in the home, and to what they lead."""
+    own = [(MY_FILES, MY_FILES_TARGET)] if prepared.my_files_path else []
+    return own + [(each.link, each.offer.target) for each in chosen]
 
 
 def _asked(prepared: Prepared, chosen: Sequence[Chosen]) -> list[Asked]:

@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from ..settings import Settings
 from ..store import LeaseRow, ProjectRow
 from ..wire import Person
 from .archive import Deleted, bring_back, give_up, put_away, read_deleted
+from .clock import Clock
 from .disk import on_disk
 from .locks import Locks
 from .marker import change_marker, read_projects
@@ -60,6 +60,7 @@ class DeletedProjects:
         self._engine = engine
         self._locks = locks
         self._removal_wanted = removal_wanted
+        self._clock = Clock(settings.clock_path)
 
     async def of_person(self, owner: str) -> list[Deleted]:
         """A person's deleted projects that can be brought back, newest first, with their last use."""
@@ -90,7 +91,7 @@ class DeletedProjects:
                     f"The project {identifier} is in use by {names}.",
                     "Stop it, then delete the project.",
                 )
-            moved = await on_disk(lambda: put_away(row, datetime.now(timezone.utc)))
+            moved = await on_disk(lambda: put_away(row, self._clock.for_keeping()))
             await self._store.move_project(row, moved)
         log.info("project %s of %s was deleted: %s", identifier, person.name, moved.path)
         return await self._deleted(person.name, moved.id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from ..store import ProjectRow
 from ..time_limit import within
 from .archive import Deleted, give_up, given_up, read_deleted, remove
 from .child import run_as_owner
+from .clock import Clock
 from .locks import Locks
 from .people import people
 from .root import StorageRoot
@@ -58,6 +59,7 @@ class Upkeep:
         self._root = root
         self._sizes = sizes
         self._locks = locks
+        self._clock = Clock(settings.clock_path)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._in_use: frozenset[str] = frozenset()
@@ -83,8 +85,10 @@ class Upkeep:
             await self._complain()
             return
         self._complained = ""
-        await self.remove_expired(datetime.now(timezone.utc))
         used_until = {row.path: row.last_used for row in await self._store.all_projects()}
+        newest = max(filter(None, used_until.values()), default="")
+        known = datetime.fromisoformat(newest) if newest else None
+        await self.remove_expired(await in_thread(lambda: self._clock.for_removal(known)))
         now_in_use = await self._mounted()
         # What was in use before has changed since it was measured last.
         await self._sizes.round(used_until, now_in_use | self._in_use)

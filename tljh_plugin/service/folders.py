@@ -9,7 +9,7 @@ from ..engine import Engine
 from ..engine.threads import in_thread
 from ..errors import EngineError, NotFound
 from ..launch import grants, picking
-from ..launch.picking import Listing
+from ..launch.picking import Listing, Root
 from ..launch.resolving import views
 from ..settings import Settings, fresh
 from ..time_limit import within
@@ -48,10 +48,10 @@ class Folders:
             and bool(settings.desktop.mount_roots)
         )
 
-    async def roots(self, person: Person) -> list[str]:
+    async def roots(self, person: Person) -> list[Root]:
         """Where looking for a folder begins. Raises `NotFound` where nobody picks folders."""
-        settings = self._pickers(person)
-        return await in_thread(lambda: picking.roots(settings))
+        settings, root = self._pickers(person), await self._docker_root()
+        return await in_thread(lambda: picking.beginnings(settings, root))
 
     async def browse(self, person: Person, path: str) -> Listing:
         """What is in a folder. Raises `NotFound`, `MountError`."""

@@ -1,4 +1,4 @@
-"""What was left when something was killed, or Docker was gone: looked for at the start and every half minute.
+"""What was left when something was killed, or Docker was gone: looked for at the start and every ten seconds.
 
 Builds and projects know what they may have left. Here is what only the hub can tell: whether a start goes on
 for which an image is leased, and whether a container belongs to a server that the hub runs.
@@ -28,7 +28,8 @@ from ..store import LeaseRow, Store
 
 log = logging.getLogger("littlest_binder.tidying")
 
-PERIOD_S = 30.0
+# A look is two lists of containers and some small queries; people wait for what it finds.
+PERIOD_S = 10.0
 _SECOND_LOOK_S = 5.0
 
 

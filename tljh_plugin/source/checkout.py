@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..amounts import shown_bytes
 from ..errors import CheckoutFailed, SourceError
-from ..settings import MIB, Settings
-from . import files, history
+from ..settings import Settings
+from . import files, history, lfs
 from .credentials import same_host
 from .files import Budget
 from .git import Git, GitFailed
@@ -103,14 +104,15 @@ class Checkouts:
                 "Check the free disk and the owner of the state folder.",
             ) from error
         done = run.written
-        if done.pointers:
+        if done.pointers and not self._settings.source.lfs:
+            count = len(done.pointers)
             run.warnings.append(
-                f"{done.pointers} file{'s are' if done.pointers > 1 else ' is'} in Git LFS, which is not "
-                "supported yet: only the pointers are there, not the contents."
+                f"{count} file{'s are' if count > 1 else ' is'} in Git LFS, which is switched off here "
+                "(`binder.source.lfs`): only the pointers are there, not the contents."
             )
         for warning in run.warnings:
             say(f"Warning: {warning}")
-        say(f"Checked out {done.files} files, {done.bytes / MIB:.1f} MiB")
+        say(f"Checked out {done.files} files, {shown_bytes(done.bytes)}")
         return Checkout(target, done.files, done.bytes, tuple(run.warnings))
 
     async def _put(self, pinned: PinnedRepo, target: Path, run: _Run, depth: int) -> int:
@@ -147,6 +149,13 @@ class Checkouts:
         run.budget = run.budget.less(entries)
         run.written += written
         run.warnings += warnings
+        if written.pointers and self._settings.source.lfs:
+            left = most - run.written.bytes
+            got, missing = await lfs.fill(
+                mirror, pinned, written.pointers, target, self._settings, left, run.say
+            )
+            run.written += files.Written(bytes=got)
+            run.warnings += missing
         return facts.time, inner
 
     async def _put_submodule(

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ..amounts import shown_bytes
 from ..errors import CheckoutFailed, RepositoryTooLarge
 from ..settings import MIB, SourceSettings
 from .mirror import Mirror
+from .pointers import POINTER_BYTES, Pointer, read_pointer
 from .providers import shown
 
 LINK = "120000"
 SUBMODULE = "160000"
 
-_LFS = b"version https://git-lfs.github.com/spec/v1\n"
-_LFS_BYTES = 1024  # a pointer is smaller, by its specification
 _LISTING_BYTES = 64 * MIB  # a few trees can unfold into any number of files
 _DEEPEST = 100  # folders; Python's own ways to walk and remove trees end at its limit of recursion
 
@@ -156,25 +156,25 @@ def check_sizes(entries: Sequence[Entry], what: str, settings: SourceSettings, b
         )
     if largest and largest.size > settings.max_file_bytes:
         raise RepositoryTooLarge(
-            f"`{shown(what)}` has the file `{shown(largest.path)}` of {largest.size / MIB:.0f} MiB.",
-            f"At most {settings.max_file_bytes / MIB:.0f} MiB are allowed (`binder.source.max_file_bytes`).",
+            f"`{shown(what)}` has the file `{shown(largest.path)}` of {shown_bytes(largest.size)}.",
+            f"At most {shown_bytes(settings.max_file_bytes)} are allowed (`binder.source.max_file_bytes`).",
         )
     if largest and total > budget.bytes:
         raise RepositoryTooLarge(
-            f"The files of `{shown(what)}` have {total / MIB:.0f} MiB; the largest, `{shown(largest.path)}`, "
-            f"has {largest.size / MIB:.0f} MiB.",
-            f"At most {settings.max_checkout_bytes / MIB:.0f} MiB are allowed, submodules included "
+            f"The files of `{shown(what)}` have {shown_bytes(total)}; the largest, `{shown(largest.path)}`, "
+            f"has {shown_bytes(largest.size)}.",
+            f"At most {shown_bytes(settings.max_checkout_bytes)} are allowed, submodules included "
             "(`binder.source.max_checkout_bytes`).",
         )
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: files and links, their bytes, and how many are Git LFS pointers."""
+    """What was written: files and links, their bytes, and those that are pointers of Git LFS."""
 
     files: int = 0
     bytes: int = 0
-    pointers: int = 0
+    pointers: tuple[Pointer, ...] = ()
 
     def __add__(self, other: Written) -> Written:
         return Written(self.files + other.files, self.bytes + other.bytes, self.pointers + other.pointers)
@@ -224,7 +224,7 @@ def _receive(reading: int, by_path: Mapping[str, Entry], target: Path, most: int
                     written += _receive_one(archive, member, by_path.get(path), target)
                     if written.bytes > most:
                         raise RepositoryTooLarge(
-                            f"The files, converted as .gitattributes says, exceed {most / MIB:.0f} MiB.",
+                            f"The files, converted as .gitattributes says, exceed {shown_bytes(most)}.",
                             "Use a smaller repository, or raise `binder.source.max_checkout_bytes`.",
                         )
         except OSError as error:
@@ -247,23 +247,25 @@ def _receive_one(
         raise CheckoutFailed(f"git sent `{shown(member.name)}`, which is not listed.", "Try again.")
     if member.issym() and entry.mode == LINK:
         os.symlink(member.linkname, target / entry.path)
-        return Written(1, 0, 0)
+        return Written(1, 0)
     content = archive.extractfile(member) if member.isreg() else None
     if content is None:
         raise CheckoutFailed(f"git sent `{shown(member.name)}` as a special file.", "Try again.")
-    return Written(1, member.size, _write_file(content, target / entry.path, entry.mode, member.size))
+    first = _write_file(content, target / entry.path, entry.mode)
+    pointer = read_pointer(first, entry.path) if member.size <= POINTER_BYTES else None
+    return Written(1, member.size, (pointer,) if pointer else ())
 
 
-def _write_file(content: IO[bytes], path: Path, mode: str, size: int) -> int:
-    """1 for a Git LFS pointer, else 0."""
+def _write_file(content: IO[bytes], path: Path, mode: str) -> bytes:
+    """The beginning of what was written."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        first = content.read(_LFS_BYTES)
+        first = content.read(POINTER_BYTES)
         file.write(first)
         while chunk := content.read(1024 * 1024):
             file.write(chunk)
         os.fchmod(file.fileno(), 0o755 if mode == "100755" else 0o644)
-    return int(size <= _LFS_BYTES and first.startswith(_LFS))
+    return first
 
 
 def settle(root: Path, seconds: int) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..amounts import shown_bytes
 from ..errors import BinderError, CheckoutFailed, RefNotFound, RepositoryTooLarge
 from ..settings import MIB, Settings
 from .git import Git, GitFailed
@@ -231,7 +232,7 @@ class Mirror:
         self._keep(commit, size if size is None or size <= bound else None)
         await self._keep_tags(fetch, refs, commit)
         got = max(0, self._bytes() - before)
-        say(f"Fetched {got / MIB:.1f} MiB in {time.monotonic() - started:.1f} s")
+        say(f"Fetched {shown_bytes(got)} in {time.monotonic() - started:.1f} s")
 
     async def published(self, pinned: PinnedRepo, say: Say) -> bool:
         """Whether the commit is on a branch or tag of the repository now; asks the network."""
@@ -480,7 +481,7 @@ class Fetch:
                 )
             if time.monotonic() - told > _PROGRESS_S:
                 told = time.monotonic()
-                self._say(f"Received {got / MIB:.1f} MiB")
+                self._say(f"Received {shown_bytes(got)}")
 
         try:
             with self._remote.opened(self._settings) as access:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import re
 import ssl
@@ -32,7 +31,7 @@ from ..errors import (
 )
 from ..settings import Settings
 from ..time_limit import within
-from . import git, policy
+from . import git, policy, web
 from .credentials import Login, same_host
 from .git import Access
 from .providers import DEFAULT_PORTS, normal_git_url, shown
@@ -40,8 +39,6 @@ from .spec import RepoSpec
 
 _MAX_REDIRECTS = 5
 _SERVICE = "/info/refs?service=git-upload-pack"
-_CA_VARIABLES = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 # Since 2.46 git looks up the whole path of a repository that somebody else owns, which its account may not be
@@ -134,48 +131,17 @@ async def _ask(url: str, addresses: Sequence[str], login: Login | None) -> tuple
     proxy = policy.proxy_for(url)
     if proxy and not proxy.startswith(("http://", "https://")):
         return None, login  # git speaks SOCKS and reports errors itself; it follows no redirect
-    verify: ssl.SSLContext | bool = tls_context() if url.startswith("https:") or proxy else True
-    async with httpx.AsyncClient(
-        trust_env=False,
-        verify=verify,
-        proxy=proxy or None,
-        timeout=httpx.Timeout(None),
-        follow_redirects=False,
-    ) as client:
-        error: httpx.TransportError | None = None
-        for address in addresses[:3] or [""]:
-            try:
-                return await _head(client, url, address, login)
-            except httpx.ConnectError as problem:
-                error = problem
-            except (httpx.TransportError, httpx.InvalidURL) as problem:
-                raise _unreachable(url, problem) from None
-    raise _unreachable(url, error)
-
-
-async def _head(
-    client: httpx.AsyncClient, url: str, address: str, login: Login | None
-) -> tuple[str | None, Login | None]:
-    """Ask for the refs, at exactly this address if one is given, and read no more than the headers.
-
-    The login goes along only when the host says that it wants one, as git itself does.
-    """
-    target = httpx.URL(url + _SERVICE)
-    headers = {
-        "User-Agent": "git/2 littlest-binder",
-        "Git-Protocol": "version=2",
-        "Host": target.netloc.decode("ascii"),
-    }
-    extensions = {}
-    if address:
-        extensions["sni_hostname"] = target.host
-        target = target.copy_with(host=address.partition("%")[0])
-    async with client.stream("GET", target, headers=headers, extensions=extensions) as answer:
-        if answer.status_code != 401 or login is None:
-            return _judge(url, answer), None
-    headers["Authorization"] = login.header
-    async with client.stream("GET", target, headers=headers, extensions=extensions) as answer:
-        return _judge(url, answer, login), login
+    headers = {"User-Agent": "git/2 littlest-binder", "Git-Protocol": "version=2"}
+    try:
+        async with web.answer("GET", url + _SERVICE, addresses, headers) as answer:
+            if answer.status_code != 401 or login is None:
+                return _judge(url, answer), None
+        # Only when the host says that it wants one, as git itself does.
+        headers["Authorization"] = login.header
+        async with web.answer("GET", url + _SERVICE, addresses, headers) as answer:
+            return _judge(url, answer, login), login
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise unreachable(url, error) from None
 
 
 def _judge(url: str, answer: httpx.Response, login: Login | None = None) -> str | None:
@@ -228,7 +194,8 @@ def missing(url: str) -> RepositoryNotFound:
     )
 
 
-def _unreachable(url: str, error: Exception | None) -> RepositoryUnreachable:
+def unreachable(url: str, error: Exception | None) -> RepositoryUnreachable:
+    """Why no connection could be made, in our own words."""
     reasons: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and len(reasons) < 10:
@@ -268,7 +235,7 @@ def _http_access(url: str, addresses: Sequence[str]) -> Access:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         known = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
         options.append(("http.curloptResolve", f"{parts.hostname}:{port}:{known}"))
-    return Access(parts.scheme, tuple(options), tuple(environment), authorities=ca_file())
+    return Access(parts.scheme, tuple(options), tuple(environment), authorities=web.ca_file())
 
 
 def _ssh_access(url: str, addresses: Sequence[str]) -> Access:
@@ -282,24 +249,6 @@ def _ssh_access(url: str, addresses: Sequence[str]) -> Access:
         f"-oConnectTimeout=15 -oHostKeyAlias={host} -oHostName={addresses[0]}"
     )
     return Access("ssh", (), (("GIT_SSH_COMMAND", command), ("GIT_SSH_VARIANT", "ssh")))
-
-
-def ca_file() -> str:
-    """The machine's certificate authorities: what the environment names, else the system's bundle."""
-    named = [os.environ.get(name, "") for name in _CA_VARIABLES]
-    return next((name for name in (*named, *_CA_FILES) if name and os.path.isfile(name)), "")
-
-
-def tls_context() -> ssl.SSLContext:
-    """The same certificate authorities for our own requests."""
-    name = ca_file()
-    return _tls_context(name, os.stat(name).st_mtime_ns if name else 0)
-
-
-@functools.lru_cache(maxsize=2)
-def _tls_context(name: str, changed: int) -> ssl.SSLContext:
-    """Loading a bundle takes tens of milliseconds: kept until the file changes."""
-    return ssl.create_default_context(cafile=name or None)
 
 
 def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:

@@ -395,7 +395,7 @@ async def test_filters_and_hooks_of_a_repository_run_nowhere(
     files = {
         ".gitattributes": "* filter=evil diff=evil merge=evil ident\n",
         ".gitconfig": evil,
-        ".lfsconfig": f"[lfs]\n\turl = {git_server.url('lfs')}\n",
+        ".lfsconfig": f"[lfs]\n\turl = {git_server.url('lfs')}\n{evil}",
         "hooks/post-checkout": f"#!/bin/sh\ntouch {mark}\n",
         "a.txt": "a\n",
         "big.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n",
@@ -406,7 +406,7 @@ async def test_filters_and_hooks_of_a_repository_run_nowhere(
         assert not (checkout.path / ".git" / "hooks").exists()
         assert any("Git LFS" in warning for warning in checkout.warnings)
     assert not mark.exists()
-    assert not [request for request in git_server.requests if "/lfs" in request]
+    assert [each for each in git_server.requests if "/lfs" in each] == ["POST /lfs/objects/batch"]
 
 
 @pytest.mark.attack("build: trees")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -86,6 +87,32 @@ def test_its_user_can_install_into_it(base: BaseImage) -> None:
         in_image(base.id, "touch /srv/venv/x /srv/npm/x ~/x && id -un && stat -c %u:%g /srv/venv")
         == "jovyan\n1000:1000"
     )
+
+
+READ_OVERRIDES = """
+import json
+from jupyterlab_server.settings_utils import _get_overrides
+print(json.dumps(_get_overrides("/srv/venv/share/jupyter/lab/settings")[0]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "news", "theme"),
+    [
+        ({}, "false", None),
+        ({"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}}, "false", "JupyterLab Dark"),
+        ({"@jupyterlab/apputils-extension:notification": {"fetchNews": "true"}}, "true", None),
+    ],
+)
+def test_lab_asks_nobody_about_news_and_a_repository_decides(
+    base: BaseImage, theirs: dict[str, dict[str, str]], news: str, theme: str | None
+) -> None:
+    """A `postBuild` writes `overrides.json` itself, which is not ours."""
+    place = "/srv/venv/share/jupyter/lab/settings/overrides.json"
+    write = f"test ! -e {place} && echo '{json.dumps(theirs)}' > {place} && " if theirs else ""
+    found = json.loads(in_image(base.id, f"{write}python -c '{READ_OVERRIDES}'"))
+    assert found["@jupyterlab/apputils-extension:notification"] == {"fetchNews": news}
+    assert found.get("@jupyterlab/apputils-extension:themes", {}).get("theme") == theme
 
 
 def test_its_packages_are_compiled(base: BaseImage) -> None:

@@ -14,11 +14,12 @@ import docker
 import pytest
 from ruamel.yaml import YAML
 from running_hub import RunningHub
+from waiting import until
 
 from tljh_plugin.engine import ContainerSpec, Engine, Limits, Mount
 from tljh_plugin.errors import LaunchError, MountsDiffer, MountTargetTaken, MountUnknown, MountUnsafe
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
-from tljh_plugin.launch import kernel_mounts
+from tljh_plugin.launch import endings, kernel_mounts
 from tljh_plugin.launch.host_folders import look
 from tljh_plugin.launch.kernel_mounts import Asked
 
@@ -112,8 +113,8 @@ async def test_what_was_ticked_is_there_with_its_rights_and_in_the_home(
             facts = path.stat()
             assert (path.read_text(), facts.st_uid, facts.st_gid) == (f"{name}\n", 1000, 1000)
         assert (lab.base / "people" / hub.owner).stat().st_mode & 0o777 == 0o700
-        said = client.logs(container_of(hub, client)).decode()
-        assert "/home/jovyan/course is yours" in said
+        told = await until(lambda: endings.read(hub.state, hub.owner, "one", "links"))
+        assert told.why == "~/course is yours already, so that /data/course is linked as ~/course-mount."
 
         await hub.api().stop(hub.owner, "one")
         # No options: those of before, and links that are there are no files in the way.

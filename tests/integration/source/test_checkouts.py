@@ -314,16 +314,6 @@ async def test_attributes_mean_what_they_mean_in_a_clone(git_server: GitServer, 
         assert (checkout.path / "f.x").read_text() == "as it is\n"
 
 
-async def test_pointers_of_git_lfs_are_counted(git_server: GitServer, place: MakePlace) -> None:
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
-    git_server.new("lfs", {"a.bin": pointer, "d/b.bin": pointer, "c.txt": "no"})
-    here = place()
-    async with here.checkout(git_server.spec("lfs")) as checkout:
-        assert len(checkout.warnings) == 1
-        assert "2 files are in Git LFS, which is not supported yet" in checkout.warnings[0]
-    assert any("Git LFS" in line for line in here.said)
-
-
 # -- submodules -----------------------------------------------------------------------------------------
 
 
@@ -417,11 +407,11 @@ async def test_a_submodule_that_contains_its_parent_ends(git_server: GitServer, 
 async def test_a_bomb_is_refused_before_anything_is_written(git_server: GitServer, place: MakePlace) -> None:
     git_server.new("bomb", {"zeros.bin": bytes(60_000_000)})
     here = place(max_file_bytes=10_000_000)
-    with pytest.raises(RepositoryTooLarge, match=r"`zeros\.bin` of 57 MiB"):
+    with pytest.raises(RepositoryTooLarge, match=r"`zeros\.bin` of 57"):
         async with here.checkout(git_server.spec("bomb")):
             pass
     here = place(max_checkout_bytes=10_000_000)
-    with pytest.raises(RepositoryTooLarge, match="57 MiB"):
+    with pytest.raises(RepositoryTooLarge, match=r"have 57\.\d MiB|have 57 MiB"):
         async with here.checkout(git_server.spec("bomb")):
             pass
 

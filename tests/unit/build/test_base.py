@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from tljh_plugin.build import base as base_module
-from tljh_plugin.build.base import BaseImage, _context, _reason, recipe_digest, sources
+from tljh_plugin.build.base import BaseImage, _context, _lines, _Patience, _reason, recipe_digest, sources
 from tljh_plugin.build.machine import IndexSettings, Machine
+from tljh_plugin.errors import BuildTimedOut, EngineTimedOut
 from tljh_plugin.settings import Settings, from_mapping
 
 RECIPE = Path(base_module.__file__).parent / "recipe"
@@ -132,3 +134,25 @@ def test_everything_is_locked_once_for_every_python(python: str) -> None:
         fitting = [each for each in requirements if not each.marker or each.marker.evaluate(environment)]
         assert len(fitting) <= 1, name
         assert all(re.match(r"==", str(each.specifier)) for each in requirements)
+
+
+async def test_a_builder_that_never_says_a_word_is_not_waited_for() -> None:
+    silent = asyncio.StreamReader()
+    with pytest.raises(EngineTimedOut, match=r"within 0\.01 s"):
+        [line async for line in _lines(silent, "base", _Patience(0.01))]
+
+
+async def test_a_builder_that_falls_silent_is_waited_for_as_long_as_a_build_may_be_silent() -> None:
+    output = asyncio.StreamReader()
+    output.feed_data(b"#1 a step\n")
+    lines = _lines(output, "base", _Patience(0.01, 0.05))
+    assert await anext(lines) == b"#1 a step\n"
+    with pytest.raises(BuildTimedOut, match=r"base printed nothing for 0\.05 seconds"):
+        await anext(lines)
+
+
+async def test_a_builder_that_speaks_is_heard_to_its_end() -> None:
+    output = asyncio.StreamReader()
+    output.feed_data(b"one\ntwo")
+    output.feed_eof()
+    assert [line async for line in _lines(output, "base", _Patience(1))] == [b"one\n", b"two"]

@@ -48,7 +48,23 @@ def refusal(text: str, **arguments: str) -> str:
     ],
 )
 def test_what_stays_in_the_repository_is_allowed(text: str) -> None:
-    assert check(text) == Plan(pull="littlest-binder" not in text and "scratch" not in text)
+    assert check(text).pull == ("littlest-binder" not in text and "scratch" not in text)
+
+
+@pytest.mark.parametrize(
+    ("line", "added"),
+    [
+        ("ADD a.tar /b", ("a.tar", "/b")),
+        ('ADD ["a.tar", "/b"]', ("a.tar",)),
+        ("ONBUILD ADD a.tar /b", ("a.tar",)),
+        ("ENV A=a\nADD $A.tar /b", ("a.tar",)),
+        ("ARG A\nADD x/${A}.tar /b", ("x/\0.tar",)),
+        ("COPY a.tar /b", ()),
+    ],
+)
+def test_what_may_be_unpacked_is_told(line: str, added: tuple[str, ...]) -> None:
+    assert set(added) <= set(check(OURS + line + "\n").added)
+    assert bool(added) == bool(check(OURS + line + "\n").added)
 
 
 @pytest.mark.parametrize(

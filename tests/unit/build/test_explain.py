@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tljh_plugin.build import explain as explain_module
+from tljh_plugin.build.builder import NO_BUILDKIT
 from tljh_plugin.build.explain import CAUSES, MEANINGS, explain
 from tljh_plugin.errors import _by_code
 
@@ -29,6 +30,28 @@ EXCERPTS = {
     "disk-full": (
         "dd: error writing '/dev/full': No space left on device\n1+0 records in\n" + ended("./postBuild"),
         "The disk is full.",
+    ),
+    "docker-broke-off (first connections)": (
+        f"ERROR: {NO_BUILDKIT}\n",
+        "Docker broke off the connection to the build.",
+    ),
+    "docker-broke-off (third connection)": (
+        "ERROR: listing workers for Build: failed to list workers: Unavailable: connection error: desc = "
+        '"transport: Error while dialing: unexpected EOF"\n',
+        "Docker broke off the connection to the build.",
+    ),
+    "docker-broke-off (session)": (
+        "ERROR: failed to dial gRPC: unexpected EOF\n",
+        "Docker broke off the connection to the build.",
+    ),
+    "docker-broke-off (version)": (
+        "ERROR: unexpected EOF: driver not connecting\n",
+        "Docker broke off the connection to the build.",
+    ),
+    "docker-broke-off (during a step)": (
+        "#5 [2/2] RUN sleep 60\nERROR: failed to receive status: rpc error: code = Unavailable desc = error "
+        "reading from server: EOF\n",
+        "Docker broke off the connection to the build.",
     ),
     "package-not-found": (
         "error: No solution found when resolving dependencies\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -368,6 +370,24 @@ class TestEnds:
         assert await house.store.unsettled_builds() == []
         phases = [line.phase for line in await house.log(view.id)]
         assert phases.count("failed") == 1
+
+    async def test_a_final_line_for_which_there_was_no_room_is_written_later(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(descriptor: int, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        view = await house.request()
+        house.gate.error = BuildFailed("no", "yes")
+        with monkeypatch.context() as patch:
+            patch.setattr("tljh_plugin.build.log._write_whole", full)
+            house.gate.open.set()
+            await house.queue.finished(view.id)
+        assert len(await house.store.unsettled_builds()) == 1
+        await house.queue.tidy()
+        assert await house.store.unsettled_builds() == []
+        lines = house.settings.log_dir.joinpath(f"{view.id}.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1])["phase"] == "failed"
 
     async def test_a_log_that_is_gone_still_has_an_end(self, house: House) -> None:
         house.gate.open.set()

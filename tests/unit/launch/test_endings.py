@@ -97,14 +97,19 @@ async def test_a_server_that_never_ends_its_answer_is_not_waited_for(monkeypatch
 
 def test_why_a_server_was_stopped_is_kept_until_it_starts_again(tmp_path: Path) -> None:
     endings.note(tmp_path, "ada", "../one", "It was idle for 1 h.")
+    endings.note(tmp_path, "ada", "../one", "~/x is yours already.", "links")
     endings.note(tmp_path, "ada", "", "It ran for 12 h.")
     found = endings.read(tmp_path, "ada", "../one")
     assert found is not None
     assert found.why == "It was idle for 1 h."
     assert datetime.fromisoformat(found.time).tzinfo is not None
     assert endings.read(tmp_path, "bob", "../one") is None
+    links = endings.read(tmp_path, "ada", "../one", "links")
+    assert links is not None
+    assert links.why == "~/x is yours already."
     endings.forget(tmp_path, "ada", "../one")
     assert endings.read(tmp_path, "ada", "../one") is None
+    assert endings.read(tmp_path, "ada", "../one", "links") is None
     assert endings.read(tmp_path, "ada", "") is not None
     endings.forget(tmp_path, "ada", "../one")
     [place] = (tmp_path / "endings").iterdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tljh_plugin.launch import links
 from tljh_plugin.launch.links import linking
 
 COMMAND = ("printf", "%s|", "it runs", "--", "$HOME", "a b")
@@ -60,3 +61,29 @@ def test_where_no_name_is_free_the_log_says_so_and_the_server_starts(tmp_path: P
 
 def test_a_home_that_cannot_be_written_stops_no_start(tmp_path: Path) -> None:
     assert "has no link" in run(tmp_path / "gone", ("lab", "/data/lab"))
+
+
+def test_what_the_log_says_of_links_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lab").touch()
+    for name in ("full", "full-mount", "full-mount-2", "full-mount-3"):
+        (tmp_path / name).touch()
+    asked = [("lab", "/data/lab"), ("full", "/data/full"), ("free", "/data/free")]
+    said = run(tmp_path, *asked)
+    assert links.told(said, str(tmp_path), asked) == [
+        "~/lab is yours already, so that /data/lab is linked as ~/lab-mount.",
+        "/data/full has no link: ~/full and the like are yours already.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[binder] /data/lab is linked as /etc/passwd, since /home/ada/lab is yours",
+        "[binder] /data/other is linked as /home/ada/lab-mount, since /home/ada/lab is yours",
+        "[binder] <b>anything</b>",
+        "",
+    ],
+)
+def test_what_cannot_be_true_is_not_told(line: str) -> None:
+    """A server's programs write to its log, too."""
+    assert links.told(f"x\n{line}\ny", "/home/ada", [("lab", "/data/lab")]) == []

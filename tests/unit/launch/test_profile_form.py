@@ -39,7 +39,9 @@ def test_the_default_is_preselected_and_what_was_chosen_before_wins() -> None:
     assert form.read({"repository": ["o/r"], "profile": ["big"]})["profile"] == "big"
     html = shown(both, profile="big")[1]
     assert "Big: 8 GiB memory, 4 processors, ends after 12 h. &lt;b&gt;GPU&lt;/b&gt;" in html
-    assert "9 GiB of 16 GiB memory is free on this machine now" in html
+    assert (
+        "9 of 16 GiB memory are free, 0.5 of 4 processors busy. 2 servers are running (up to 3 GiB)." in html
+    )
 
 
 def test_what_does_not_fit_is_shown_with_its_reason() -> None:

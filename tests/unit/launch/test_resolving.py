@@ -183,7 +183,7 @@ def test_what_is_listed_leads_from_a_root_to_what_can_be_picked(desktop: Setting
     (lab / "file").touch()
     (lab / "link").symlink_to("/etc")
     (lab / "{braces}").mkdir()
-    assert picking.roots(desktop) == [str(lab)]
+    assert picking.beginnings(desktop, "") == [picking.Root(str(lab))]
     top = picking.browse(desktop, str(lab), "")
     assert top.names == ("course", "people", "shared")
     assert top.problem
@@ -200,3 +200,14 @@ def test_a_damaged_list_of_picks_is_told_and_the_forms_go_on(desktop: Settings, 
     with pytest.raises(SettingsError, match="damaged"):
         resolve(desktop, OWNER, ["grant-000000000000"], "")
     assert views(desktop, OWNER, "") == ()
+
+
+def test_a_root_in_which_nothing_can_be_picked_says_so_at_once(desktop: Settings) -> None:
+    """Such as the home of root, who runs a desktop of their own."""
+    roots = desktop.desktop.model_copy(update={"mount_roots": ("/etc", "/")})
+    [system, whole] = picking.beginnings(desktop.model_copy(update={"desktop": roots}), "")
+    assert (system.path, whole.path) == ("/etc", "/")
+    assert "never mounted" in system.problem
+    assert not whole.problem
+    with pytest.raises(MountUnsafe):
+        picking.browse(desktop.model_copy(update={"desktop": roots}), "/etc", "")

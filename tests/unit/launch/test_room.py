@@ -130,11 +130,37 @@ def test_the_form_says_what_does_not_fit_and_why() -> None:
     assert not large.possible
     assert large.memory_bytes == 16 * GIB
     assert offered.room is not None
-    said = " ".join(sentences(offered.room))
-    assert "10 GiB of 16 GiB memory is free on this machine now" in said
-    assert "the running servers (2) may use up to 4 GiB, at most 64 GiB together" in said
-    assert "Of 4 processors 1.2 are busy" in said
-    assert "You have 2 GiB of 4 GiB memory." in said
+    assert sentences(offered) == [
+        "10 of 16 GiB memory are free, 1.2 of 4 processors busy. 2 servers are running (up to 4 GiB).",
+        "You have 2 GiB of 4 GiB memory.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        (0, "10 of 16 GiB memory are free, 1.2 of 4 processors busy."),
+        (1, "1 server is running (up to 2 GiB)."),
+        (14, "All servers together may use up to 32 GiB: 4 GiB are left for new ones."),
+        (16, "All servers together may use up to 32 GiB: nothing is left for new ones."),
+    ],
+)
+def test_the_limit_of_all_servers_is_said_when_little_is_left(running: int, said: str) -> None:
+    given = settings(
+        [{"id": "s", "memory_bytes": "1G"}, {"id": "l", "memory_bytes": "5G"}], memory_overcommit=2
+    )
+    others = [server(str(n), person="bob") for n in range(running)]
+    shown = sentences(offer(given, BOB, others, MACHINE))
+    assert shown[-1].endswith(said)
+    assert len(shown) == (2 if running > 10 else 1)
+    endless = settings(memory_overcommit=0)
+    assert len(sentences(offer(endless, BOB, others, MACHINE))) == 1
+
+
+def test_units_are_said_where_they_differ_and_nothing_where_nothing_was_read() -> None:
+    [said] = sentences(offer(settings(), BOB, [], Machine(2 * GIB, GIB // 2, 1, 3.0)))
+    assert said == "512 MiB of 2 GiB memory are free, 1 of 1 processor busy."
+    assert sentences(None) == sentences(offer(settings(), BOB, None, None)) == []
 
 
 def test_nothing_is_said_about_what_was_not_read() -> None:

@@ -24,7 +24,7 @@ from tljh_plugin.errors import (
     StorageFull,
     StorageMissing,
 )
-from tljh_plugin.projects import DeletedProjects, Projects, Upkeep
+from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock
 from tljh_plugin.projects.deletion import read_title
 from tljh_plugin.projects.people import MY_FILES, ensure_person_folder
 from tljh_plugin.projects.sizes import Kept, is_due
@@ -57,6 +57,21 @@ class Docker:
     ) -> None:
         labels = {PERSON: "ann", SERVER: name}
         self.rows.append(ContainerRow(name, name, image, labels, state, (path,)))
+
+
+class Clocks:
+    """Those of a machine: `wall` can be set, and `run` lets time pass."""
+
+    def __init__(self, wall: datetime) -> None:
+        self.wall, self.uptime_s = wall, 1000.0
+
+    def run(self, **by: float) -> None:
+        self.wall += timedelta(**by)
+        self.uptime_s += timedelta(**by).total_seconds()
+
+    @property
+    def reading(self) -> clock.Reading:
+        return clock.Reading(self.wall, "boot", self.uptime_s)
 
 
 class Lab:
@@ -202,6 +217,42 @@ async def test_it_is_removed_when_its_days_are_over_and_not_before(lab: Lab) -> 
     assert not list(lab.settings.storage_root.glob("*/.deleted/*"))
     assert await lab.store.project("ann", gone.id) is None
     assert (await lab.audit())[-1] == ("service", "project.purge", "kept long enough")
+
+
+async def test_a_clock_that_jumps_ahead_for_some_days_removes_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year ahead for two days, and right again; what time has passed for certain counts all the while."""
+    moved = Clocks(datetime.now(timezone.utc))
+    monkeypatch.setattr(clock, "read_clocks", lambda: moved.reading)
+    lab.keep("ann", "p", 1000)
+    gone = await lab.kept.delete(ANN, "p")
+    await lab.upkeep.round()
+    moved.wall += timedelta(days=365)
+    for _ in range(2):
+        await lab.upkeep.round()
+        moved.run(days=1)
+    moved.wall -= timedelta(days=365)
+    await lab.upkeep.round()
+    assert [each.id for each in await lab.kept.deleted(ANN)] == [gone.id]
+    moved.run(days=13)
+    await lab.upkeep.round()
+    assert await lab.kept.deleted(ANN) == []
+
+
+async def test_what_is_deleted_before_a_dead_clock_is_set_right_is_kept(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Clocks(datetime.now(timezone.utc))
+    monkeypatch.setattr(clock, "read_clocks", lambda: moved.reading)
+    await lab.upkeep.round()
+    right = moved.wall
+    moved.wall = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    lab.keep("ann", "p", 1000)
+    gone = await lab.kept.delete(ANN, "p")
+    moved.wall = right + timedelta(minutes=1)
+    await lab.upkeep.round()
+    assert [each.id for each in await lab.kept.deleted(ANN)] == [gone.id]
 
 
 async def test_its_person_can_remove_it_earlier(lab: Lab) -> None:

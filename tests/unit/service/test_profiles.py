@@ -98,7 +98,7 @@ async def test_pages_say_what_is_free_and_what_does_not_fit(lab: House) -> None:
     async with lab.browser("ada") as browser:
         for page in ("", LINK):
             text = (await browser.visit(page)).text
-            assert "the running servers (2) may use up to 7 GiB" in text
+            assert "2 servers are running (up to 7 GiB)." in text
             assert "You have 2 GiB of 4 GiB memory." in text
             assert "Big: This server would get 3 GiB of memory." in text
             assert "1 server (one 2 GiB)" in text
@@ -119,7 +119,7 @@ async def test_a_silent_docker_leaves_out_what_it_would_have_said(lab: House) ->
     lab.engine.problem = EngineUnavailable("Docker does not answer.", "Start it.")
     async with lab.browser("ada") as browser:
         text = (await browser.visit(LINK)).text
-    assert "memory is free" not in text
+    assert "memory are free" not in text
     assert len(options(text)) == 2
 
 
@@ -147,8 +147,12 @@ async def test_the_front_page_says_when_servers_end_and_why_they_ended(lab: Hous
         Running("ada", "idle", GIB, 1.0, "small", Span(idle_s=600), begun),
     ]
     endings.note(lab.settings.state_dir, "ada", "ended", "It was idle for 1 h; its profile allows 1 h.")
+    endings.note(lab.settings.state_dir, "ada", "ended", "~/y is yours already.", "links")
+    endings.note(lab.settings.state_dir, "ada", "long", "~/x is yours <b>already</b>.", "links")
     async with lab.browser("ada") as browser:
         text = " ".join((await browser.visit("")).text.split())
+        assert "~/x is yours &lt;b&gt;already&lt;/b&gt;.</span>" in text
+        assert "~/y" not in text, "it no longer runs"
         assert re.search(r"ends <time[^>]*>2026-11-21 10:26 UTC</time></span>", text)
         assert re.search(r"ends <time[^>]*>2026-11-21 09:36 UTC</time> unless it is used", text)
         assert "It was idle for 1 h; its profile allows 1 h." in text

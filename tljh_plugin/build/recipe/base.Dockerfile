@@ -75,6 +75,7 @@ RUN --mount=type=secret,id=uv-trusted.toml,target=/etc/uv/uv.toml,mode=0444 \
 
 COPY --chmod=0755 repo2docker-entrypoint python3-login /usr/local/bin/
 COPY --chmod=0644 install.py bytecode.py /usr/local/lib/littlest-binder/
+COPY --chown={{ uid }}:{{ gid }} --chmod=0644 lab.json /srv/venv/{{ lab_settings }}
 
 WORKDIR /home/{{ user }}
 EXPOSE 8888

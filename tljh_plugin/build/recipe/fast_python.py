@@ -26,6 +26,7 @@ from repo2docker.buildpacks import PythonBuildPack
 
 from ...errors import BuildFailed
 from ..builder import StepFailed
+from ..caches import INSTALL, own_cache, shared_cache
 from .apt import parse_apt
 from .install import AGAIN, GROUP
 from .requirements import Requirements, read_requirements
@@ -40,7 +41,6 @@ MAX_FILE_BYTES = 2**20
 
 _HERE = files(__package__)
 _RUN = "/run/littlest-binder"
-_INSTALL = "/usr/bin/python3 -I -S /usr/local/lib/littlest-binder/install.py"
 _UNSPOKEN = logging.Logger("littlest-binder.unspoken", logging.CRITICAL)
 _CONDA = re.compile(r"(^|[\s;&|/(`])(conda|mamba|micromamba)\b|/srv/conda|CONDA_", re.MULTILINE)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._+/-]+")
@@ -220,17 +220,17 @@ class FastPython(PythonBuildPack):  # type: ignore[misc]
             options.append("--require-hashes")
         mounts = [f"type=bind,source={each},target={_RUN}/src/{each}" for each in mounted]
         mounts += self._shared_mounts() if wheels else self._own_mounts()
-        return " ".join([*(f"--mount={each}" for each in mounts), _INSTALL, *options, "--", what])
+        return " ".join([*(f"--mount={each}" for each in mounts), INSTALL, *options, "--", what])
 
     def _shared_mounts(self) -> list[str]:
         """The same for all repositories, so that equal files give equal layers."""
         return [
-            f"type=cache,id=littlest-binder-wheels-{self._recipe.uid},target={_RUN}/shared",
+            f"type=cache,id={shared_cache(self._recipe.uid)},target={_RUN}/shared",
             f"type=secret,id=uv-trusted.toml,target={_RUN}/uv-trusted.toml,gid={GROUP},mode=0440",
         ]
 
     def _own_mounts(self) -> list[str]:
-        cache = f"littlest-binder-own-{self._recipe.cache_namespace}-{self._recipe.uid}"
+        cache = own_cache(self._recipe.cache_namespace, self._recipe.uid)
         return [
             f"type=cache,id={cache},target={_RUN}/own,uid={self._recipe.uid},gid={self._recipe.gid}",
             f"type=secret,id=uv.toml,target={_RUN}/uv.toml,mode=0444",

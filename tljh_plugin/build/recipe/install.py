@@ -12,13 +12,18 @@ The first is a build step by itself; where it is not enough the step ends with `
 with the other two, which have neither the shared cache nor the credentials of the index. Each runs as the
 image's user. Bytecode is compiled last, by an interpreter that no wheel can replace and that is started with
 `-I -S`: a `.pth` file of an installed package would run in any other.
+
+What an installer left half unpacked in a cache, as its build was ended in the middle, is taken away by the
+next step that uses this cache, and by one that does nothing else (`--tidy`).
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -107,6 +112,32 @@ def as_user(owner: str, command: Sequence[str], *, trusted: bool = False) -> lis
     return [SETPRIV, f"--reuid={uid}", f"--regid={gid}", groups, *drop, "--", *command]
 
 
+def tidy(cache: Path, patience_s: float) -> None:
+    """Remove what is half unpacked in a cache, unless somebody goes on installing with it.
+
+    That is waited for `patience_s` seconds.
+
+    uv unpacks into `.tmp…` beside its buckets, and holds a lock on `.lock` as long as it works.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    lock = os.open(cache / ".lock", flags, 0o666)
+    os.fchmod(lock, 0o666)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
+    for each in cache.glob(".tmp*"):
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink()
+
+
 def run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, list[str]]:
     """The exit code and the lines from the first error on; the lines before it are said as they come."""
     errors: list[str] = []
@@ -159,7 +190,8 @@ def compile_new(args: argparse.Namespace, python: str, since: float) -> None:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--user", required=True, help="uid:gid")
+    parser.add_argument("--tidy", action="store_true", help="install nothing, tidy the caches")
+    parser.add_argument("--user", help="uid:gid")
     parser.add_argument("--python", default="/srv/venv/bin/python")
     parser.add_argument("--wheels", action="store_true", help="nothing in it asks for code to run")
     parser.add_argument("--only-pip", action="store_true", help="uv could not honour all of it")
@@ -168,11 +200,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--no-bytecode", action="store_true")
     parser.add_argument("what", nargs=argparse.REMAINDER, help="for the installers: -r FILE, or a folder")
     args = parser.parse_args(argv)
+    if args.tidy:
+        for cache in (SHARED, OWN):
+            tidy(cache, 15.0)
+        return 0
     args.what = [part for part in args.what if part != "--"]
     python, began = os.path.realpath(args.python), time.time() - 1
     code = install(args)
     if code == 0 and not args.no_bytecode:
         compile_new(args, python, began)
+    for cache in (SHARED, OWN):
+        if cache.is_dir():
+            tidy(cache, 0.0)
     return code
 
 

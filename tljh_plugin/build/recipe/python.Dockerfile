@@ -12,4 +12,5 @@ RUN --mount=type=secret,id=uv-trusted.toml,target=/etc/uv/uv.toml,mode=0444 \
     uv venv --quiet --no-cache --no-config --clear --python "$python" /srv/venv && \
     UV_INDEX_STRATEGY=unsafe-best-match \
       uv pip install --quiet --no-cache --compile-bytecode --python /srv/venv/bin/python -r /run/jupyter.txt
+COPY --chown={{ uid }}:{{ gid }} --chmod=0644 lab.json /srv/venv/{{ lab_settings }}
 ENV {{ variable }}={{ version }}

@@ -136,7 +136,7 @@ class Confirm(Page):
             my_files=my_files,
             profiles=profile_choices(profiles, link.profile or view.profile),
             only=profiles.profiles[0],
-            room=sentences(profiles.room) if profiles.room else (),
+            room=sentences(profiles),
             no_such_profile="" if link.profile in [each.id for each in profiles.profiles] else link.profile,
             view=view,
             title=self.context.offers.title(link.spec),

@@ -70,7 +70,7 @@ class FrontPage(Page):
             ends=await self._ends(servers),
             endings=self._endings(servers),
             profiles=profile_choices(offered, typed.profile),
-            room=sentences(offered.room) if offered and offered.room else (),
+            room=sentences(offered),
             mounts=ticks(await self.context.folders.mounts(self.person), typed.mounts),
             my_files=typed.my_files,
             offers=await self.context.offers.for_person(self.person),
@@ -97,12 +97,12 @@ class FrontPage(Page):
         return found
 
     def _endings(self, servers: Sequence[Server]) -> dict[str, Ending]:
-        """Why stopped servers were stopped, where a rule of their profile did it."""
+        """Why stopped servers were stopped, where a rule of their profile did it; of running ones, what is
+        linked otherwise than was said."""
         folder = self.context.settings.state_dir
         read = {
-            each.name: endings.read(folder, self.person.name, each.name)
+            each.name: endings.read(folder, self.person.name, each.name, "links" if each.active else "end")
             for each in servers
-            if not each.active
         }
         return {name: ending for name, ending in read.items() if ending is not None}
 
