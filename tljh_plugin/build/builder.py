@@ -6,7 +6,9 @@ cannot do: a Dockerfile beside the context, secrets that leave no trace, the ima
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import re
 import select
@@ -69,7 +71,7 @@ class Builder:
         self.inspect: Callable[[Path, Mapping[str, str]], None] = lambda path, arguments: None
         self.pull = False
         self.no_cache = False
-        self.image_id = ""
+        self.image_id = self.digest = ""
 
     def build(
         self,
@@ -84,7 +86,9 @@ class Builder:
         platform: str | None = None,
         **_: Any,
     ) -> Iterator[str]:
-        """The builder's lines as they come; afterwards `image_id` is set.
+        """The builder's lines as they come; afterwards `image_id` and `digest` are set.
+
+        Docker knows the image by the first, or, where it keeps images in containerd's store, by the second.
 
         Raises `StepFailed`, and `EngineTimedOut` if Docker does not take up the build.
         """
@@ -102,6 +106,7 @@ class Builder:
                 self.inspect(Path(path) / (dockerfile or "Dockerfile"), buildargs or {})
             command = [*buildx_command(), "build", "--progress", "plain"]
             command += ["--tag", tag, "--iidfile", str(folder / "image-id")]
+            command += ["--metadata-file", str(folder / "metadata.json")]
             command += ["--pull"] if self.pull else []
             command += ["--no-cache"] if self.no_cache else []
             command += ["--platform", platform] if platform else []
@@ -114,6 +119,7 @@ class Builder:
             command += self._machine.secret_arguments(trusted=bool(dockerfile_text))
             yield from self._run([*command, path], folder)
             self.image_id = (folder / "image-id").read_text().strip()
+            self.digest = _digest(folder / "metadata.json")
 
     def _run(self, command: Sequence[str], folder: Path) -> Iterator[str]:
         with subprocess.Popen(
@@ -160,6 +166,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(_GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def _digest(path: Path) -> str:
+    """The digest of the image's manifest (docker-buildx-build(1), `--metadata-file`); empty if unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text()).get("containerimage.digest", "")
+        return found if isinstance(found, str) else ""
+    return ""
 
 
 def last_state(line: str) -> str:

@@ -75,14 +75,15 @@ class PhaseEvent(_Value):
 
 
 class ResultEvent(_Value):
-    """The last event. With `ok` the image is in Docker under `image_id`, else `error` says why not.
+    """The last event. With `ok` Docker has the image as `image_id` or `digest`, else `error` says why not.
 
     `pack` is the build pack that was used, `python` the version in the image where our own pack chose it.
     """
 
     event: Literal["result"] = "result"
     ok: bool
-    image_id: str = ""  # sha256:…
+    image_id: str = ""  # sha256:… of its configuration
+    digest: str = ""  # sha256:… of its manifest: containerd's store calls images by it
     pack: str = ""
     python: str = ""  # such as 3.11
     error: ErrorView | None = None

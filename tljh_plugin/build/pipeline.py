@@ -268,7 +268,7 @@ class Pipeline:
             await self._engine.info()  # a Docker that is gone is the better explanation
             raise _failure(result)
         facts = await self._engine.image(building_name(row.id))
-        if facts is None or facts.id != result.image_id:
+        if facts is None or facts.id not in (result.image_id, result.digest):
             raise BuildFailed(
                 f"The builder says that it made {result.image_id or 'an image'}; Docker does not have it.",
                 "Build again; look at Docker's log if this repeats.",

@@ -55,6 +55,7 @@ class WorkerResult:
 
     ok: bool
     image_id: str = ""
+    digest: str = ""
     pack: str = ""
     error: ErrorView | None = None
     exit_code: int = 0
@@ -270,6 +271,7 @@ class _Run:
         return WorkerResult(
             self.result.ok,
             image_id=self.result.image_id,
+            digest=self.result.digest,
             pack=self.result.pack,
             error=error,
             exit_code=exit_code,

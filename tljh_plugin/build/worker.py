@@ -233,6 +233,7 @@ class Worker:
         return ResultEvent(
             ok=True,
             image_id=self.builder.image_id,
+            digest=self.builder.digest,
             pack=self._pack_name,
             python=getattr(self._pack, "python", ""),
         )

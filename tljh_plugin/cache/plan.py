@@ -140,7 +140,7 @@ def must_stay(image: Candidate, min_age_hours: float, now: datetime) -> Why | No
     if not image.ours:
         return Why("not-ours", "It was not built or adopted here.")
     if image.users:
-        return Why("in-use", f"In use by {', '.join(image.users)}.")
+        return Why("in-use", f"In use by {', '.join(each.rstrip('/') for each in image.users)}.")
     if image.leased:
         return Why("starting", "A server is being started with it.")
     if image.building:
