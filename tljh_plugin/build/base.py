@@ -173,16 +173,28 @@ async def current_recipe(settings: Settings) -> str:
 
     Raises `EngineError`.
     """
+    digest = await _wanted(settings)
+    return recipe_digest(settings, BaseImage(name="", id="", digest=digest)) if digest else ""
+
+
+async def base_name(settings: Settings) -> str:
+    """The name under which the base is looked for on this engine; empty while Debian's image is not there.
+
+    Raises `EngineError`.
+    """
+    digest = await _wanted(settings)
+    return f"{BASE}:{digest[:12]}" if digest else ""
+
+
+async def _wanted(settings: Settings) -> str:
+    """The digest of the base that these settings ask for, or empty."""
     machine = await asyncio.to_thread(read_machine)
     engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
     try:
         debian = await engine.image(f"{DEBIAN}:{settings.build.release}")
     finally:
         await engine.close()
-    if debian is None:
-        return ""
-    digest = _context(settings, machine, debian.id).digest
-    return recipe_digest(settings, BaseImage(name="", id="", digest=digest))
+    return "" if debian is None else _context(settings, machine, debian.id).digest
 
 
 async def ensure_base(
