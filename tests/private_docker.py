@@ -32,6 +32,7 @@ from tljh_plugin.desktop import boot_id
 STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
 _SIZE = 7 * 1024**3
 _START_S = 60.0
+_LOCK_S = 300.0
 _LISTS = {"ENTRYPOINT": "Entrypoint", "CMD": "Cmd"}
 _WORDS = {"USER": "User", "WORKDIR": "WorkingDir"}
 _KEPT = ("littlest-binder/base:", "littlest-binder/debian:")
@@ -76,7 +77,7 @@ class PrivateDocker:
     def __enter__(self) -> PrivateDocker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)  # another run of the tests may have it
+        _take(self._lock)
         self._take_over()
         self.run.mkdir(mode=0o700, exist_ok=True)
         try:
@@ -376,6 +377,18 @@ def _quoted(text: str) -> str:
 
 def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _take(lock: IO[str]) -> None:
+    """Another run of the tests may have it, or, by mistake, this one."""
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            assert time.monotonic() < deadline, f"{lock.name} is held: by another run, or twice in this one"
+            time.sleep(0.2)
 
 
 def _told(pid: int) -> str:

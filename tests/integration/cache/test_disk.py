@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker.errors
+import engines
 import pytest
 import pytest_asyncio
 from private_docker import PrivateDocker
@@ -36,10 +37,8 @@ NAME = "littlest-binder/disk-test"
 
 
 @pytest.fixture(scope="module")
-def private() -> Iterator[PrivateDocker]:
-    with PrivateDocker() as engine:
-        for left in engine.data.glob("state-*"):  # by a run that was killed
-            shutil.rmtree(left)
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateDocker]:
+    with engines.private(engines.OWN, tmp_path_factory.mktemp("engine")) as engine:
         yield engine
 
 
