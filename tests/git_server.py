@@ -143,7 +143,8 @@ class GitServer:
     speaks https. `private` names repositories that demand a user name and a password (HTTP's basic
     authentication); `authorizations` lists every request that came with one. `lfs` holds contents for Git LFS
     by their SHA-256 (see `store`); `lfs_actions` replaces what is answered for an object, or with None
-    leaves its content out; `lfs_text` replaces the whole answer.
+    leaves its content out; `lfs_text` replaces the whole answer. `lfs_headers` lists what
+    requests for contents came with.
     """
 
     folder: Path
@@ -161,6 +162,7 @@ class GitServer:
     lfs: dict[str, bytes] = field(default_factory=dict)
     lfs_actions: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     lfs_text: bytes | None = None
+    lfs_headers: list[dict[str, str]] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -317,7 +319,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Git LFS's batch API, and the contents that it points to."""
         server = self.git_server
         content = server.lfs.get(path.rpartition("/")[2], b"")
-        if not path:
+        if path:
+            server.lfs_headers.append({name.lower(): value for name, value in self.headers.items()})
+        else:
             answer = json.dumps(server.lfs_answer(json.loads(self._body()))).encode()
             content = answer if server.lfs_text is None else server.lfs_text
         self.send_response(HTTPStatus.OK)

@@ -11,6 +11,7 @@ import gzip
 import lzma
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ _OPENED_BY: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-_ZSTANDARD = (b"\xb5\x2f\xfd", 1, 4)  # what, from, to: the first byte varies with the version
+_ZSTANDARD = b"\xb5\x2f\xfd"  # from the second byte on: the first varies with the version
 _PATTERN = frozenset("*?[\\\0$")
 _INSTEAD = "Use `COPY`, and unpack it in a `RUN`, which ends with the build."
 
@@ -46,12 +47,9 @@ def unpacked_bytes(path: Path, limit: int) -> int:
     """
     with path.open("rb") as file:
         head = file.read(8)
-    what, begin, end = _ZSTANDARD
-    if head[begin:end] == what:
+    if head.startswith(_ZSTANDARD, 1):
         raise DockerfileRefused(f"How much `ADD` of {path.name} would unpack cannot be told.", _INSTEAD)
-    opened: Callable[..., Any] = open
-    for magic, known in _OPENED_BY.items():
-        opened = known if head.startswith(magic) else opened
+    opened = next((known for magic, known in _OPENED_BY.items() if head.startswith(magic)), open)
     with opened(path, "rb") as content:
         return _measured(_Counted(content, limit), limit)
 
@@ -75,15 +73,15 @@ class _Counted:
 def _measured(content: _Counted, limit: int) -> int:
     """Files that say that they have holes are written with them filled in."""
     total = 0
-    try:
-        with tarfile.open(fileobj=content, mode="r|") as archive:  # type: ignore[call-overload]
-            for entry in archive:
-                total += max(entry.size, 0)
-                if max(total, content.count) > limit:
-                    break
-    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, ValueError):
-        # No archive, or one that is damaged from here on, where Docker ends as well.
-        return max(total, content.count) if total else 0
+    # No archive, or one that is damaged from there on, where Docker ends as well.
+    with (
+        suppress(tarfile.TarError, OSError, EOFError, lzma.LZMAError, ValueError),
+        tarfile.open(fileobj=content, mode="r|") as archive,  # type: ignore[call-overload]
+    ):
+        for entry in archive:
+            total += max(entry.size, 0)
+            if max(total, content.count) > limit:
+                break
     return max(total, content.count) if total else 0
 
 

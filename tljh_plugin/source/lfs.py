@@ -157,9 +157,9 @@ async def _endpoint(mirror: Mirror, pinned: PinnedRepo) -> str:
     if said.strip():
         return said.strip().rstrip("/")
     parts = urlsplit(pinned.spec.clone_url)
-    host = parts.netloc.rpartition("@")[2]
-    scheme = "https" if parts.scheme == "ssh" else parts.scheme
-    host = parts.hostname or host if parts.scheme == "ssh" else host
+    scheme, host = parts.scheme, parts.netloc.rpartition("@")[2]
+    if scheme == "ssh":
+        scheme, host = "https", parts.hostname or host
     path = parts.path.rstrip("/")
     return f"{scheme}://{host}{path}{'' if path.endswith('.git') else '.git'}/info/lfs"
 
