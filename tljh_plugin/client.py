@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -74,6 +75,14 @@ _View = TypeVar("_View", bound=Wire)
 
 class _NothingLeft(Exception):
     """A stream is over and all of it was seen."""
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Images of one page, and how many were found on all pages."""
+
+    images: tuple[ImageView, ...]
+    found: int
 
 
 class ServiceClient:
@@ -236,6 +245,19 @@ class ServiceClient:
     async def images(self) -> list[ImageView]:
         """The images that the person may see."""
         return await self._list("images", ImageView)
+
+    async def search_images(
+        self, text: str = "", *, show: str = "", sort: str = "", page: int = 0, limit: int = 0
+    ) -> FoundImages:
+        """Those of them that a search means, in an order, at most `limit` (0: all); see the API's reference.
+
+        Raises `InvalidRequest` naming what has no meaning.
+        """
+        given = {"q": text, "show": show, "sort": sort, "page": str(page or ""), "limit": str(limit or "")}
+        query = {name: value for name, value in given.items() if value}
+        answer = await self._request("GET", "images", query=query)
+        images = self._parse_list(answer, ImageView)
+        return FoundImages(tuple(images), int(answer.headers.get("X-Total-Count", len(images))))
 
     async def image(self, image_id: str) -> ImageView:
         """One image by its id."""

@@ -7,12 +7,13 @@ thousand images cost milliseconds and Docker is asked nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, cast, get_args
 from urllib.parse import urlencode
 
 from ..errors import InvalidRequest
+from ..wire import ImageView
 
 PER_PAGE = 50
 
@@ -205,11 +206,12 @@ class Page:
     last: int
     found: int
     of_all: int
+    per_page: int = PER_PAGE
 
     @property
     def first_place(self) -> int:
         """The place of its first image among those found, from 1; 0 if none was."""
-        return (self.number - 1) * PER_PAGE + 1 if self.rows else 0
+        return (self.number - 1) * self.per_page + 1 if self.rows else 0
 
     @property
     def last_place(self) -> int:
@@ -232,13 +234,25 @@ def found(images: Iterable[Listed], query: Query) -> list[Listed]:
     return known + [each for each in chosen if value(each) is None]
 
 
-def page_of(images: Collection[Listed], query: Query) -> Page:
+def page_of(images: Collection[Listed], query: Query, per_page: int = PER_PAGE) -> Page:
     """The page that was asked for, or the last one where there are fewer."""
     matching = found(images, query)
-    last = max(1, -(-len(matching) // PER_PAGE))
+    last = max(1, -(-len(matching) // per_page))
     number = min(query.page, last)
-    rows = matching[(number - 1) * PER_PAGE : number * PER_PAGE]
-    return Page(tuple(rows), number, last, len(matching), len(images))
+    rows = matching[(number - 1) * per_page : number * per_page]
+    return Page(tuple(rows), number, last, len(matching), len(images), per_page)
+
+
+def as_seen(image: ImageView) -> Listed:
+    """An image as somebody sees it who is told less than an administrator: by what they may not read nothing
+    is found."""
+    known: dict[str, Any] = {name: getattr(image, name) for name in _SEEN}
+    return Listed(
+        **known,
+        containers=len(image.users),
+        last_build=image.build_id,
+        private=image.visibility != "everyone",
+    )
 
 
 def counts(images: Iterable[Listed]) -> dict[Badge, int]:
@@ -250,12 +264,15 @@ def counts(images: Iterable[Listed]) -> dict[Badge, int]:
     return numbers
 
 
+_SEEN = sorted({each.name for each in fields(Listed)} & set(ImageView.model_fields))
+
 _VALUES: dict[Sort, Callable[[Listed], Any]] = {
     "title": lambda each: each.title.casefold(),
     "built": lambda each: each.created or None,
     "took": lambda each: each.build_seconds,
-    "launches": lambda each: each.launches,
-    "used": lambda each: each.last_used,  # never is the least
+    # Of others' images neither is known; of ours, never used is the least.
+    "launches": lambda each: each.launches if each.ours else None,
+    "used": lambda each: each.last_used if each.ours else None,
     "servers": lambda each: each.containers,
     "size": lambda each: each.size,
     "frees": lambda each: each.own_bytes,

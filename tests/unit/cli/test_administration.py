@@ -61,6 +61,26 @@ async def test_groups_without_their_visibility_are_refused(house: House) -> None
     assert house.describing.asked == []
 
 
+async def test_images_are_searched_and_sorted(house: House) -> None:
+    small = image_view("sha256:" + "cd" * 32, title="Waves", size=10, own_bytes=7_000_000)
+    house.inventory.known += [small]
+
+    async def found(*words: str) -> list[str]:
+        return [each["title"] for each in json.loads((await run("images", "--json", *words)).output)]
+
+    assert await found("--sort", "size") == ["Optics", "Waves"]
+    assert await found("--sort", "-size") == ["Waves", "Optics"]
+    assert await found("--search", "waves") == ["Waves"]
+    assert await found("--filter", "pinned") == ["Optics"]
+    assert await found("--sort", "title", "--limit", "1", "--page", "2") == ["Waves"]
+    told = await run("images", "--sort", "-size", "--limit", "1")
+    assert "7 MB" in told.output
+    assert "1 of 2" in told.output
+    assert "No image is like that" in (await run("images", "--search", "nowhere")).output
+    for words in (("--filter", "not-ours"), ("--sort", "price"), ("--limit", "0"), ("--page", "2")):
+        assert (await run("images", *words)).exit_code == 2
+
+
 async def test_the_audit_log_is_shown_filtered_and_exported(house: House) -> None:
     assert "until the exam" in (await run("audit", "--thing", "owner-repo")).output
     done = await run("audit", "--who", "ada", "--json")

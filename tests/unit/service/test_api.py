@@ -6,13 +6,16 @@ import asyncio
 import json
 import stat
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 from house import COMMIT, IMAGE, NOW, House, build_view, image_view, line, project_view
 from waiting import until
 
-from tljh_plugin.client import PERSON_HEADER
+from tljh_plugin.cache.listing import as_seen
+from tljh_plugin.client import PERSON_HEADER, ServiceClient
 from tljh_plugin.errors import (
     BinderError,
     EngineUnavailable,
@@ -350,6 +353,60 @@ async def test_an_image_is_deleted_or_the_reason_told(house: House) -> None:
         assert [image.users for image in await client.images()] == [("bob/x",)]
         assert [run.id for run in await client.runs()] == [done.run.id]
         assert [run.finished for run in [each async for each in client.follow_run(done.run.id)]] == [NOW]
+
+
+async def test_images_are_searched_filtered_sorted_and_cut_into_pages(house: House) -> None:
+    house.inventory.known = [
+        image_view(
+            f"sha256:{n:064x}",
+            title=f"Course {n}",
+            pin_reason="for the exam" if n == 4 else "",
+            size=n,
+            created=f"2026-11-{30 - n:02}T00:00:00+00:00",
+            pinned=n % 2 == 0,
+            users=("bob/x",) if n == 5 else (),
+        )
+        for n in range(1, 10)
+    ]
+
+    async def titles(client: ServiceClient, *text: str, **more: Any) -> tuple[list[str], int]:
+        answer = await client.search_images(*text, **more)
+        return [each.title.removeprefix("Course ") for each in answer.images], answer.found
+
+    async with house.client("root") as client:
+        assert await titles(client) == ([*"123456789"], 9)
+        assert await titles(client, limit=2, page=2, sort="size") == ([*"76"], 9)
+        assert await titles(client, limit=2, page=5, sort="-size") == (["9"], 9)
+        assert await titles(client, limit=2, page=6) == ([], 9)
+        assert await titles(client, show="pinned", sort="title") == ([*"2468"], 4)
+        assert await titles(client, "exam course") == (["4"], 1)
+        assert await titles(client, "bob", show="in-use") == (["5"], 1)
+        assert [each.title for each in await client.images()] == [f"Course {n}" for n in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["show=nonsense", "sort=price", "page=0", "limit=0", "limit=1001", "limit=²", "serch=optics"],
+)
+async def test_a_search_of_images_that_has_no_meaning_is_refused(house: House, query: str) -> None:
+    async with house.client("ada") as client:
+        with pytest.raises(InvalidRequest) as caught:
+            await client._request("GET", f"images?{query}")
+    assert query.partition("=")[2] in caught.value.message
+    assert caught.value.next_step
+
+
+async def test_nobody_finds_images_by_what_they_may_not_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only administrators may know is in the rows of their table, not in the views of all."""
+    house.inventory.known = [image_view()]
+    row = replace(as_seen(image_view()), users=("bob/secret",), failed=True)
+    monkeypatch.setattr(house.inventory, "listed", lambda: (row,))
+    async with house.client("root") as root, house.client("ada") as ada:
+        for text, show in (("secret", ""), ("", "failed")):
+            assert (await root.search_images(text, show=show)).found == 1
+            assert (await ada.search_images(text, show=show)).found == 0
 
 
 async def test_what_a_deletion_was_asked_for_must_make_sense(house: House) -> None:

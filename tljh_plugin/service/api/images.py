@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast, get_args
 
+from ...access import is_admin
+from ...cache.listing import PER_PAGE, Query, as_seen, page_of
 from ...cache.plan import Mode
 from ...cache.views import plan_view, run_view
 from ...errors import ImageNotFound, InvalidRequest
@@ -14,11 +16,37 @@ from ..handler import ApiHandler, Handler
 # How long an answer waits for the end of a run, which goes on without it.
 _WAIT_S = 20.0
 _MOST_IDS = 500
+_MOST_A_PAGE = 1000
+_ASKED = ("q", "show", "sort", "page", "limit")
 
 
 class Images(ApiHandler):
     async def get(self) -> None:
-        self.answer(self.context.inventory.images(self.person))
+        """Found, ordered and cut into pages as the administrator's table is, with what the person may see."""
+        asked = self._asked()
+        # Newest first unless said, and all of them: programs that know nothing of pages miss none.
+        query = Query.of({"sort": "built", **asked})
+        views = {each.id: each for each in self.context.inventory.images(self.person)}
+        listed = self.context.inventory.listed() if is_admin(self.person) else ()
+        known = {each.id: each for each in listed}
+        rows = [known.get(view.id) or as_seen(view) for view in views.values()]
+        whole = not {"page", "limit"} & set(asked)
+        page = page_of(rows, query, max(len(rows), 1) if whole else _per_page(asked.get("limit", "")))
+        self.set_header("X-Total-Count", str(page.found))
+        # A page beyond the last one is empty here, so that who counts up comes to an end.
+        self.answer([views[each.id] for each in page.rows] if query.page <= page.last else [])
+
+    def _asked(self) -> dict[str, str]:
+        """The fields of the query that say something. Raises `InvalidRequest` for one that nothing reads."""
+        given = self.request.query_arguments
+        unknown = sorted(set(given) - set(_ASKED))
+        if unknown:
+            raise InvalidRequest(
+                f"The query has `{unknown[0]:.40}={self.get_query_argument(unknown[0]):.40}`.",
+                f"It can have {', '.join(_ASKED)}.",
+            )
+        asked = {name: self.get_query_argument(name, "").strip() for name in _ASKED}
+        return {name: value for name, value in asked.items() if value}
 
     async def delete(self) -> None:
         """The plan for the images `id`, or its execution."""
@@ -39,6 +67,17 @@ class OneImage(ApiHandler):
         image_of(self, image_id)
         await self.context.describing.change(image_id, self.person, self.body(ImageChange))
         self.answer(image_of(self, image_id))
+
+
+def _per_page(given: str) -> int:
+    """How many images a page has. Raises `InvalidRequest`."""
+    if not given:
+        return PER_PAGE
+    if not (given.isascii() and given.isdecimal() and len(given) < 5 and 0 < int(given) <= _MOST_A_PAGE):
+        raise InvalidRequest(
+            f"`limit` has the value {given[:40]!r}.", f"Send a number from 1 to {_MOST_A_PAGE}."
+        )
+    return int(given)
 
 
 def image_of(handler: Handler, image_id: str) -> ImageView:
