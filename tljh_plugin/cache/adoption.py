@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..access import is_admin
 from ..build.base import ensure_base
-from ..build.check import check_image
+from ..build.check import CheckResult, check_image
 from ..build.identity import ImageIdentity, image_names, platform_of
 from ..engine import Engine, ImageFacts
 from ..errors import (
@@ -67,7 +67,7 @@ class Adoption:
         check_spec(spec, fresh(self._settings))
         refuse_labels(facts)
         try:
-            home, workdir = await try_start(self._engine, self._settings, facts.id)
+            check = await try_start(self._engine, self._settings, facts.id)
         except ImageNotLaunchable as error:
             await self._store.audit(person.name, "image.adopt", spec.repository, error.code)
             raise
@@ -80,14 +80,15 @@ class Adoption:
             title=title.strip() or spec.display,
             built_by=person.name,
             size=facts.size,
-            home=home,
-            workdir=workdir,
+            home=check.home,
+            workdir=check.workdir,
             visibility=visibility,
             groups=tuple(sorted(set(groups))),
             adopted=True,
         )
         if await self._store.record_image(row, person.name, "image.adopt"):
             await self._engine.tag(row.image_id, row.name)
+            await keep_packages(self._store, facts.id, check)
         await self._inventory.look_again()
         return facts.id
 
@@ -135,8 +136,8 @@ def refuse_labels(facts: ImageFacts) -> None:
         )
 
 
-async def try_start(engine: Engine, settings: Settings, image_id: str) -> tuple[str, str]:
-    """The start check, exactly as after a build; home and working folder.
+async def try_start(engine: Engine, settings: Settings, image_id: str) -> CheckResult:
+    """The start check, exactly as after a build, which the image passed.
 
     Raises `ImageNotLaunchable` and `EngineError`.
     """
@@ -144,7 +145,13 @@ async def try_start(engine: Engine, settings: Settings, image_id: str) -> tuple[
     check = await check_image(engine, settings, image_id, base.id)
     if not check.ok:
         raise ImageNotLaunchable(check.problem, check.next_step)
-    return check.home, check.workdir
+    return check
+
+
+async def keep_packages(store: Store, image_id: str, check: CheckResult) -> None:
+    """Note what an image said it has when it was started. Raises `StoreError`."""
+    if check.packages is not None:
+        await store.about_images.put_packages(image_id, check.packages)
 
 
 def _name(asked: str, facts: ImageFacts) -> str:

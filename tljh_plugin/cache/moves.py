@@ -30,7 +30,7 @@ from ..source.spec import RepoSpec, parse_link
 from ..store import ImageRow, Store, utc_now
 from ..wire import Person, Visibility
 from . import image_file
-from .adoption import check_audience, free_name, only_administrators, refuse_labels, try_start
+from .adoption import check_audience, free_name, keep_packages, only_administrators, refuse_labels, try_start
 from .claims import Refused, blank_row, read_claim
 from .image_file import Manifest, Reader
 from .inventory import Inventory
@@ -220,7 +220,7 @@ class Moves:
             if facts is None:
                 raise ImageNotFound(f"The image {manifest.image_id} went meanwhile.", "Import it again.")
             refuse_labels(facts)
-            home, workdir = await try_start(self._engine, self._settings, facts.id)
+            check = await try_start(self._engine, self._settings, facts.id)
             instance = instance_id(self._settings)
             by_default: Visibility = "private" if manifest.private else "everyone"
             row = replace(
@@ -233,14 +233,15 @@ class Moves:
                 urlpath=manifest.urlpath,
                 built_by=person.name,
                 size=facts.size,
-                home=home,
-                workdir=workdir,
+                home=check.home,
+                workdir=check.workdir,
                 visibility=wanted.visibility or by_default,
                 groups=tuple(sorted(set(wanted.groups))),
                 adopted=spec.provider == "image",
             )
             await self._store.record_image(row, person.name, "image.import")
             await self._engine.tag(row.image_id, row.name)
+            await keep_packages(self._store, facts.id, check)
         except BaseException:
             await self._give_up(manifest.image_id)
             raise

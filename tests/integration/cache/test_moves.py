@@ -31,6 +31,7 @@ from tljh_plugin.errors import (
 )
 from tljh_plugin.installation import secret
 from tljh_plugin.source.spec import parse_link
+from tljh_plugin.store.about_images import Package
 
 pytestmark = pytest.mark.docker
 
@@ -45,6 +46,10 @@ while (my $c = $s->accept) {
     print $c "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
     close $c;
 }
+"""
+# What an image has is its own word, and a whole Python would make the files large.
+_PYTHON = """#!/bin/sh
+echo '{"packages": [["python", "optics", "1.2"]]}'
 """
 
 
@@ -85,10 +90,10 @@ def image(
         lines = [f'LABEL "{name}"="{value}"' for name, value in labels.items()]
         name = next(image_names(identity, "r", ""))
         if starts:
-            copy = "COPY jupyterhub-singleuser /usr/local/bin/"
+            copy = "COPY jupyterhub-singleuser python3 /usr/local/bin/"
             made = build_image(
                 "\n".join([f"FROM {_DEBIAN}", copy, "ENV HOME=/home/jovyan", *lines]),
-                {"jupyterhub-singleuser": _SERVER},
+                {"jupyterhub-singleuser": _SERVER, "python3": _PYTHON},
             )
         else:
             made = small_image(*lines)
@@ -170,6 +175,9 @@ async def test_an_image_goes_to_another_machine(
     facts = await there.engine.image(image_id)
     assert facts
     assert facts.tags == (after.name,)
+    packages = await there.store.about_images.packages(image_id)
+    assert packages
+    assert packages.found == (Package("python", "optics", "1.2"),)
     hit = await there.request(after.spec, ANN)
     assert (hit.hit, hit.image_id) == (True, image_id)
     # Once more is no error, and changes nothing.

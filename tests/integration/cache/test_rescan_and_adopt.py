@@ -194,6 +194,11 @@ async def test_an_adopted_image_starts_like_others(parts: Parts, tagged: Callabl
         True,
         False,
     )
+    packages = await parts.store.about_images.packages(image_id)
+    assert packages
+    assert {("python", "jupyterlab"), ("debian", "bash")} <= {
+        (each.kind, each.name) for each in packages.found
+    }
     assert name in (await facts_of(parts, image_id)).tags
     assert view.name in (await facts_of(parts, image_id)).tags
     pinned = await lookups(parts).pin(BOB, f"image/{name}")
