@@ -39,6 +39,11 @@ def all_own_bytes(chains: Mapping[str, Chain]) -> dict[str, int | None]:
     }
 
 
+def all_sizes(chains: Mapping[str, Chain]) -> dict[str, int | None]:
+    """What each image occupies with all of its layers, also those that others share."""
+    return {image: _sum(chain) for image, chain in chains.items()}
+
+
 def occupied_by(selection: Collection[str], chains: Mapping[str, Chain]) -> int | None:
     """Bytes that some images occupy together, each layer once."""
     if not set(selection) <= chains.keys():

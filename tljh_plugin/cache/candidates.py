@@ -72,7 +72,7 @@ class Candidates:
             for row in snapshot.recorded
         ]
         others = [
-            _other(image, chains.get(image.id))
+            _other(image, self._inventory.size_of(image), chains.get(image.id))
             for image in snapshot.present.values()
             if image.id not in snapshot.recorded_as
         ]
@@ -106,7 +106,7 @@ class Candidates:
             title=self._inventory.title_of(row),
             created=moment(row.created),
             chain=chain,
-            size=image.size if image else 0,
+            size=self._inventory.size_of(image) if image else 0,
             present=image is not None,
             cached=not row.adopted,
             adopted=row.adopted,
@@ -135,7 +135,7 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
-def _other(image: DockerImage, chain: tuple[Layer, ...] | None) -> Candidate:
+def _other(image: DockerImage, size: int, chain: tuple[Layer, ...] | None) -> Candidate:
     names = image.tags or image.digests
     return Candidate(
         image_id=image.id,
@@ -143,7 +143,7 @@ def _other(image: DockerImage, chain: tuple[Layer, ...] | None) -> Candidate:
         title=names[0] if names else image.id[:19],
         created=_LONG_AGO,
         chain=chain,
-        size=image.size,
+        size=size,
         ours=False,
         cached=False,
     )

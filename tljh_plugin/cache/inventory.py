@@ -82,7 +82,8 @@ class Inventory:
     """`await start()` … `await stop()`; without them, `await refresh()` by hand.
 
     `recipe` is the one that builds use now, as far as it is known: other images are marked older. What others
-    work out of an image is asked of `own_bytes` (bytes that erasing it alone would free), `keeps` (codes of
+    work out of an image is asked of `own_bytes` (bytes that erasing it alone would free), `sizes` (bytes of
+    all of its layers on the disk; where they are not known, Docker's own figure is taken), `keeps` (codes of
     the rules by which retention keeps images, by id), `verdicts` (those with words, for the administrator's
     table) and `title_of`; all of them answer from memory. `noticed`
     hears the ids of all images of the engine at each look.
@@ -101,6 +102,7 @@ class Inventory:
         self.problem: BinderError | None = None  # why it could not be made again since
         self.noticed: Callable[[Collection[str]], None] = lambda image_ids: None
         self.own_bytes: Callable[[], Mapping[str, int | None]] = dict
+        self.sizes: Callable[[], Mapping[str, int | None]] = dict
         self.keeps: Callable[[], Mapping[str, str]] = dict
         self.verdicts: Callable[[], Mapping[str, Verdict]] = dict
         self.title_of: Callable[[ImageRow], str] = _own_title
@@ -207,7 +209,7 @@ class Inventory:
             asked_ref=image.asked_ref,
             built_by=image.built_by,
             created=image.created,
-            size=self._snapshot.present[image.image_id].size,
+            size=self.size_of(self._snapshot.present[image.image_id]),
             last_used=use.last_used,
             launches=use.launches,
             pinned=image.pin_holds(),
@@ -267,7 +269,7 @@ class Inventory:
             users=self._users(row, None),
             containers=len(self._snapshot.containers_of.get(row.image_id, ())),
             build_seconds=self._snapshot.seconds.get(row.build_id),
-            size=image.size,
+            size=self.size_of(image),
             own_bytes=own.get(row.image_id),
             pinned=pinned,
             pin_reason=row.pin_reason if pinned else "",
@@ -294,10 +296,15 @@ class Inventory:
             created=image.created,
             containers=len(self._snapshot.containers_of.get(image.id, ())),
             users=tuple(f"container {each.name}" for each in self._snapshot.containers_of.get(image.id, ())),
-            size=image.size,
+            size=self.size_of(image),
             own_bytes=own,
             ours=False,
         )
+
+    def size_of(self, image: DockerImage) -> int:
+        """Bytes of an image with the layers that it shares."""
+        measured = self.sizes().get(image.id)
+        return image.size if measured is None else measured
 
     def use_of(self, image_id: str) -> ImageUse:
         """How often it was launched, and when a server last ran on it, and whose: now, while one does."""

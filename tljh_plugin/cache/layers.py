@@ -16,7 +16,7 @@ from types import MappingProxyType
 from ..engine import Engine, Layer
 from ..errors import BinderError, EngineError, EngineTimedOut, EngineUnavailable, ImageNotFound
 from ..store import Store
-from .bytes import Chain, all_own_bytes
+from .bytes import Chain, all_own_bytes, all_sizes
 
 _log = logging.getLogger("littlest_binder.layers")
 
@@ -63,6 +63,14 @@ class Layers:
     def own_bytes(self) -> Mapping[str, int | None]:
         """What erasing each image alone would free; `None` where it is not known (yet)."""
         return self._own
+
+    @property
+    def sizes(self) -> Mapping[str, int | None]:
+        """What each image occupies with all of its layers; `None` where one of them is not known (yet).
+
+        Docker's own sizes add up the lengths of files, and are much too small where files are: Python's.
+        """
+        return self._image_sizes
 
     @property
     def missing(self) -> frozenset[str]:
@@ -139,6 +147,8 @@ class Layers:
         self._chains = MappingProxyType({each: self._known[each] for each in held if each in self._known})
         own = all_own_bytes(self._chains) if not self.missing else {}
         self._own = MappingProxyType({each: own.get(each) for each in self._present})
+        sizes = all_sizes(self._chains)
+        self._image_sizes = MappingProxyType({each: sizes.get(each) for each in self._present})
 
     async def _run(self) -> None:
         while True:

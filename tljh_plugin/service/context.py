@@ -109,6 +109,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         candidates = Candidates(settings, store, engine, inventory, layers)
         sweep = Sweep(settings, store, engine, inventory, leases, candidates, build_cache)
         inventory.noticed, inventory.own_bytes = layers.notice, lambda: layers.own_bytes
+        inventory.sizes = lambda: layers.sizes
         inventory.title_of = offers.title_of_image
         await inventory.start()
         stack.push_async_callback(inventory.stop)

@@ -8,17 +8,20 @@ from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from ..amounts import shown_bytes, shown_seconds
+from ..source.providers import printable
 from .texts import TRANSLATIONS
 
 WEB = Path(__file__).parents[1] / "web"
 STATIC = WEB / "static"
 
 _TICKS = re.compile(r"`([^`]*)`")
+_ESCAPED_SPEC = re.compile(r"(git|gl|local)/\S*%2F", re.IGNORECASE)
 
 
 @cache
@@ -46,6 +49,7 @@ def templates() -> jinja2.Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters["moment"] = moment
     environment.filters["marked"] = marked
+    environment.filters["unescaped"] = unescaped
     environment.filters["bytes"] = shown_bytes
     environment.filters["span"] = shown_seconds
     return environment
@@ -62,6 +66,11 @@ def moment(value: str) -> str:
 def marked(text: str) -> Markup:
     """A text of ours in which `values` stand in backticks, these as code; all of it escaped."""
     return Markup(_TICKS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
+def unescaped(text: str) -> str:
+    """A stored name for people: of a repository, which stands there as in links, with its slashes."""
+    return printable(unquote(text), 300) if _ESCAPED_SPEC.match(text) else text
 
 
 def duration(started: str, finished: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from sqlite_utils import Database
 
@@ -87,8 +88,9 @@ def _where(wanted: AuditFilter) -> tuple[list[str], list[Any]]:
         where.append("(what = ? OR substr(what, 1, ?) = ?)")
         values += [wanted.what, len(wanted.what) + 1, f"{wanted.what}."]
     if wanted.thing:
-        where.append("instr(lower(thing), lower(?)) > 0")
-        values.append(wanted.thing)
+        # Repositories stand there as in links: what a person sees as a slash is escaped.
+        where.append("(instr(lower(thing), lower(?)) > 0 OR instr(lower(thing), lower(?)) > 0)")
+        values += [wanted.thing, quote(wanted.thing, safe="")]
     if wanted.since:
         where.append("time >= ?")
         values.append(wanted.since)

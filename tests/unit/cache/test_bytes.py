@@ -7,7 +7,15 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tljh_plugin.cache.bytes import Chain, all_own_bytes, freed_by, occupied_by, own_bytes, shared_with
+from tljh_plugin.cache.bytes import (
+    Chain,
+    all_own_bytes,
+    all_sizes,
+    freed_by,
+    occupied_by,
+    own_bytes,
+    shared_with,
+)
 from tljh_plugin.engine import Layer
 
 
@@ -45,6 +53,18 @@ def test_a_selection_frees_what_only_it_has() -> None:
 def test_what_images_occupy_counts_each_layer_once() -> None:
     assert occupied_by(["plain", "plot", "maps", "twin"], CHAINS) == 520
     assert occupied_by(["plot"], CHAINS) == 450
+
+
+def test_the_size_of_an_image_has_the_layers_that_others_share() -> None:
+    chains = {**CHAINS, "dark": chain(BASE, ("dark", None))}
+    assert all_sizes(chains) == {
+        "plain": 400,
+        "plot": 450,
+        "maps": 470,
+        "twin": 470,
+        "stranger": 900,
+        "dark": None,
+    }
 
 
 def test_who_shares_a_layer_is_told() -> None:

@@ -106,6 +106,16 @@ async def test_all_images_of_the_engine_are_listed_and_nobody_is_asked(shelf: Sh
     assert shelf.docker.asked == []
 
 
+async def test_the_size_is_that_of_the_layers_on_the_disk_where_they_are_known(shelf: Shelf) -> None:
+    await shelf.inventory.refresh()
+    told = {each.id: each.size for each in shelf.inventory.listed()}
+    shelf.inventory.sizes = lambda: {OURS: 1234, OTHERS: None}
+    await shelf.inventory.refresh()
+    assert {each.id: each.size for each in shelf.inventory.listed()} == {OURS: 1234, OTHERS: told[OTHERS]}
+    [view] = shelf.inventory.images()
+    assert view.size == 1234
+
+
 async def test_it_is_put_together_anew_only_where_something_changed(shelf: Shelf) -> None:
     own: dict[str, int | None] = {OURS: 5}
     verdicts = {OURS: Verdict("pinned", "It is pinned.")}

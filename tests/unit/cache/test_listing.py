@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tljh_plugin.cache.listing import PER_PAGE, Listed, Query, counts, found, page_of
+from tljh_plugin.cache.listing import PER_PAGE, Listed, Query, Sort, counts, found, page_of
 from tljh_plugin.errors import InvalidRequest
 
 
@@ -63,6 +63,13 @@ def test_the_order_begins_with_what_is_most_and_can_be_turned() -> None:
 def test_what_is_not_known_comes_last_in_either_order(turned: bool) -> None:
     images = [image(1, own_bytes=None), image(2, own_bytes=5), image(3, own_bytes=0)]
     assert ids(found(images, Query(sort="frees", turned=turned)))[-1] == 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("sort", ["used", "launches"])
+def test_images_of_others_come_after_ours_where_their_use_is_asked(sort: Sort, turned: bool) -> None:
+    images = [image(1, ours=False), image(2), image(3, last_used="2026-03-01", launches=2)]
+    assert ids(found(images, Query(sort=sort, turned=turned)))[-1] == 1
 
 
 def test_a_page_beyond_the_last_is_the_last() -> None:

@@ -52,6 +52,14 @@ async def test_entries_are_shown_and_filtered_by_a_form(house: House) -> None:
     assert "<option selected>project</option>" in found.text
 
 
+async def test_a_repository_is_shown_as_people_write_it(house: House) -> None:
+    thing = "git/https%3A%2F%2Fgit.example.org%2Flab%2Fdata/HEAD"
+    house.audit.known = [AuditEntry(1, NOW, "ada", "build.request", thing, "queued")]
+    async with house.browser("root") as browser:
+        text = (await browser.visit("audit")).text
+    assert "git/https://git.example.org/lab/data/HEAD" in text
+
+
 async def test_a_long_log_has_pages_that_keep_the_filter(house: House) -> None:
     house.audit.known = [
         AuditEntry(n, NOW, "ada", "image.pin", f"thing {n}", "done") for n in range(250, 0, -1)
@@ -109,6 +117,14 @@ def test_days_stay_in_their_order() -> None:
     rows = [account(f"2026-11-{day:02}", builds=30 - day) for day in range(1, 30)]
     found = bars(report("day", *rows), MEASURES["builds"])
     assert [name for name, *_ in found] == [row.name for row in rows[-20:]]
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0, "0"), (0.001, "< 0.01"), (0.04, "0.04"), (0.26, "0.3"), (3, "3"), (112.04, "112.0")],
+)
+def test_what_is_little_is_not_said_to_be_nothing(hours: float, said: str) -> None:
+    assert MEASURES["server_hours"].shown(hours) == said
 
 
 def test_nothing_used_is_no_picture() -> None:

@@ -11,11 +11,12 @@ import pytest
 from forms import Forms
 from house import COMMIT, IMAGE, NOW, House, build_view, image_view
 
+from tljh_plugin.cache.dossier import Dossier, LayerOf
 from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.listing import Listed
 from tljh_plugin.cache.plan import plan_of
 from tljh_plugin.errors import EngineUnavailable, InvalidRequest
-from tljh_plugin.service.pages.image import change_of, last_day
+from tljh_plugin.service.pages.image import change_of, last_day, shown_layers
 from tljh_plugin.service.pages.images import stale
 from tljh_plugin.wire import ImageView
 
@@ -168,6 +169,20 @@ async def test_an_images_page_tells_what_is_in_it(house: House) -> None:
         house.dossiers.packages = None
         assert "Not recorded" in text_of(await browser.visit(f"images/{IMAGE}"))
         assert (await browser.visit(f"images/{OTHER}")).status_code == 404
+
+
+def test_layers_that_the_same_images_have_do_not_name_them_again() -> None:
+    def layer(name: str, *shared: str, size: int = 1) -> LayerOf:
+        return LayerOf(name, size, shared)
+
+    layers = (layer("a", "x", "y"), layer("b", "x", "y"), layer("e", size=0), layer("c", "x"), layer("d"))
+    dossier = Dossier(None, layers, None, (), ())  # type: ignore[arg-type]
+    assert [(each.place, each.as_below) for each in shown_layers(dossier) or ()] == [
+        (1, False),
+        (2, True),
+        (4, False),
+        (5, False),
+    ]
 
 
 async def test_the_form_changes_only_what_was_changed(house: House) -> None:

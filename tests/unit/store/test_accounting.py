@@ -139,7 +139,7 @@ class TestAuditLog:
     async def furnished(self, store: Store) -> None:
         for number in range(5):
             await store.audit("ann", "image.pin", f"littlest-binder/Optics:{number}", "done")
-        await store.audit("bob", "imagery.take", "x", "done")
+        await store.audit("bob", "imagery.take", "git/https%3A%2F%2Fgit.example.org%2Fmaps/HEAD", "done")
         await store.audit("bob", "project.delete", "bob/100%_x", "done")
 
     @pytest.mark.parametrize(
@@ -153,6 +153,7 @@ class TestAuditLog:
             ({"what": "image."}, 0),
             ({"thing": "optics:3"}, 1),
             ({"thing": "%_"}, 1),
+            ({"thing": "git.example.org/maps"}, 1),
             ({"thing": "' OR 1=1 --"}, 0),
             ({"since": "2999-01-01"}, 0),
             ({"until": "2000-01-01"}, 0),

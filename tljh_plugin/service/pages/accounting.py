@@ -36,6 +36,9 @@ class ShownAccount:
 
 
 def _number(value: float) -> str:
+    """For people: what is little is not said to be nothing."""
+    if 0 < value < 0.1:
+        return f"{value:.2f}" if value >= 0.005 else _("< 0.01")
     return f"{value:.1f}" if value % 1 else f"{value:.0f}"
 
 

@@ -26,12 +26,14 @@ _MOST_SHARERS = 5
 
 @dataclass(frozen=True)
 class ShownLayer:
-    """A layer for people: its place from below, bytes, and who else has it."""
+    """A layer for people: its place from below, bytes, who else has it, and whether the one below is shared
+    by the same."""
 
     place: int
     bytes: int | None
     shared: tuple[str, ...]
     others: int
+    as_below: bool = False
 
 
 class OneImagePage(OfImages):
@@ -128,11 +130,15 @@ def shown_layers(dossier: Dossier) -> list[ShownLayer] | None:
     """From the lowest up, without those that are empty."""
     if dossier.layers is None:
         return None
-    return [
-        ShownLayer(place, each.bytes, each.shared[:_MOST_SHARERS], max(0, len(each.shared) - _MOST_SHARERS))
-        for place, each in enumerate(dossier.layers, 1)
-        if each.bytes != 0
-    ]
+    shown: list[ShownLayer] = []
+    below: tuple[str, ...] | None = None
+    for place, each in enumerate(dossier.layers, 1):
+        if each.bytes != 0:
+            more = max(0, len(each.shared) - _MOST_SHARERS)
+            same = bool(each.shared) and each.shared == below
+            shown.append(ShownLayer(place, each.bytes, each.shared[:_MOST_SHARERS], more, same))
+            below = each.shared
+    return shown
 
 
 def _shared_bytes(dossier: Dossier) -> int | None:

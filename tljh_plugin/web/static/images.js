@@ -23,7 +23,7 @@ function count() {
 function offerAll() {
   const place = form.querySelector("thead th");
   const label = place?.querySelector(".unseen");
-  if (!label || document.getElementById("all-of-page")) return;
+  if (!label || boxes().length === 0 || document.getElementById("all-of-page")) return;
   const all = document.createElement("input");
   all.type = "checkbox";
   all.id = "all-of-page";
