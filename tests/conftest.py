@@ -17,7 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("soak"):
         minutes = config.getoption("soak_minutes")
-        config.pluginmanager.register(soak_run.Soak(soak_run.Ledger(), minutes), "soak")
+        part = soak_run.Part.parse(config.getoption("soak_part"))
+        config.pluginmanager.register(soak_run.Soak(soak_run.Ledger(), minutes, part), "soak")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

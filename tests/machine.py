@@ -25,6 +25,7 @@ from typing import Any
 from desktop import free_port
 from git_server import GitServer
 from waiting import until
+from warm_python import Forked, WarmPython
 
 from tljh_plugin.build.identity import building_name
 from tljh_plugin.build.processes import MARK
@@ -40,6 +41,10 @@ from tljh_plugin.wire import Person
 CONFIG = Path(__file__).parent / "faults" / "hub_config.py"
 HOME_FILES = 300
 PEOPLE = ("ann", "bob")
+# Each so manieth round is as on a real machine: JupyterLab, freshly started programs, our own intervals.
+REAL = 25
+# So many may be there before those of rounds that are over are evicted.
+IMAGES = 12
 _DOCKERFILE = f"""\
 FROM littlest-binder/base
 RUN mkdir -p /home/jovyan/data && cd /home/jovyan/data && \\
@@ -48,6 +53,51 @@ RUN mkdir -p /home/jovyan/data && cd /home/jovyan/data && \\
 ENV TEST_RUN={{mark}}
 RUN echo slow-step && sleep 1
 """
+# Starting JupyterLab is two thirds of a start's work, and nothing that these tests kill.
+_LIGHT_SERVER = """\
+#!/usr/bin/python3 -ISB
+import http.server, os, signal
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+http.server.ThreadingHTTPServer(("", 8888), Handler).serve_forever()
+"""
+_LIGHT_DOCKERFILE = f"""\
+FROM littlest-binder/base
+COPY --chown=1000:1000 --chmod=755 server /home/jovyan/.local/bin/jupyterhub-singleuser
+RUN mkdir -p /home/jovyan/data && cd /home/jovyan/data && \\
+    for i in $(seq {HOME_FILES}); do echo "file $i" > $i; done && \\
+    head -c 2000000 /dev/urandom > big && chmod -R a+rwX /home/jovyan
+ENV TEST_RUN={{mark}}
+RUN echo slow-step && sleep 0.5
+"""
+
+
+def real_files(mark: str) -> dict[str, str]:
+    """A repository whose image is made in a few seconds, with JupyterLab."""
+    return {"Dockerfile": _DOCKERFILE.format(mark=mark)}
+
+
+def light_files(mark: str) -> dict[str, str]:
+    """The same with a server that answers at once."""
+    return {"Dockerfile": _LIGHT_DOCKERFILE.format(mark=mark), "server": _LIGHT_SERVER}
+
+
+_WARM = ("jupyterhub.app", "tljh_plugin.hub", "tljh_plugin.cli", "tljh_plugin.service.app")
+# Looked at as often as a test can wait for; what is looked at is the same.
+_INTERVALS = {
+    "tljh_plugin.service.tidying:PERIOD_S": 1.0,
+    "tljh_plugin.service.tidying:_SECOND_LOOK_S": 0.5,
+    "tljh_plugin.cache.inventory:_RETRY_S": 0.5,
+    "tljh_plugin.build.pipeline:_DOCKER_POLL_S": 0.3,
+    "tljh_plugin.cache.rescan:_AGAIN_S": 1.0,
+}
 
 
 @dataclass
@@ -70,6 +120,9 @@ class Start:
     async def over(self, seconds: float = 120) -> str:
         await until(lambda: self.ended, seconds)
         return self.ended
+
+
+Program = subprocess.Popen[bytes] | Forked
 
 
 class Machine:
@@ -98,8 +151,13 @@ class Machine:
         ensure_state(self.settings)
         self.engine = Engine(instance_id(self.settings), base_url=docker_host)
         self.specs: list[str] = []  # of the repositories that were made
-        self.hub: subprocess.Popen[bytes] | None = None
-        self.service: subprocess.Popen[bytes] | None = None
+        self.hub: Program | None = None
+        self.service: Program | None = None
+        # Programs begin at once and look often, and new repositories start something light.
+        self.brisk = False
+        self._warm = contextlib.ExitStack()
+        self._warm_python: WarmPython | None = None
+        self._whole_logs: dict[str, tuple[str, Seen]] = {}
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -136,6 +194,7 @@ class Machine:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        await asyncio.to_thread(self._warm.close)
         with contextlib.suppress(OSError, ValueError):
             os.kill(int((self.state / "proxy.pid").read_text()), signal.SIGKILL)
         with contextlib.suppress(BinderError):
@@ -156,7 +215,7 @@ class Machine:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def _popen(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    def _popen(self, name: str, arguments: list[str]) -> Program:
         own = str(Path(sys.executable).parent)
         given = {
             "state": str(self.state), "database": str(self.hub_folder / "jupyterhub.sqlite"),
@@ -171,15 +230,22 @@ class Machine:
             "FAULTS": json.dumps(given),
             "PYTHONUNBUFFERED": "1",
         }
-        with (self.folder / f"{name}.log").open("ab") as log:
+        path = self.folder / f"{name}.log"
+        if self.brisk:
+            if self._warm_python is None:
+                self._warm_python = self._warm.enter_context(WarmPython(_WARM, environment))
+            return self._warm_python.popen(
+                arguments, cwd=self.state, env=environment, log=path, intervals=_INTERVALS
+            )
+        with path.open("ab") as log:
             return subprocess.Popen(
-                command, cwd=self.state, env=environment, stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", *arguments], cwd=self.state, env=environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     async def start_hub(self) -> None:
         """Start it and wait until people can use it; a proxy that the hub before left goes on."""
-        self.hub = self._popen("hub", [sys.executable, "-m", "jupyterhub", "--config", str(CONFIG)])
+        self.hub = self._popen("hub", ["jupyterhub", "--config", str(CONFIG)])
 
         async def answers() -> bool:
             assert self.hub
@@ -203,7 +269,7 @@ class Machine:
     async def start_service(self) -> None:
         """Start it, once the hub has said with which of its tokens, and wait until it answers."""
         await until((self.settings.run_dir / "service.json").exists, 90)
-        self.service = self._popen("service", [sys.executable, "-m", "tljh_plugin.cli", "serve"])
+        self.service = self._popen("service", ["tljh_plugin.cli", "serve"])
 
         async def answers() -> bool:
             assert self.service
@@ -251,7 +317,7 @@ class Machine:
     def repository(self) -> str:
         """A new one, whose image is made in a few seconds and is not there yet; its link's path."""
         name = f"r{secrets.token_hex(5)}"
-        self.git_server.new(name, {"Dockerfile": _DOCKERFILE.format(mark=name)})
+        self.git_server.new(name, light_files(name) if self.brisk else real_files(name))
         self.specs.append(self.git_server.spec(name))
         return self.specs[-1]
 
@@ -314,18 +380,24 @@ class Machine:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute(query)]
 
-    async def sound(self, seconds: float = 100) -> None:
-        """Nothing is lost, doubled, left over or untrue; fails with what still is after `seconds`."""
+    async def sound(self, seconds: float = 100) -> list[str]:
+        """Nothing is lost, doubled, left over or untrue; fails with what still is after `seconds`.
+
+        What was the last to become true.
+        """
         problems: list[str] = []
+        last: list[str] = []
 
         async def none() -> bool:
             problems[:] = await self.problems()
+            last[:] = problems or last
             return not problems
 
         try:
-            await until(none, seconds)
+            await until(none, seconds, every=0.05)
         except AssertionError:
             raise AssertionError("\n".join(problems)) from None
+        return last
 
     async def problems(self) -> list[str]:
         """One line each; empty if all is as it should be. Starts in progress count as problems."""
@@ -357,6 +429,10 @@ class Machine:
         states = {row["id"]: row["state"] for row in self.rows("SELECT id, state FROM builds")}
         for build, state in states.items():
             path = self.settings.log_dir / f"{build}.jsonl"
+            seen = _seen(path)
+            if seen is not None and self._whole_logs.get(build) == (state, seen):
+                continue
+            before = len(found)
             try:
                 lines = [json.loads(line) for line in path.read_text().splitlines()]
             except (OSError, ValueError) as error:
@@ -366,6 +442,8 @@ class Machine:
                 found.append(f"log of {build} has gaps")
             if state not in ("queued", "running") and (not lines or lines[-1]["phase"] != state):
                 found.append(f"log of {build} does not say that it is {state}")
+            if seen is not None and len(found) == before:
+                self._whole_logs[build] = (state, seen)
         return found
 
     def _folder_problems(self) -> list[str]:
@@ -414,12 +492,22 @@ class Machine:
                 found.append(f"{row['id']} is built, and its image is not there")
         async with self.client("root", admin=True) as client:
             told_builds = {each.id: each.state for each in await client.builds(everyone=True)}
-        for row in self.rows("SELECT id, state FROM builds"):
+        # A page of the list has so many.
+        for row in self.rows("SELECT id, state FROM builds ORDER BY created DESC LIMIT 100"):
             if told_builds.get(row["id"]) != row["state"]:
                 found.append(
                     f"{row['id']} is {row['state']}, and people are told {told_builds.get(row['id'])}"
                 )
         return found
+
+    async def evict_old(self, keep: int, beyond: int) -> None:
+        """Evict all images but the newest `keep`, if there are more than `beyond`."""
+        async with self.client("root", admin=True) as client:
+            images = sorted(await client.images(), key=lambda each: each.created)
+            if len(images) > beyond:
+                done = await client.delete_images([each.id for each in images[:-keep]], "evict")
+                assert done.run, done
+                await until(lambda: not self.rows("SELECT * FROM runs WHERE finished = ''"), every=0.05)
 
     def projects(self) -> dict[str, Path]:
         """Folders of complete projects by their ids."""
@@ -427,6 +515,51 @@ class Machine:
         return {
             place.parent.name: place.parent / "home" for place in found if (place.parent / "home").is_dir()
         }
+
+
+class Homes:
+    """The homes of projects as they were; what the kernel says is untouched is not read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[dict[str, Seen], dict[str, str]]] = {}
+
+    def note(self, projects: Mapping[str, Path]) -> None:
+        """Remember those that are there now."""
+        for name, home in projects.items():
+            seen = _seen_below(home)
+            if name not in self._known or self._known[name][0] != seen:
+                self._known[name] = (seen, content(home))
+
+    def changed(self, projects: Mapping[str, Path]) -> list[str]:
+        """Those that are gone or have other files than when they were noted."""
+        found = []
+        for name, (seen, files) in self._known.items():
+            home = projects.get(name)
+            if home is None or (_seen_below(home) != seen and content(home) != files):
+                found.append(name)
+        return found
+
+
+Seen = tuple[int, int, int, int]
+
+
+def _seen(path: Path) -> Seen | None:
+    """What changes with a file; nobody can set back the time of the last change of its inode."""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _seen_below(folder: Path) -> dict[str, Seen]:
+    found = {}
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            seen = _seen(Path(place, name))
+            if seen is not None:
+                found[f"{place}/{name}"] = seen
+    return found
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -441,7 +574,7 @@ def content(folder: Path) -> dict[str, str]:
     return found
 
 
-async def _kill(process: subprocess.Popen[bytes] | None) -> None:
+async def _kill(process: Program | None) -> None:
     assert process is not None
     process.send_signal(signal.SIGKILL)
     await asyncio.to_thread(process.wait, 20)

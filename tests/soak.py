@@ -3,16 +3,21 @@
 `@pytest.mark.rounds(few=3, soak=200)` repeats a test that takes the argument `round_number`: a few times in
 every run, all of them with `--soak`. A soak run notes each case that passed in `LEDGER`, and the next one
 leaves those out, until all have passed; then the next one begins anew.
+
+Rounds mostly wait, so that several runs side by side get through more of them: `--soak-part 1/2` and
+`--soak-part 2/2` share the rounds and the ledger, and each has a Docker of its own.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+_TURN = 20
 LEDGER = Path(__file__).parent / ".state" / "soak.passed"
 
 
@@ -37,11 +42,30 @@ class Ledger:
         self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which of the runs side by side this is, from 1, and of how many."""
+
+    number: int = 1
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        number, _, of = text.partition("/")
+        if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+            raise pytest.UsageError(f"--soak-part {text}: not a part such as 1/2 or 2/2")
+        return cls(int(number), int(of))
+
+    def has(self, item: pytest.Item) -> bool:
+        return _round(item) % self.of == self.number - 1
+
+
 class Soak:
     """The plugin of a soak run; `minutes` of 0 is without end."""
 
-    def __init__(self, ledger: Ledger, minutes: float) -> None:
+    def __init__(self, ledger: Ledger, minutes: float, part: Part) -> None:
         self.ledger = ledger
+        self.part = part
         self.deadline = time.monotonic() + minutes * 60 if minutes else float("inf")
         self.before = 0
         self.late = 0
@@ -50,16 +74,18 @@ class Soak:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what has passed; if that is everything, begin anew.
 
-        Round by round, so that a piece has some rounds of each test.
+        A few rounds of each module in turn, so that a piece has some of every test, and does not make anew
+        what the tests of a module share with every round.
         """
         passed = self.ledger.passed()
         if items and not left(items, passed):
             self.ledger.begin_anew()
             passed = set()
-        gone = [item for item in items if item.nodeid in passed]
-        self.before = len(gone)
-        config.hook.pytest_deselected(items=gone)
-        items[:] = sorted(left(items, passed), key=_round)
+        self.before = sum(item.nodeid in passed for item in items)
+        wanted = [item for item in left(items, passed) if self.part.has(item)]
+        chosen = set(wanted)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = sorted(wanted, key=lambda item: (_round(item) // _TURN, item.path, _round(item)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -103,6 +129,12 @@ def add_options(parser: pytest.Parser) -> None:
         default=0.0,
         metavar="N",
         help="end a soak run in order after N minutes: what has not begun by then is left for the next run",
+    )
+    group.addoption(
+        "--soak-part",
+        default="1/1",
+        metavar="K/N",
+        help="the Kth of N soak runs side by side, which share the rounds",
     )
 
 

@@ -9,7 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 30.0) -> T:
+async def until(
+    condition: Callable[[], T | Awaitable[T]], seconds: float = 30.0, *, every: float = 0.01
+) -> T:
     """What `condition` gives, plain or awaitable, as soon as it is true; fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -19,4 +21,4 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 30.0
             return result
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {condition}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(every)

@@ -10,7 +10,8 @@ import pytest_asyncio
 from docker_proxy import DockerProxy
 from git_server import GitServer
 from machine import Machine
-from private_docker import PrivateDocker
+from private_docker import STATE, PrivateDocker
+from soak import Part
 
 from tljh_plugin.build.base import ensure_base
 from tljh_plugin.installation import ensure_state
@@ -23,11 +24,16 @@ PATIENCE_S, SILENCE_S = 8.0, 20.0
 
 
 @pytest.fixture(scope="session")
-def private_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateDocker]:
+def private_docker(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[PrivateDocker]:
+    """One that all tests share; each part of a soak run has its own."""
+    part = Part.parse(request.config.getoption("soak_part")).number
+    folder = STATE if part == 1 else STATE.with_name(f"{STATE.name}-{part}")
     settings = from_mapping({}, platform="jupyterhub", state_dir=tmp_path_factory.mktemp("state"))
     ensure_state(settings)
     base = asyncio.run(ensure_base(settings, lambda line: None))
-    with PrivateDocker() as engine:
+    with PrivateDocker(folder) as engine:
         engine.copy_in(DEBIAN)
         engine.copy_flat(base.name)
         yield engine

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from git_server import GitServer
-from machine import Machine
+from machine import Machine, light_files
 from private_docker import PrivateDocker
 
 from tljh_plugin.engine.values import KIND_LABEL
@@ -19,7 +19,6 @@ from tljh_plugin.wire import DeletedView
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
-_DOCKERFILE = "FROM littlest-binder/base\nENV TEST_RUN=race\nRUN echo a step > /home/jovyan/made\n"
 # What a start says where the deletion comes, and the most seconds between the one and the other.
 _MOMENTS = ("Looking for the repository", "Preparing your files", "Waiting for")
 _LATER_S = 0.3
@@ -37,7 +36,7 @@ async def machine(
 
 @pytest.fixture(scope="module")
 def spec(served: GitServer) -> str:
-    served.new("race", {"Dockerfile": _DOCKERFILE})
+    served.new("race", light_files("race"))
     return served.spec("race")
 
 

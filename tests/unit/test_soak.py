@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -23,7 +24,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("soak"):
         ledger = soak.Ledger(Path(__file__).with_name("passed"))
-        config.pluginmanager.register(soak.Soak(ledger, config.getoption("soak_minutes")), "soak")
+        part = soak.Part.parse(config.getoption("soak_part"))
+        config.pluginmanager.register(soak.Soak(ledger, config.getoption("soak_minutes"), part), "soak")
 
 def pytest_generate_tests(metafunc):
     soak.repeat(metafunc)
@@ -58,7 +60,8 @@ def run(project: Path, *arguments: str, lines: slice = LAST, **environment: str)
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "-q", ".", *arguments],
         cwd=project,
         env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
@@ -79,13 +82,16 @@ def test_a_repeated_run_goes_on_with_what_has_not_passed(project: Path) -> None:
     assert "4 deselected" in second
 
 
-def test_a_piece_has_rounds_of_every_test(project: Path) -> None:
-    more = TEST.replace("test_it", "test_more").replace("def test_clean_up(dirty):\n    pass\n", "")
-    (project / "test_more.py").write_text(more)
+def test_a_piece_has_rounds_of_every_test_and_few_changes_of_the_module(project: Path) -> None:
+    long = TEST.replace("soak=5", "soak=50")
+    (project / "test_it.py").write_text(long)
+    (project / "test_more.py").write_text(long.replace("test_it", "test_more").replace("clean_up", "also"))
     shown = run(project, "--soak", "--collect-only", lines=slice(None))
-    rounds = re.findall(r"::test_(?:it|more)\[(\d)\]", shown)
-    assert rounds == sorted(rounds)
-    assert len(rounds) == 10
+    found = re.findall(r"::test_(it|more)\[(\d+)\]", shown)
+    assert len(found) == 100
+    turns = [module for module, rounds in itertools.groupby(found, lambda each: each[0])]
+    assert turns == ["it", "more"] * 3
+    assert [int(number) for module, number in found if module == "it"] == list(range(50))
 
 
 def test_once_all_have_passed_a_run_begins_anew(project: Path) -> None:
@@ -96,3 +102,12 @@ def test_once_all_have_passed_a_run_begins_anew(project: Path) -> None:
 def test_a_piece_ends_after_its_minutes(project: Path) -> None:
     assert "6 skipped" in run(project, "--soak", "--soak-minutes=0.0000001")
     assert "6 passed" in run(project, "--soak")
+
+
+def test_parts_side_by_side_share_the_rounds_and_the_ledger(project: Path) -> None:
+    assert "4 passed" in run(project, "--soak", "--soak-part=1/2")
+    # It has nothing left, and the other part has: nothing begins anew.
+    assert "6 deselected" in run(project, "--soak", "--soak-part=1/2")
+    assert "2 passed" in run(project, "--soak", "--soak-part=2/2")
+    assert "4 passed" in run(project, "--soak", "--soak-part=1/2")
+    assert "not a part such as 1/2" in run(project, "--soak", "--soak-part=3/2", lines=slice(None))
