@@ -25,6 +25,8 @@ DEFAULT_PORT = 8888
 _SETTINGS = "tljh_plugin.operation.settings_file"
 # The first start makes the base image, which takes minutes.
 _LINK_S = 900.0
+# Stopping servers, service, hub and engine takes seconds.
+_STOPPING_S = 60.0
 _LOG_BYTES = 5 * 1024**2
 # Programs or files that the product needs, and the packages they come in.
 _DEBIAN = {
@@ -90,6 +92,8 @@ class Desktop:
         if not held:
             return None
         number = f" (process {held['pid']})" if held["pid"] else ""
+        if held["phase"] == "stopping" and self._gone_soon(held):
+            return None
         if held["phase"] != "running":
             self._console.say(f"Another run of this command is {held['phase']}{number}.")
             self._console.say("Wait for it; this command then prints a new sign-in link.")
@@ -103,14 +107,25 @@ class Desktop:
                 self._console.say(text)
                 return 0
             if running.holder(self._site.state, self._person) != held:
-                self._console.say("It has ended meanwhile. The same command starts it again.")
-                return 1
+                self._console.say("It has ended meanwhile: starting it again.")
+                return self._link_if_running()
             if step.seconds > _LINK_S:
                 self._console.say(f"It gave no link for {_LINK_S:.0f} s. What it said last: {text}")
                 self._console.say("End it with Ctrl-C where it runs, then run the same command again.")
                 return 1
             step.say("waiting until it is ready")
             time.sleep(1.0)
+
+    def _gone_soon(self, held: dict[str, object]) -> bool:
+        """Whether a run that is stopping has ended within `_STOPPING_S`."""
+        self._console.say("The Littlest Binder is stopping: this command starts it again after that.")
+        step = Step(self._console, "Another run", "")
+        while running.holder(self._site.state, self._person) == held:
+            if step.seconds > _STOPPING_S:
+                return False
+            step.say("waiting until it has stopped")
+            time.sleep(0.2)
+        return True
 
     def _refusal(self) -> int | None:
         found: list[machine.Problem] = []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from steps import running
 from steps.console import StepFailed
 from steps.site import Site
 
-INSTALLER = Path(__file__).resolve().parents[2] / "installer"
+ROOT = Path(__file__).resolve().parents[2]
+INSTALLER = ROOT / "installer"
 # Stands where the real command stands, and takes note of every signal.
 UP = """#!{python}
 import os, pathlib, signal, sys, time
@@ -154,6 +156,38 @@ def test_the_lock_says_how_far_the_other_run_is(site: Site) -> None:
         with pytest.raises(StepFailed, match="Another run"), running.lock(site):
             pass
     assert running.holder(site.state, site.person) == {}
+
+
+STARTED_AGAIN = """
+import argparse, sys
+sys.path[:0] = ["installer"]
+import binder_at_home
+
+class Shown(binder_at_home.Desktop):
+    def _refusal(self):
+        print("looks at the machine", flush=True)
+        return 7
+
+options = argparse.Namespace(mirror="", verbose=False)
+raise SystemExit(Shown(options, binder_at_home.Path.cwd()).run())
+"""
+
+
+def test_a_run_that_is_stopping_is_waited_for_and_then_started_again(site: Site, tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    stopping = replace(site, state=site.person.state_dir(env))
+    stopping.state.mkdir()
+    with running.lock(stopping) as lock:
+        lock.write("stopping")
+        again = subprocess.Popen(
+            [sys.executable, "-c", STARTED_AGAIN], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
+        )
+        assert again.stdout is not None
+        assert "is stopping" in again.stdout.readline()
+        assert again.poll() is None
+    rest, _ = again.communicate(timeout=20)
+    assert "looks at the machine" in rest
+    assert again.returncode == 7
 
 
 def test_a_hub_that_was_started_by_hand_counts_as_running(site: Site) -> None:
