@@ -248,10 +248,10 @@ async def ensure_python(
 
     uv downloads it where its server can be reached. A failure is remembered, as a name of the base itself,
     for as long as there is this base; `again` tries all the same. `owner` is uid and gid of its files. Docker
-    has `patience_s` seconds to take up the build, which the caller limits otherwise.
+    has `patience_s` seconds for an answer and to take up the build, which the caller limits otherwise.
     """
     name = f"{base}-python-{version}"
-    engine = Engine("base")
+    engine = Engine("base", timeout_s=patience_s)
     try:
         found = await engine.image(name)
         if found is not None and (found.env.get(PYTHON_VARIABLE) == version or not again):

@@ -168,20 +168,22 @@ class CheckedDockerfile(DockerBuildPack):  # type: ignore[misc]
             )
         # What repo2docker passes to every build.
         arguments = {"NB_USER": self._job.user_name, "NB_UID": str(self._job.uid), **self._job.build_args}
-        plan = check_dockerfile(read_dockerfile(Path(path)), arguments, asyncio.run(_local_images()))
+        plan = check_dockerfile(
+            read_dockerfile(Path(path)), arguments, asyncio.run(_local_images(self._job.docker_timeout_s))
+        )
         refuse_large(Path.cwd(), plan.added, self._job.max_unpacked_bytes)
         self._builder.pull = plan.pull
         return True
 
 
-def check_rendered(path: Path, arguments: Mapping[str, str], base: str) -> None:
+def check_rendered(path: Path, arguments: Mapping[str, str], base: str, docker_timeout_s: float) -> None:
     """What repo2docker wrote: no word of a repository may have become an instruction that is refused."""
-    images = asyncio.run(_local_images()).all_but(base)
+    images = asyncio.run(_local_images(docker_timeout_s)).all_but(base)
     check_dockerfile(read_dockerfile(path), arguments, images)
 
 
-async def _local_images() -> LocalImages:
-    engine = Engine(_ENGINE)
+async def _local_images(docker_timeout_s: float) -> LocalImages:
+    engine = Engine(_ENGINE, timeout_s=docker_timeout_s)
     try:
         rows = await engine.images()
     finally:
@@ -192,9 +194,9 @@ async def _local_images() -> LocalImages:
     )
 
 
-async def _base_python(name: str) -> str:
+async def _base_python(name: str, docker_timeout_s: float) -> str:
     """The version of Python in the base image."""
-    engine = Engine(_ENGINE)
+    engine = Engine(_ENGINE, timeout_s=docker_timeout_s)
     try:
         base = await engine.image(name)
     finally:
@@ -273,7 +275,9 @@ class Worker:
         app = App()
         app.builder = self.builder
         self.builder.before = lambda: self._output.line(f"Build pack: {self._pack_name}")
-        self.builder.inspect = lambda path, arguments: check_rendered(path, arguments, app.base_image)
+        self.builder.inspect = lambda path, arguments: check_rendered(
+            path, arguments, app.base_image, self._job.docker_timeout_s
+        )
         app.log_level = logging.INFO
         app.initialize()
         app.log.handlers = [_Lines(self._output)]
@@ -318,7 +322,7 @@ class Worker:
 
     @cached_property
     def _python(self) -> str:
-        return asyncio.run(_base_python(self._job.base_image))
+        return asyncio.run(_base_python(self._job.base_image, self._job.docker_timeout_s))
 
     def _default(self, base_image: str) -> Any:
         """For a repository that describes no environment: the plain one."""

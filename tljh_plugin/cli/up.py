@@ -78,7 +78,7 @@ async def _prepare(settings: Settings) -> None:
     if await at_home.end_leftovers(settings):
         _say("Ended the processes that an earlier run left behind.")
     at_home.check_port(settings)
-    engine = Engine(instance_id(settings))
+    engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
     try:
         info = await _step("Docker", engine.info())
         _detail(f"version {info.version}, {info.storage_driver}, {info.root_dir}")

@@ -74,9 +74,10 @@ class Connection:
     def _use(self, name: str, work: Callable[[Any], T], limit: float) -> T:
         """In the thread: take a client, work, give it back if it is still good."""
         client: Any = None
+        given = _first_words_s(limit)
         try:
-            client = self._take()
-            client.timeout = limit
+            client = self._take(given)
+            client.timeout = given = limit
             result = work(client)
         except BinderError:
             self._give_back(client)
@@ -86,7 +87,7 @@ class Connection:
             raise refused(name, error) from error
         except (requests.RequestException, docker.errors.DockerException, OSError) as error:
             self._discard(client)
-            raise _unreachable(name, error, limit) from error
+            raise _unreachable(name, error, given) from error
         except BaseException:
             self._discard(client)
             raise
@@ -105,17 +106,18 @@ class Connection:
         clients: list[Any] = []
 
         def step(work: Callable[[Any], Any]) -> Any:
+            given = timeout_s if clients else _first_words_s(timeout_s)
             try:
                 if not clients:
-                    clients.append(self._take())
-                    clients[0].timeout = timeout_s
+                    clients.append(self._take(given))
+                    clients[0].timeout = given = timeout_s
                 return work(clients[0])
             except BinderError:
                 raise
             except docker.errors.APIError as error:
                 raise refused(name, error) from error
             except (requests.RequestException, docker.errors.DockerException, OSError) as error:
-                raise _unreachable(name, error, timeout_s) from error
+                raise _unreachable(name, error, given) from error
 
         async def ask(work: Callable[[Any], Any]) -> Any:
             return await in_thread(lambda: step(work))
@@ -126,13 +128,14 @@ class Connection:
             for client in clients:
                 client.close()
 
-    def _take(self) -> Any:
+    def _take(self, timeout_s: float) -> Any:
+        """An idle client, or a new one; that asks Docker for its version, which may take `timeout_s`."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
             version = self._version
         arguments = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
-        client = docker.APIClient(**arguments, version=version or "auto", timeout=_CONNECT_TIMEOUT_S)
+        client = docker.APIClient(**arguments, version=version or "auto", timeout=timeout_s)
         with self._lock:
             self._version = client.api_version
         return client
@@ -165,6 +168,11 @@ class Connection:
     def close(self) -> None:
         """Close idle connections; can be used again afterwards."""
         self._discard(None)
+
+
+def _first_words_s(limit: float) -> float:
+    """How long Docker may take to tell its version, where it has `limit` seconds for what is asked then."""
+    return min(limit, _CONNECT_TIMEOUT_S)
 
 
 def refused(name: str, error: docker.errors.APIError) -> EngineError:

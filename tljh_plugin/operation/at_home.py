@@ -268,7 +268,7 @@ async def _stop(settings: Settings, process: Process, say: Callable[[str], None]
     for orphan in _descendants(os.getpid()):
         await end_group(orphan)
     _record(settings).unlink(missing_ok=True)
-    engine = Engine(instance_id(settings))
+    engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
     try:
         for what in await clear_engine(engine):
             say(f"Removed {what}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tljh_plugin.engine import Engine
+from tljh_plugin.engine import Engine, connection
 from tljh_plugin.errors import EngineError, EngineTimedOut, EngineUnavailable
 
 
@@ -141,6 +141,18 @@ async def test_a_docker_that_is_silent_from_the_first_word_times_out(daemon: Dae
         await engine(daemon.path, timeout_s=0.3).info()
 
 
+async def test_it_is_told_how_long_docker_really_had_for_its_first_word(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_TIMEOUT_S", 0.3)
+    daemon.silent.add("version")
+    with pytest.raises(EngineTimedOut, match=r"within 0\.3 s"):
+        await engine(daemon.path, timeout_s=60).info()
+    with pytest.raises(EngineTimedOut, match=r"within 0\.3 s"):
+        async with connection.Connection(f"unix://{daemon.path}", 60).held("read it", 60) as ask:
+            await ask(lambda client: client.info())
+
+
 async def test_slow_calls_delay_no_short_one(daemon: Daemon) -> None:
     daemon.silent.add("containers/x/wait")
     docker = engine(daemon.path)
@@ -195,7 +207,7 @@ def test_a_call_that_never_returns_does_not_hold_up_the_end_of_the_process(daemo
     daemon.silent.add("info")
     program = f"""
         import asyncio
-        from tljh_plugin.engine import Engine
+        from tljh_plugin.engine import Engine, connection
         from tljh_plugin.errors import EngineTimedOut
 
         async def main():
