@@ -27,6 +27,7 @@ from .errors import (
     ServerExists,
     from_dict,
 )
+from .plain_http import verify_for
 
 ERROR_HEADER = "Littlest-Binder-Error"
 
@@ -98,7 +99,9 @@ class HubApi:
         self._headers = {"Authorization": f"token {token}"}
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
         # The hub is on this machine: never behind a proxy of the environment.
-        self._http = http or httpx.AsyncClient(timeout=self._timeout, trust_env=False)
+        self._http = http or httpx.AsyncClient(
+            timeout=self._timeout, trust_env=False, verify=verify_for(self.api_url)
+        )
         self._owns = http is None
         self._major = 0
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import httpx
 
+from ..plain_http import verify_for
 from . import policy
 
 _CA_VARIABLES = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -32,7 +33,7 @@ async def answer(
     Follows no redirect. Raises `httpx.TransportError` and `httpx.InvalidURL`.
     """
     proxy = policy.proxy_for(url)
-    verify: ssl.SSLContext | bool = tls_context() if url.startswith("https:") or proxy else True
+    verify: ssl.SSLContext | bool = tls_context() if url.startswith("https:") or proxy else verify_for(url)
     async with contextlib.AsyncExitStack() as closing:
         client = await closing.enter_async_context(
             httpx.AsyncClient(
