@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from house import COMMIT, IMAGE, PREFIX, House, build_view, image_view, open_house
+from house import COMMIT, IMAGE, NOW, PREFIX, House, build_view, image_view, open_house
 
 from tljh_plugin.errors import ImageNotLaunchable
-from tljh_plugin.wire import ProposalView
+from tljh_plugin.wire import ProposalView, RefusedImageView, RescanView
 
 
 @pytest_asyncio.fixture
@@ -40,8 +40,8 @@ async def test_newer_commits_are_looked_for_and_built(house: House) -> None:
     async with house.browser("root") as browser:
         await browser.visit("")
         for path, fields, where in (
-            ("images/newer", {}, "images"),
-            ("images/newer", {"build": "1"}, "images"),
+            ("images/newer", {}, "images?looked=newer"),
+            ("images/newer", {"build": "1"}, "images?looked=newer"),
             (f"images/{IMAGE}/newer", {}, f"images/{IMAGE}"),
             (f"images/{IMAGE}/newer", {"build": "1"}, "builds/b-1"),
         ):
@@ -55,11 +55,33 @@ async def test_newer_commits_are_looked_for_and_built(house: House) -> None:
     ]
 
 
+async def test_what_a_look_for_newer_commits_found_is_said(house: House) -> None:
+    async with house.browser("root") as browser:
+        house.inventory.known = [image_view()]
+        assert "there is nothing newer to look for" in (await browser.visit("images?looked=newer")).text
+        house.inventory.known = [
+            image_view(newer_looked=NOW),
+            image_view("sha256:" + "1" * 64, newer_looked=NOW, newer_commit="f" * 40),
+            image_view("sha256:" + "2" * 64, newer_looked=NOW, newer_problem="The host did not answer."),
+        ]
+        text = (await browser.visit("images?looked=newer")).text
+    assert "1 of 3 images have one" in text
+    assert "One could not be looked at" in text
+    assert "images?show=newer" in text
+
+
 async def test_an_image_is_adopted_with_a_title(house: House) -> None:
     async with house.browser("root") as browser:
         page = await browser.visit("images/adopt")
         assert "our-lab/&lt;b&gt;course&lt;/b&gt;:1" in page.text
-        assert (await browser.submit("images/rescan")).headers["location"] == f"{PREFIX}images/adopt"
+        house.rescan.found = RescanView(
+            restored=(image_view(),),
+            known=3,
+            refused=(RefusedImageView(id=IMAGE, names=("x:1",), reason="it is for linux/s390x"),),
+        )
+        again = (await browser.submit("images/rescan")).text
+        for said in ("One image of ours was found again", "3 were in the list", f"images/{IMAGE}", "s390x"):
+            assert said in again, said
         done = await browser.submit(
             "images/adopt", image="our-lab/course:1", title="Ours", visibility="private"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import cast, get_args
@@ -9,7 +10,7 @@ from typing import cast, get_args
 from ...cache.inventory import Inventory
 from ...cache.listing import Badge, Listed, Query, Sort, counts, page_of
 from ...errors import BinderError, InvalidRequest
-from ...wire import Visibility
+from ...wire import ImageView, Visibility
 from ..api.images import image_of
 from ..links import from_form
 from ..texts import _
@@ -82,6 +83,28 @@ def _moment(looked: str) -> datetime:
     return datetime.fromisoformat(looked) if looked else datetime.min.replace(tzinfo=timezone.utc)
 
 
+@dataclass(frozen=True)
+class LookedForNewer:
+    """What the last look for newer commits found: its time, and how many images were looked at, have a newer
+    commit, could not be looked at."""
+
+    time: str
+    images: int
+    newer: int
+    problems: int
+
+
+def looked_for_newer(images: Collection[ImageView]) -> LookedForNewer:
+    """By what is noted with each image; those that were asked for by their commit are never looked at."""
+    seen = [each for each in images if each.newer_looked]
+    return LookedForNewer(
+        time=max((each.newer_looked for each in seen), default=""),
+        images=len(seen),
+        newer=sum(bool(each.newer_commit) for each in seen),
+        problems=sum(bool(each.newer_problem) for each in seen),
+    )
+
+
 class OfImages(Page):
     """A page about images, for administrators."""
 
@@ -125,8 +148,15 @@ class ImagesPage(OfImages):
             orders=_ORDERS if order in dict(_ORDERS) else ((order, _("as in the table")), *_ORDERS),
             order=order,
             looked=self.context.inventory.looked,
+            looked_for_newer=self._looked_for_newer(),
             stale=self.stale(),
         )
+
+    def _looked_for_newer(self) -> LookedForNewer | None:
+        """After the button was pressed."""
+        if self.get_query_argument("looked", "") != "newer":
+            return None
+        return looked_for_newer(self.context.inventory.images())
 
 
 class NewImage(OfImages):

@@ -4,7 +4,7 @@ commits."""
 from __future__ import annotations
 
 from ...errors import BinderError
-from ...wire import ErrorView
+from ...wire import ErrorView, RescanView
 from ..api.images import image_of
 from .page import Page
 
@@ -34,7 +34,7 @@ class NewerPage(Page):
     async def post(self) -> None:
         self.only_administrators()
         await self.context.newer.look(self.person, build=self.get_body_argument("build", "") == "1")
-        self.redirect(f"{self.prefix}images", status=303)
+        self.redirect(f"{self.prefix}images?looked=newer", status=303)
 
 
 class NewerImagePage(Page):
@@ -54,23 +54,34 @@ class NewerImagePage(Page):
         self.redirect(f"{self.prefix}{where}", status=303)
 
 
-class RescanPage(Page):
+class ProposalsPage(Page):
+    """What could be adopted."""
+
     tab = "images"
 
+    def show_proposals(self, error: BinderError | None = None, found: RescanView | None = None) -> None:
+        """With what went wrong, or what was found again, above the list."""
+        self.show(
+            "adopt.html",
+            status=error.http_status if error else 200,
+            failed=ErrorView(**error.to_dict()) if error else None,
+            found=found,
+            proposals=self.context.rescan.proposals(),
+        )
+
+
+class RescanPage(ProposalsPage):
     async def post(self) -> None:
         self.only_administrators()
-        await self.context.rescan.run(self.person)
-        self.redirect(f"{self.prefix}images/adopt", status=303)
+        self.show_proposals(found=await self.context.rescan.run(self.person))
 
 
-class AdoptPage(Page):
+class AdoptPage(ProposalsPage):
     """GET lists what could be adopted, POST adopts one."""
-
-    tab = "images"
 
     def get(self) -> None:
         self.only_administrators()
-        self._list()
+        self.show_proposals()
 
     async def post(self) -> None:
         self.only_administrators()
@@ -83,14 +94,6 @@ class AdoptPage(Page):
                 visibility="private" if private else "everyone",
             )
         except BinderError as error:
-            self._list(error)
+            self.show_proposals(error)
             return
         self.redirect(f"{self.prefix}images/{image_id}", status=303)
-
-    def _list(self, error: BinderError | None = None) -> None:
-        self.show(
-            "adopt.html",
-            status=error.http_status if error else 200,
-            failed=ErrorView(**error.to_dict()) if error else None,
-            proposals=self.context.rescan.proposals(),
-        )
