@@ -53,11 +53,18 @@ async def proxy(private_docker: PrivateDocker) -> AsyncIterator[DockerProxy]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def machine(
-    tmp_path_factory: pytest.TempPathFactory, served: GitServer, proxy: DockerProxy
+    tmp_path_factory: pytest.TempPathFactory, served: GitServer, proxy: DockerProxy, soak: bool
 ) -> AsyncIterator[Machine]:
     """One machine for all tests, with somebody's work on it, and an image for those that need no new one."""
-    limits = {"docker": {"timeout_s": PATIENCE_S}, "build": {"disk_reserve_bytes": 0, "silence_s": SILENCE_S}}
-    async with Machine(tmp_path_factory.mktemp("lab"), served, proxy.host, limits) as running:
+    section = {
+        "docker": {"timeout_s": PATIENCE_S},
+        "build": {"disk_reserve_bytes": 0, "silence_s": SILENCE_S},
+        # Images go when tests say so, however young they are.
+        "retention": {"enabled": False, "min_age_hours": 0},
+    }
+    running = Machine(tmp_path_factory.mktemp("lab"), served, proxy.host, section)
+    running.brisk = soak
+    async with running:
         await running.ready("kept", running.repository())
         [home] = running.projects().values()
         (home / "note.txt").write_bytes(NOTE)

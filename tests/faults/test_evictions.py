@@ -26,11 +26,13 @@ _LATER_S = 0.3
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def machine(
-    tmp_path_factory: pytest.TempPathFactory, served: GitServer, private_docker: PrivateDocker
+    tmp_path_factory: pytest.TempPathFactory, served: GitServer, private_docker: PrivateDocker, soak: bool
 ) -> AsyncIterator[Machine]:
     """One that retention does not touch by itself, and where nothing is too young to go."""
     section = {"retention": {"enabled": False, "min_age_hours": 0}}
-    async with Machine(tmp_path_factory.mktemp("race"), served, private_docker.host, section) as running:
+    running = Machine(tmp_path_factory.mktemp("race"), served, private_docker.host, section)
+    running.brisk = soak
+    async with running:
         yield running
 
 
