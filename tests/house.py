@@ -26,6 +26,7 @@ from tljh_plugin.access import may
 from tljh_plugin.cache.dossier import Dossier, LayerOf
 from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.listing import Listed
+from tljh_plugin.cache.mirrors import Mirrors
 from tljh_plugin.cache.moves import Export, Wanted
 from tljh_plugin.cache.plan import Candidate, Mode, Plan, plan_of, plan_retention
 from tljh_plugin.cache.run import Outcome, Result, Run
@@ -898,7 +899,15 @@ class House:
         self.adoption = StandInAdoption()
         self.moves = StandInMoves()
         self.newer = StandInNewer()
+        self.mirrored: list[ImageRow] = []  # images whose repositories' copies are needed
+        self.mirrors = Mirrors(settings, self._mirrored, self._noted)
         self.url = environment.url.rstrip("/") + PREFIX
+
+    async def _mirrored(self) -> list[ImageRow]:
+        return self.mirrored
+
+    async def _noted(self, who: str, what: str, thing: str, result: str) -> None:
+        self.audit.known.insert(0, AuditEntry(len(self.audit.known) + 1, NOW, who, what, thing, result))
 
     def context(self, hub_api: HubApi) -> Context:
         given: Any = self
@@ -928,6 +937,7 @@ class House:
             adoption=given.adoption,
             moves=given.moves,
             newer=given.newer,
+            mirrors=given.mirrors,
             projects=given.projects,
             kept_files=given.kept_files,
             lookups=lookups,

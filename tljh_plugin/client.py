@@ -22,6 +22,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import BinderError, ServiceDown, from_dict
+from .plain_http import verify_for
 from .wire import (
     AccountBy,
     AccountingView,
@@ -38,6 +39,7 @@ from .wire import (
     LaunchEvent,
     LaunchView,
     LogLine,
+    MirrorView,
     MountView,
     NewerView,
     Person,
@@ -111,8 +113,10 @@ class ServiceClient:
         self._where = str(socket) if socket is not None else url
         self._managed = socket is not None
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        verify = verify_for(url)
         self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket)) if socket is not None else None,
+            transport=httpx.AsyncHTTPTransport(verify=verify, uds=str(socket)) if socket else None,
+            verify=verify,
             base_url="http://binder/" if socket is not None else url.rstrip("/") + "/",
             headers=headers,
             timeout=self._timeout,
@@ -375,6 +379,14 @@ class ServiceClient:
         """What the filesystems held in the last days; administrators."""
         answer = await self._request("GET", "disk/history", query={"days": f"{days:g}"})
         return self._parse(answer, DiskHistoryView)
+
+    async def mirrors(self) -> list[MirrorView]:
+        """The stored copies of repositories, the one that is unused for longest first; administrators."""
+        return await self._list("mirrors", MirrorView)
+
+    async def remove_mirrors(self) -> list[MirrorView]:
+        """Remove those that no image needs; what went."""
+        return self._parse_list(await self._request("DELETE", "mirrors"), MirrorView)
 
     async def mounts(self) -> list[MountView]:
         """The folders of the machine that the person may have in a server."""

@@ -105,6 +105,12 @@ class SourceSettings(Section):
         20 * MIB, ge=0, description="A history smaller than this is put into the image whole."
     )
     lfs: bool = Field(True, description="Fetch the contents of files in Git LFS, within the limits above.")
+    mirror_days: float = Field(
+        30.0,
+        ge=0,
+        description="Days after which the stored copy of a repository goes that nobody fetched from "
+        "meanwhile and of which there is no image; 0: never.",
+    )
     credentials_file: str = Field(
         "",
         description="File with credentials of git hosts, for the people and groups that it names. Only its "

@@ -460,6 +460,15 @@ class DiskView(Wire):
     problem: ErrorView | None = None  # why figures are old or missing
 
 
+class MirrorView(Wire):
+    """A stored copy of a repository; `needed` while an image of the repository is in the list."""
+
+    name: str  # readable, with a hash
+    bytes: int  # allocated ones
+    used: str  # when it was fetched from or into last
+    needed: bool = False
+
+
 class DiskSample(Wire):
     """A filesystem at one moment, of its history."""
 

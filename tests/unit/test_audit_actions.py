@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-KINDS = "build|image|mount|project|retention|settings|storage"
+KINDS = "build|image|mirror|mount|project|retention|settings|storage"
 NO_ACTIONS = ("css", "html", "js", "json")
 
 

@@ -31,7 +31,7 @@ from .api.accounting import AccountingReport
 from .api.audit import AuditEntries
 from .api.binderhub import BinderHubStream
 from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve, RetryBuild
-from .api.disk import DiskHistory, DiskState
+from .api.disk import DiskHistory, DiskState, StoredMirrors
 from .api.health import Health, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
@@ -51,7 +51,7 @@ from .pages.audit import AuditPage
 from .pages.builds import BuildPage, BuildsPage, CancelBuild
 from .pages.confirm import Confirm
 from .pages.deletion import PlanDeletion, RunPage, StopRun
-from .pages.disk import DiskPage
+from .pages.disk import DiskPage, RemoveMirrors
 from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
 from .pages.image import EditImage, OneImagePage
@@ -104,6 +104,7 @@ API_ROUTES: Routes = [
     (r"accounting", AccountingReport),
     (r"disk", DiskState),
     (r"disk/history", DiskHistory),
+    (r"mirrors", StoredMirrors),
     (r"storage", StorageState),
     (r"storage/adopt", AdoptStorage),
     (r"mounts", MountList),
@@ -140,6 +141,7 @@ PAGE_ROUTES: Routes = [
     (r"runs/([^/]+)/stop", StopRun),
     (r"retention", RetentionPage),
     (r"disk", DiskPage),
+    (r"disk/mirrors", RemoveMirrors),
     (r"audit", AuditPage),
     (r"accounting", AccountingPage),
     (r"folders", FoldersPage),

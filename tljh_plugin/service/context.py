@@ -16,6 +16,7 @@ from ..cache.dossier import Dossiers
 from ..cache.inventory import Inventory
 from ..cache.layers import Layers
 from ..cache.leases import Leases
+from ..cache.mirrors import Mirrors
 from ..cache.moves import Moves
 from ..cache.rescan import Rescan
 from ..cache.retention import Retention
@@ -78,6 +79,7 @@ class Context:
     room: Room
     folders: Folders
     disk: Disk
+    mirrors: Mirrors
 
 
 @contextlib.asynccontextmanager
@@ -138,7 +140,8 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         recorder = Recorder(store, engine)
         recorder.start()
         stack.push_async_callback(recorder.stop)
-        tidying = Tidying(settings, store, engine, hub, queue, projects, leases, moves)
+        mirrors = Mirrors(settings, store.images, store.audit)
+        tidying = Tidying(settings, store, engine, hub, queue, projects, leases, moves, mirrors)
         tidying.start()
         stack.push_async_callback(tidying.stop)
         disk = Disk(settings, store, engine, inventory, layers, build_cache)
@@ -176,4 +179,5 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             room=Room(settings, engine),
             folders=Folders(settings, engine, store.audit),
             disk=disk,
+            mirrors=mirrors,
         )

@@ -17,6 +17,7 @@ from ..build.base import ensure_base
 from ..build.queue import Queue
 from ..cache.inventory import PERSON_LABEL, SERVER_LABEL
 from ..cache.leases import Leases
+from ..cache.mirrors import Mirrors
 from ..cache.moves import Moves
 from ..engine import ContainerRow, Engine
 from ..engine.values import KIND_LABEL
@@ -79,6 +80,7 @@ class Tidying:
         projects: Projects,
         leases: Leases,
         moves: Moves,
+        mirrors: Mirrors,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -88,6 +90,7 @@ class Tidying:
         self._projects = projects
         self._leases = leases
         self._moves = moves
+        self._mirrors = mirrors
         self._unknown: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -107,6 +110,7 @@ class Tidying:
             ("projects", self._tidy_projects),
             ("imports", self._moves.recover),
             ("starts", self._tidy_starts),
+            ("fetches", self._mirrors.tidy),
         ]
         for what, work in parts:
             try:

@@ -120,15 +120,9 @@ class Mirror:
         """Nobody else, in no process, works on this repository meanwhile."""
         self._settings.mirror_dir.mkdir(parents=True, exist_ok=True)
         self._settings.mirror_dir.chmod(0o700)
-        self.folder.mkdir(exist_ok=True)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = await self._locked()
         try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(_LOCK_POLL_S)
+            os.utime(descriptor)  # by this it is known when the mirror was used last
             # git holds the lock too: should we be killed, the next one waits until it has ended as well.
             self._lock = (descriptor,)
             self._open()
@@ -139,6 +133,26 @@ class Mirror:
             old = list(self.folder.glob("old-*"))
             if old:
                 await asyncio.to_thread(_remove, old)
+
+    async def _locked(self) -> int:
+        """The descriptor of the lock, which is held. One of a folder that was removed meanwhile is none."""
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            try:
+                descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue
+            try:
+                while True:
+                    if _free(descriptor):
+                        break
+                    await asyncio.sleep(_LOCK_POLL_S)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if _is_at(descriptor, self.folder / "lock"):
+                return descriptor
+            os.close(descriptor)
 
     def _open(self) -> None:
         text = ""
@@ -523,6 +537,22 @@ def not_there(pinned: PinnedRepo) -> RefNotFound:
 def _explained(error: GitFailed, pinned: PinnedRepo) -> BinderError:
     found = explain(error, pinned.spec)
     return not_there(pinned) if isinstance(found, RefNotFound) else found
+
+
+def _free(descriptor: int) -> bool:
+    """Whether the lock was free; then it is ours."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _remove(folders: Iterable[Path]) -> None:

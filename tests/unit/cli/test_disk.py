@@ -50,3 +50,15 @@ async def test_programs_get_json(house: House) -> None:
 async def test_before_the_first_look_it_is_said_that_one_goes_on(house: House) -> None:
     house.disk.now = DiskView()
     assert "for the first time" in (await run("disk")).output
+
+
+async def test_stored_repositories_are_listed_and_removed(house: House) -> None:
+    folder = house.settings.mirror_dir / "github-com-owner-repo-0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    told = await run("mirrors", "--remove", "--dry-run")
+    assert "1 would go" in told.output
+    assert [each["needed"] for each in json.loads((await run("mirrors", "--json")).output)] == [False]
+    assert folder.exists()
+    assert "1 went" in (await run("mirrors", "--remove")).output
+    assert not folder.exists()

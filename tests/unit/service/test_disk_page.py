@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from house import IMAGE, House, disk_samples, disk_view
 
+from tljh_plugin.build.identity import ImageIdentity
+from tljh_plugin.cache.claims import blank_row
 from tljh_plugin.errors import Forbidden, InvalidRequest
 from tljh_plugin.service.pages.disk import NAMES, outlook, shown_filesystem
 from tljh_plugin.service.pictures import WIDTH, lengths, split_bar, stacked
+from tljh_plugin.source.mirror import folder_name
+from tljh_plugin.source.spec import parse_link
 from tljh_plugin.wire import DiskView, ErrorView
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
+SPEC = parse_link("gh/owner/needed/" + "a" * 40)
+IDENTITY = ImageIdentity(SPEC.normal_url, "a" * 40, "", "linux/amd64")
 
 
 @pytest.fixture
@@ -146,3 +153,46 @@ async def test_the_api_gives_what_was_measured_and_its_history(full: House) -> N
     async with full.client("ada") as client:
         with pytest.raises(Forbidden):
             await client.disk()
+
+
+# -- stored repositories ----------------------------------------------------------------------------------
+
+
+def a_mirror(house: House, name: str = "github-com-owner-repo-0123456789abcdef") -> Path:
+    folder = house.settings.mirror_dir / name
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "state.json").write_text("x" * 9000)
+    return folder
+
+
+async def test_stored_repositories_go_by_a_button_of_the_page(full: House) -> None:
+    folder = a_mirror(full)
+    async with full.browser("root") as browser:
+        await browser.visit("disk")
+        answer = await browser.post("disk/mirrors", data={"_xsrf": browser.xsrf})
+        assert "1 stored repositories went" in answer.text
+        assert not folder.exists()
+        again = await browser.post("disk/mirrors", data={"_xsrf": browser.xsrf})
+        assert "Nothing went" in again.text
+    assert full.audit.known[0].what == "mirror.remove"
+
+
+async def test_stored_repositories_are_for_administrators(full: House) -> None:
+    folder = a_mirror(full)
+    async with full.client("root") as root, full.client("ada") as ada:
+        for call in (ada.mirrors, ada.remove_mirrors):
+            with pytest.raises(Forbidden):
+                await call()
+        assert [each.name for each in await root.mirrors()] == [folder.name]
+        full.mirrored = [blank_row(IDENTITY, SPEC, ref="", recipe="")]
+        needed = a_mirror(full, folder_name(IDENTITY.url))
+        assert {each.name: each.needed for each in await root.mirrors()} == {
+            folder.name: False,
+            needed.name: True,
+        }
+        assert [each.name for each in await root.remove_mirrors()] == [folder.name]
+    async with full.browser("ada") as browser:
+        await browser.visit("")
+        assert (await browser.post("disk/mirrors", data={"_xsrf": browser.xsrf})).status_code == 403
+    assert (folder.exists(), needed.exists()) == (False, True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta, timezone
 
+from ...cache.mirrors import Kept
 from ...errors import InvalidRequest
-from ...wire import DiskHistoryView
+from ...wire import DiskHistoryView, MirrorView
 from ..handler import ApiHandler
 
 _MOST_DAYS = 730.0
@@ -18,12 +19,29 @@ class DiskState(ApiHandler):
         self.answer(self.context.disk.view())
 
 
+class StoredMirrors(ApiHandler):
+    async def get(self) -> None:
+        self.only_administrators()
+        self.answer([_mirror(each) for each in await self.context.mirrors.all()])
+
+    async def delete(self) -> None:
+        """Those that no image needs; the answer has what went."""
+        self.only_administrators()
+        gone = await self.context.mirrors.remove(self.person.name)
+        self.context.disk.wake()
+        self.answer([_mirror(each) for each in gone])
+
+
 class DiskHistory(ApiHandler):
     async def get(self) -> None:
         self.only_administrators()
         days = read_days(self.get_query_argument("days", "7"))
         since = datetime.now(timezone.utc) - timedelta(days=days)
         self.answer(DiskHistoryView(samples=tuple(await self.context.disk.history(since))))
+
+
+def _mirror(kept: Kept) -> MirrorView:
+    return MirrorView(name=kept.name, bytes=kept.bytes, used=kept.used.isoformat(), needed=kept.needed)
 
 
 def read_days(text: str) -> float:

@@ -89,6 +89,10 @@ class DiskPage(Page):
 
     async def get(self) -> None:
         self.only_administrators()
+        await self.show_disk()
+
+    async def show_disk(self, said: str = "") -> None:
+        """The page, with a sentence about what was just done."""
         days = self.get_query_argument("days", "7")
         if days not in SPANS:
             raise InvalidRequest(f"The query has `days={days:.20}`.", "Choose one of the page's spans.")
@@ -98,6 +102,7 @@ class DiskPage(Page):
         self.show(
             "disk.html",
             view=view,
+            said=said,
             days=days,
             spans=SPANS,
             filesystems=[
@@ -122,6 +127,24 @@ class DiskPage(Page):
             return f"{self.prefix}images/{item.id}"
         return (
             f"{self.context.environment.hub_home.removesuffix('home')}admin" if item.part == "servers" else ""
+        )
+
+
+class RemoveMirrors(DiskPage):
+    """Stored copies of repositories of which there is no image go."""
+
+    async def get(self) -> None:
+        self.redirect(f"{self.prefix}disk", status=303)
+
+    async def post(self) -> None:
+        self.only_administrators()
+        gone = await self.context.mirrors.remove(self.person.name)
+        self.context.disk.wake()
+        freed = shown_bytes(sum(each.bytes for each in gone))
+        await self.show_disk(
+            _("{n} stored repositories went, {freed}.").format(n=len(gone), freed=freed)
+            if gone
+            else _("Nothing went: of each stored repository there is an image, or it is just being read.")
         )
 
 
