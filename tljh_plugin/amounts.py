@@ -38,6 +38,11 @@ def shown_bytes(value: int) -> str:
     return f"{value} bytes"
 
 
+def shown_gain(value: int) -> str:
+    """By how many bytes something grew, for people; `1.5 GiB less` where it shrank."""
+    return f"{shown_bytes(-value)} less" if value < 0 else shown_bytes(value)
+
+
 def written_bytes(value: int) -> str:
     """Bytes as a setting can be written without loss, such as `2GiB`."""
     for unit, size in _SIZES.items():

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tljh_plugin.amounts import read_bytes, shown_bytes, shown_number, shown_seconds, written_bytes
+from tljh_plugin.amounts import (
+    read_bytes,
+    shown_bytes,
+    shown_gain,
+    shown_number,
+    shown_seconds,
+    written_bytes,
+)
 
 GIB = 1024**3
 
@@ -46,6 +53,10 @@ def test_what_is_shown_is_never_more(value: int) -> None:
 )
 def test_bytes_are_shown(value: int, text: str) -> None:
     assert shown_bytes(value) == text
+
+
+def test_what_was_lost_is_not_said_to_be_gained() -> None:
+    assert [shown_gain(each) for each in (GIB, 0, -3 * GIB // 2)] == ["1 GiB", "0 bytes", "1.5 GiB less"]
 
 
 @pytest.mark.parametrize(

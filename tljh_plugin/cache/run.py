@@ -23,7 +23,7 @@ class Result:
 
     `gone`: it was removed behind our back, and our record of it went. `kept`: something speaks for it that
     the plan did not know. `not-done`: the run was stopped, or cut off, before it. `freed_bytes` is what
-    Docker's disk gained meanwhile, measured; builds that go on at the same time are in it.
+    Docker's disk gained meanwhile, measured (below 0: it lost); builds that go on at the same time are in it.
     """
 
     image_id: str
@@ -37,7 +37,8 @@ class Result:
 class Run:
     """A plan that is carried out (`finished` empty) or was, by a person or by `retention`.
 
-    `gained_bytes` is by how much Docker's disk had more room at the end than at the beginning, measured.
+    `gained_bytes` is by how much Docker's disk had more room at the end than at the beginning, measured;
+    below 0 if others wrote more meanwhile.
     `problem` is why it ended before its end.
     """
 

@@ -220,7 +220,7 @@ class Sweep:
             await self._store.note_results(run.id, results_json(run))
         await self._inventory.look_again()
         after = await self._free()
-        gained = max(0, after - before) if before is not None and after is not None else 0
+        gained = after - before if before is not None and after is not None else 0
         run = replace(run, finished=utc_now(), gained_bytes=gained, problem=_view(problem))
         self._runs[run.id] = run
         await self._store.put_run(to_row(run))
@@ -298,7 +298,7 @@ class Sweep:
             if left is not None:
                 text = f"Docker keeps it under names that are not ours: {', '.join(left.tags)}."
         after = await self._free()
-        freed = max(0, after - before) if after is not None else 0
+        freed = after - before if after is not None else 0
         return Result(row.image_id, row.name, outcome, text, freed)
 
     async def _erase_left(self, item: Item, person: Person) -> tuple[Result, BinderError | None]:
@@ -308,7 +308,7 @@ class Sweep:
         try:
             before = await self._engine.free_bytes()
             erased = await self._build_cache.erase_leftovers()
-            freed = max(0, await self._engine.free_bytes() - before)
+            freed = await self._engine.free_bytes() - before
         except EngineError as error:
             return Result(item.image_id, item.name, "failed", error.message), error
         said = f"{erased.records} records, {freed} bytes gained"

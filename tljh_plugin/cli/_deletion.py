@@ -9,6 +9,7 @@ from typing import Literal
 import click
 from rich.table import Table
 
+from ..amounts import shown_gain
 from ..client import ServiceClient
 from ..errors import BinderError
 from ..wire import DeletedView, PlanView, RetentionView, RunView
@@ -91,7 +92,7 @@ def finish(done: DeletedView | RetentionView, as_json: bool) -> None:
             if result.outcome not in ("evicted", "erased"):
                 console().print(f"{result.outcome}: {result.name} · {result.text}")
         went = sum(result.outcome in ("evicted", "erased", "gone") for result in run.results)
-        console().print(f"{_images(went)} went; the disk gained {size(run.gained_bytes)} ({run.id}).")
+        console().print(f"{_images(went)} went; the disk gained {shown_gain(run.gained_bytes)} ({run.id}).")
     if run is not None and run.problem is not None:
         error: BinderError = raised(run.problem)
         raise error

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ..amounts import shown_bytes
 from ..client import ServiceClient
 from ..errors import BinderError, InvalidSpec, from_dict
 from ..settings import Settings, load_desktop
@@ -118,10 +119,5 @@ def when(time: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in decimal units, as Docker shows them."""
-    amount, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{amount:.2f} {unit}"
+    """Bytes as the pages say them."""
+    return shown_bytes(count)

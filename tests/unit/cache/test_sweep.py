@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_cache import ANN, BOB, ROOT, House, image_id, small_house
@@ -50,6 +51,19 @@ async def test_it_goes_and_its_history_stays(house: House, mode: Mode) -> None:
     assert entries == [("root", "image.sweep", run.id), ("root", f"image.{mode}", image.name)]
     assert await house.sweep.run(run.id) == run
     assert await house.sweep.runs() == [run]
+
+
+async def test_what_others_wrote_meanwhile_is_not_hidden(house: House) -> None:
+    image = await house.built(1)
+    remove = house.docker.remove_image
+
+    async def while_others_write(*arguments: Any) -> None:
+        house.docker.disk -= 5000
+        await remove(*arguments)
+
+    house.docker.remove_image = while_others_write  # type: ignore[method-assign]
+    run = await house.delete(image.image_id)
+    assert (run.gained_bytes, run.results[0].freed_bytes) == (-4000, -4000)
 
 
 @pytest.mark.parametrize(

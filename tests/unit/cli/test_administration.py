@@ -74,7 +74,7 @@ async def test_images_are_searched_and_sorted(house: House) -> None:
     assert await found("--filter", "pinned") == ["Optics"]
     assert await found("--sort", "title", "--limit", "1", "--page", "2") == ["Waves"]
     told = await run("images", "--sort", "-size", "--limit", "1")
-    assert "7 MB" in told.output
+    assert "6.6 MiB" in told.output
     assert "1 of 2" in told.output
     assert "No image is like that" in (await run("images", "--search", "nowhere")).output
     for words in (("--filter", "not-ours"), ("--sort", "price"), ("--limit", "0"), ("--page", "2")):

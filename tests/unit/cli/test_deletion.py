@@ -39,8 +39,8 @@ async def test_an_image_is_erased_after_its_plan_was_shown(house: House, text: s
     assert house.sweep.deleted == []
     done = await run("erase", text, typed="y\n")
     assert done.exit_code == 0
-    assert "which frees 1.23 GB" in done.output
-    assert "1 image went; the disk gained 4 kB (r-1)" in done.output
+    assert "which frees 1.1 GiB" in done.output
+    assert "1 image went; the disk gained 4 KiB (r-1)" in done.output
     assert house.sweep.deleted == [IMAGE]
 
 

@@ -32,7 +32,7 @@ async def test_the_parts_are_listed_with_the_warning(house: House) -> None:
     done = await run("disk")
     assert done.exit_code == 0
     [cache] = [line for line in done.output.splitlines() if line.strip().startswith("build-cache")]
-    assert cache.split() == ["build-cache", "at", "least", "21.47", "GB", "20.0", "%"]
+    assert cache.split() == ["build-cache", "at", "least", "20", "GiB", "20.0", "%"]
     [other] = [line for line in done.output.splitlines() if line.strip().startswith("other-docker")]
     assert other.split() == ["other-docker", "not", "known"]
     assert "90 % full" in done.output
