@@ -251,12 +251,13 @@ class Machine:
             assert self.hub
             assert self.hub.poll() is None, self.log("hub")[-3000:]
             try:
-                await self.hub_api.users()
+                async with self.hub_api as api:
+                    await api.users()
             except BinderError:
                 return False
             return True
 
-        await until(answers, 90)
+        await until(answers, 90, every=0.05)
         with contextlib.suppress(BinderError):
             for name in PEOPLE:
                 await self._make_person(name)
@@ -281,7 +282,7 @@ class Machine:
                 return False
             return True
 
-        await until(answers, 90)
+        await until(answers, 90, every=0.05)
 
     async def kill_hub(self) -> None:
         """The hub alone: its proxy and the servers go on."""
@@ -389,7 +390,8 @@ class Machine:
         last: list[str] = []
 
         async def none() -> bool:
-            problems[:] = await self.problems()
+            # While the files already tell, Docker and the hub are left to their work.
+            problems[:] = self._file_problems() or await self.problems()
             last[:] = problems or last
             return not problems
 
@@ -401,12 +403,15 @@ class Machine:
 
     async def problems(self) -> list[str]:
         """One line each; empty if all is as it should be. Starts in progress count as problems."""
-        found = [*self._store_problems(), *self._log_problems(), *self._folder_problems()]
-        found += [f"process of a build: {line}" for line in self.worker_processes()]
+        found = self._file_problems()
         try:
             return found + await self._docker_problems()
         except BinderError as error:
             return [*found, f"not to be seen: {error}"]
+
+    def _file_problems(self) -> list[str]:
+        found = [*self._store_problems(), *self._log_problems(), *self._folder_problems()]
+        return found + [f"process of a build: {line}" for line in self.worker_processes()]
 
     def _store_problems(self) -> list[str]:
         found = [f"store: {row}" for row in self.rows("PRAGMA integrity_check") if "ok" not in row.values()]
