@@ -33,7 +33,7 @@ async def run(*words: str, typed: str = "") -> Result:
     return await asyncio.to_thread(lambda: CliRunner().invoke(group, words, input=typed or None))
 
 
-@pytest.mark.parametrize("text", ["Course", "abababab", IMAGE])
+@pytest.mark.parametrize("text", ["Course", "cours", "abababab", IMAGE])
 async def test_an_image_is_erased_after_its_plan_was_shown(house: House, text: str) -> None:
     assert (await run("erase", text, typed="n\n")).exit_code == 1
     assert house.sweep.deleted == []
@@ -78,3 +78,11 @@ async def test_retention_shows_its_plan_and_runs_after_a_question(house: House) 
     assert json.loads(done.output)["run"]["by"] == "root"
     assert house.sweep.deleted == [IMAGE]
     assert "Nothing is to go." in (await run("retention")).output
+
+
+async def test_a_word_that_could_mean_several_deletes_none(house: House) -> None:
+    done = await run("erase", "littlest-binder", "--yes")
+    assert done.exit_code != 0
+    assert "Course" in done.output
+    assert "Other" in done.output
+    assert house.sweep.deleted == []
