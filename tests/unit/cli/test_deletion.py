@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from house import IMAGE, House, image_view, open_house
 
 from tljh_plugin.cli import _service, group
-from tljh_plugin.errors import ImageNotFound
+from tljh_plugin.errors import ImageNotFound, InvalidRequest
 
 OTHER = "sha256:" + "cd" * 32
 
@@ -82,7 +82,7 @@ async def test_retention_shows_its_plan_and_runs_after_a_question(house: House) 
 
 async def test_a_word_that_could_mean_several_deletes_none(house: House) -> None:
     done = await run("erase", "littlest-binder", "--yes")
-    assert done.exit_code != 0
-    assert "Course" in done.output
-    assert "Other" in done.output
+    assert isinstance(done.exception, InvalidRequest)
+    assert "(Course)" in done.exception.message
+    assert "(Other)" in done.exception.message
     assert house.sweep.deleted == []
