@@ -134,6 +134,8 @@ class RemoveMirrors(DiskPage):
     """Stored copies of repositories of which there is no image go."""
 
     async def get(self) -> None:
+        """Where a reload of the answer leads."""
+        self.only_administrators()
         self.redirect(f"{self.prefix}disk", status=303)
 
     async def post(self) -> None:
