@@ -92,7 +92,7 @@ def checks(arguments: list[str], env: dict[str, str]) -> int:
         ("ruff format", ["ruff", "format", "--check", "--quiet", "--extend-exclude", str(STATE), "."]),
         ("mypy", ["mypy", "--no-error-summary"]),
         ("mypy installer", ["mypy", "--no-error-summary", "installer", "tests/suite.py"]),
-        ("pytest", ["pytest", *arguments]),
+        ("pytest", ["pytest", f"--junit-xml={STATE / 'pytest.xml'}", *arguments]),
     ):
         print(f"== {title}", flush=True)
         begun = time.monotonic()
