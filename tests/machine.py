@@ -17,7 +17,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,7 @@ class Machine:
         ensure_state(self.settings)
         self.engine = Engine(instance_id(self.settings), base_url=docker_host)
         self.specs: list[str] = []  # of the repositories that were made
+        self.built = ""  # a repository whose image is there, if a test has said so
         self.hub: Program | None = None
         self.service: Program | None = None
         # Programs begin at once and look often, and new repositories start something light.
@@ -358,20 +359,28 @@ class Machine:
         start = self.begin(server, spec, **options)
         assert await start.over() == "ready", f"{start.error}\n{start.said}"
         async with self.hub_api as api:
-            found = await api.server("ann", server)
+            found = await api.server(start.person, server)
         assert found, start.said
         assert found.ready, start.said
 
-    async def gone(self, server: str) -> None:
+    async def gone(self, server: str, person: str = "ann") -> None:
         """Stop it and forget its name."""
         async with self.hub_api as api:
 
             async def stopped() -> bool:
-                await api.stop("ann", server, remove=True)
-                found = await api.server("ann", server)
+                await api.stop(person, server, remove=True)
+                found = await api.server(person, server)
                 return found is None or not found.active
 
             await until(stopped, 60)
+
+    @contextlib.asynccontextmanager
+    async def newcomer(self, person: str) -> AsyncIterator[None]:
+        """Somebody without files here, whom the hub knows meanwhile."""
+        await self._make_person(person)
+        yield
+        async with self.hub_api as api:
+            await api._request("DELETE", f"/users/{person}")
 
     # -- what is true ---------------------------------------------------------------------------------
 
@@ -475,8 +484,8 @@ class Machine:
                 found.append(f"container {each.name} of kind {each.labels.get(KIND_LABEL)}")
         told: dict[str, HubServer] = {}
         async with self.hub_api as api:
-            for person in PEOPLE:
-                told |= await api.servers(person)
+            for person in await api.users():
+                told |= person.servers
         for name, server in told.items():
             if server.pending:
                 found.append(f"the hub says that {name} is in {server.pending}")
@@ -515,11 +524,10 @@ class Machine:
                 await until(lambda: not self.rows("SELECT * FROM runs WHERE finished = ''"), every=0.05)
 
     def projects(self) -> dict[str, Path]:
-        """Folders of complete projects by their ids."""
+        """Folders of complete projects by their ids and their people's folders."""
         found = self.settings.storage_root.glob("*/*/project.json")
-        return {
-            place.parent.name: place.parent / "home" for place in found if (place.parent / "home").is_dir()
-        }
+        homes = {f"{each.parent.name} {each.parent.parent.name}": each.parent / "home" for each in found}
+        return {name: home for name, home in homes.items() if home.is_dir()}
 
 
 class Homes:
@@ -529,11 +537,9 @@ class Homes:
         self._known: dict[str, tuple[dict[str, Seen], dict[str, str]]] = {}
 
     def note(self, projects: Mapping[str, Path]) -> None:
-        """Remember those that are there now."""
-        for name, home in projects.items():
-            seen = _seen_below(home)
-            if name not in self._known or self._known[name][0] != seen:
-                self._known[name] = (seen, content(home))
+        """Remember those that came since."""
+        for name in projects.keys() - self._known.keys():
+            self._known[name] = (_seen_below(projects[name]), content(projects[name]))
 
     def changed(self, projects: Mapping[str, Path]) -> list[str]:
         """Those that are gone or have other files than when they were noted."""

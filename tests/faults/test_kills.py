@@ -24,14 +24,15 @@ STAGES = {
     "build": ("Looking for the repository", 5.0, 3.0),
     "fill": ("Preparing your files", 0.6, 0.5),
     "start": ("Starting the server", 1.8, 0.6),
+    # From when there is a worker, which ends before its image is tried.
+    "work": ("", 3.0, 2.0),
 }
-# A worker ends before its image is tried.
-WORKER_S = {False: 3.0, True: 2.0}
 
 
 @pytest.fixture(scope="module")
 def homes(machine: Machine) -> Homes:
     """What people's files were after the rounds before."""
+    machine.built = ""  # other tests may have had it evicted
     found = Homes()
     found.note(machine.projects())
     return found
@@ -45,18 +46,42 @@ async def kill_and_look(
     kill: Callable[[Start], Awaitable[None]],
     stages: Sequence[str],
 ) -> None:
-    """A start with a repository of its own, `kill` at a random point of it, and everything that must hold."""
+    """A start, `kill` at a random point of it, and everything that must hold.
+
+    What is built is a repository of its own; what is filled and started is a new project, of somebody new
+    where there is an image to start.
+    """
     chance = random.Random(f"{victim} {round_number}")  # not a secret
     machine.brisk = bool(round_number % REAL)
     stage = stages[round_number % len(stages)]
+    begun = time.monotonic()
+    server = f"{victim}-{round_number}"
+    if machine.built and machine.brisk and stage not in ("build", "work"):
+        async with machine.newcomer(server):
+            start = machine.begin(server, machine.built, server)
+            killed = await kill_at(machine, start, chance, stage, kill)
+            await look(machine, homes, start, machine.built, killed)
+    else:
+        spec = machine.repository()
+        start = machine.begin(server, spec)
+        killed = await kill_at(machine, start, chance, stage, kill)
+        await look(machine, homes, start, spec, killed)
+        machine.built = spec if machine.brisk else ""
+    await machine.evict_old(2, IMAGES)
+    print(f"all in {time.monotonic() - begun:.1f} s")
+
+
+async def kill_at(
+    machine: Machine,
+    start: Start,
+    chance: random.Random,
+    stage: str,
+    kill: Callable[[Start], Awaitable[None]],
+) -> float:
+    """Somewhere in `stage`, of a worker while there is one; when that was, on the monotonic clock."""
     text, *durations = STAGES[stage]
     moment = chance.random() * durations[machine.brisk]
-    begun = time.monotonic()
-    spec = machine.repository()
-    server = f"{victim}-{round_number}"
-    start = machine.begin(server, spec)
-    if victim == "worker":
-        moment = chance.random() * WORKER_S[machine.brisk]
+    if stage == "work":
         await until(lambda: start.ended or machine.worker_processes(), every=0.05)
     else:
         await start.reached(text)
@@ -65,42 +90,41 @@ async def kill_and_look(
     await kill(start)
     restarted = time.monotonic()
     await start.over()
-    told = time.monotonic()
     print(
-        f"\n{victim} {round_number}: killed after {killed - begun:.1f} s, {moment:.2f} s into {stage}"
-        f" ({start.said[-1:]}); back after {restarted - killed:.1f} s; told after {told - killed:.1f} s:"
+        f"\n{start.server}: killed {moment:.2f} s into {stage} ({start.said[-1:]}); back after"
+        f" {restarted - killed:.1f} s; told after {time.monotonic() - killed:.1f} s:"
         f" {start.ended} {start.error}"
     )
     if start.ended == "failed":
         assert len(start.error.split(": ", 1)[1]) > 20
+    return killed
+
+
+async def look(machine: Machine, homes: Homes, start: Start, spec: str, killed: float) -> None:
+    """Nothing is left over, nobody's files are touched, and it can be started once more."""
     last = await machine.sound()
-    sound = time.monotonic()
+    print(f"sound after {time.monotonic() - killed:.1f} s {last}")
     assert homes.changed(machine.projects()) == []
-    await again(machine, server, spec)
+    await again(machine, start, spec)
     homes.note(machine.projects())
-    await machine.evict_old(2, IMAGES)
-    ended = time.monotonic()
-    print(
-        f"sound after {sound - killed:.1f} s {last}, once more in {ended - sound:.1f} s,"
-        f" all in {ended - begun:.1f} s"
-    )
 
 
-async def again(machine: Machine, server: str, spec: str) -> None:
+async def again(machine: Machine, start: Start, spec: str) -> None:
     """The person starts it once more: one image, one project, all of its files."""
+    server, person = start.server, start.person
     async with machine.hub_api as api:
-        found = await api.server("ann", server)
+        found = await api.server(person, server)
     if found is None or not found.ready:
-        await machine.ready(server, spec)
+        await machine.ready(server, spec, person=person)
     name = spec.split("%2F")[-1].split("/")[0]
-    [project] = [each for each in machine.projects() if each.startswith(name)]
+    [project] = [each for each in machine.projects() if each.startswith(name) and f" {person}-" in each]
     files = content(machine.projects()[project])
     assert len([each for each in files if each.startswith("data/")]) == HOME_FILES + 1
     url = f"%{name}"
     built = machine.rows(f"SELECT image_id FROM images WHERE url LIKE '{url}'")
     assert len(built) == 1, built
     await machine.sound()
-    await machine.gone(server)
+    await machine.gone(server, person)
     await machine.sound()
 
 
@@ -118,7 +142,7 @@ async def test_the_worker_is_killed(machine: Machine, homes: Homes, round_number
     async def kill(start: Start) -> None:
         await until(lambda: start.ended or machine.kill_worker())
 
-    await kill_and_look(machine, homes, "worker", round_number, kill, ["build"])
+    await kill_and_look(machine, homes, "worker", round_number, kill, ["work"])
 
 
 @pytest.mark.rounds(few=1, soak=200)
