@@ -25,6 +25,7 @@ from tljh_plugin.errors import (
     EngineError,
     ImageNotFound,
     InvalidRequest,
+    NotFound,
     NotVouchedFor,
     ServiceDown,
     SettingsError,
@@ -186,6 +187,13 @@ async def test_what_was_found_again_is_told(house: House) -> None:
     done = await run("adopt", "our-lab/course:1", "--private")
     assert house.adoption.adopted == [("root", "our-lab/course:1")]
     assert "Adopted Optics" in done.output
+
+
+async def test_a_build_is_cancelled(house: House) -> None:
+    house.queue.add(build_view("b-1", state="running"))
+    assert "b-1: cancelled" in (await run("cancel", "b-1")).output
+    assert json.loads((await run("cancel", "b-1", "--json")).output)["state"] == "cancelled"
+    assert isinstance((await run("cancel", "b-2")).exception, NotFound)
 
 
 async def test_a_failed_build_is_retried(house: House) -> None:
