@@ -157,6 +157,12 @@ def disk_view(**more: Any) -> DiskView:
         {"part": "servers", "id": "c-1", "title": "ada/calm-otter", "bytes": gib, "owner": "ada"},
         {"part": "kept-images", "id": IMAGE, "title": "owner/repo", "bytes": 3 * gib, "owner": "ada"},
         {"part": "build-cache", "id": "r-1", "title": "mount / from exec /bin/sh -c pip", "bytes": 2 * gib},
+        {
+            "part": "mirrors",
+            "id": "/m/x",
+            "title": "github-com-owner-repo-0123456789abcdef",
+            "bytes": gib // 2,
+        },
         {"part": "projects", "id": "bob", "title": "bob", "bytes": 30 * gib, "owner": "bob", "whole": False},
     ]
     warning = ErrorView(

@@ -29,7 +29,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from visitor import VIOLATIONS
 from waiting import until
 
-from tljh_plugin.wire import ErrorView
+from tljh_plugin.wire import ErrorView, Person
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +46,10 @@ PAGES = [
     f"images/{IMAGE}",
     f"images/plan?id={IMAGE}",
     "images/new",
+    "images/adopt",
+    "runs/r-1",
     "retention",
+    "retention?unused_days=1",
     "disk",
     "audit",
     "accounting",
@@ -61,6 +64,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             (found.settings.examples_dir / name).mkdir(parents=True)
         found.queue.add(build_view("b-1", requested_by="root"), [line(1, "fetching"), line(2)])
         found.inventory.known = [image_view(users=("root/brave-otter",))]
+        root = Person(name="root", admin=True)
+        await found.sweep.begin(await found.sweep.plan([IMAGE], "erase", root), root)
         found.projects.known = [project_view(owner="root", commit=OLDER)]
         found.hub.put("root", "x", ready=False, pending="spawn", options=MAIN)
         found.hub.progress["root", "x"] = [{"progress": 1, "message": "Building the image", "build": "b-1"}]
