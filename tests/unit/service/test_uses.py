@@ -40,7 +40,9 @@ class Place:
         self.preparations = Preparations(
             nothing, nothing, store, self.docker, leases, nothing, self.inventory.wake
         )
-        self.tidying = Tidying(nothing, store, self.docker, self.hub, nothing, nothing, leases, nothing)
+        self.tidying = Tidying(
+            nothing, store, self.docker, self.hub, nothing, nothing, leases, nothing, nothing
+        )
 
     async def launches(self) -> int:
         uses = await self.store.uses()
