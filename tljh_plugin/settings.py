@@ -109,7 +109,8 @@ class SourceSettings(Section):
         30.0,
         ge=0,
         description="Days after which the stored copy of a repository goes that nobody fetched from "
-        "meanwhile and of which there is no image; 0: never.",
+        "meanwhile and of which there is no image; one where the disk is above "
+        "`retention.high_watermark_percent`. 0: never.",
     )
     credentials_file: str = Field(
         "",

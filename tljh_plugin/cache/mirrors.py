@@ -21,10 +21,13 @@ from ..settings import Settings, fresh
 from ..source import mirrors
 from ..source.mirror import folder_name
 from ..store import ImageRow
+from .filesystems import usage_of
 
 log = logging.getLogger("littlest_binder.mirrors")
 
 _EVERY_S = 3600.0
+_LOOK_S = 60.0
+_FULL_DAYS = 1.0  # on a disk that is too full; what a build has just fetched stays in any case
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Kept:
 
 
 class Mirrors:
-    """`await tidy()` as often as you like; it looks once an hour."""
+    """`await tidy()` as often as you like; it looks once an hour, and each minute on a disk that is full."""
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Mirrors:
         self._root = settings.mirror_dir
         self._images = images
         self._note = note
-        self._next = 0.0
+        self._look = self._next = 0.0
         self._removing = asyncio.Lock()
 
     async def all(self) -> list[Kept]:
@@ -70,14 +73,29 @@ class Mirrors:
         )
 
     async def tidy(self) -> None:
-        """Remove what was not used for `source.mirror_days`. Raises `StoreError` and `OSError`."""
-        days = fresh(self._settings).source.mirror_days
-        if time.monotonic() < self._next:
+        """Remove what was not used for `source.mirror_days`, or for a day on a disk above the high watermark of
+        retention: a copy is missed less than an image. Raises `StoreError` and `OSError`.
+        """
+        now = time.monotonic()
+        if now < self._look:
             return
-        self._next = time.monotonic() + _EVERY_S
+        self._look = now + _LOOK_S
+        settings = fresh(self._settings)
+        days = settings.source.mirror_days
+        full = settings.retention_enabled and await in_thread(self._percent) > (
+            settings.retention.high_watermark_percent
+        )
+        if full:
+            days = min(days, _FULL_DAYS)
+        elif now < self._next:
+            return
+        self._next = now + _EVERY_S
         await in_thread(lambda: mirrors.sweep(self._root))
         if days:
             await self.remove("system", days)
+
+    def _percent(self) -> float:
+        return usage_of(self._settings.state_dir).percent
 
     async def remove(self, who: str, unused_days: float = 0.0) -> list[Kept]:
         """Remove those that no image needs and nobody used for so long; what went. One in use stays.

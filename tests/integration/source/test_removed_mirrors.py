@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from git_server import GitServer
@@ -17,6 +18,7 @@ from places import Place, until
 from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.cache.claims import blank_row
 from tljh_plugin.cache.mirrors import Mirrors
+from tljh_plugin.settings import from_mapping
 from tljh_plugin.source.git import Git
 from tljh_plugin.source.mirror import Mirror
 from tljh_plugin.source.mirrors import StoredMirror, remove, stored, unneeded
@@ -30,10 +32,14 @@ DAY_S = 86_400
 class Keeper:
     """What removes them, with a list of images and an audit log to look at."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, **retention: Any) -> None:
         self.images: list[ImageRow] = []
         self.noted: list[tuple[str, str]] = []
-        self.mirrors = Mirrors(place.settings, self._images, self._note)
+        settings = place.settings
+        if retention:
+            sections = {"retention": retention}
+            settings = from_mapping(sections, platform="desktop", state_dir=settings.state_dir)
+        self.mirrors = Mirrors(settings, self._images, self._note)
 
     async def _images(self) -> Sequence[ImageRow]:
         return self.images
@@ -85,6 +91,24 @@ async def test_what_nobody_needs_goes_after_its_time_and_comes_again(
     assert [each.needed for each in await keeper.mirrors.all()] == [True]
     async with ours.checkout(git_server.spec("new")) as checkout:
         assert (checkout.path / "a").read_text() == "new"
+
+
+@pytest.mark.parametrize(("enabled", "left"), [(True, ["new"]), (False, ["new", "old"])])
+async def test_on_a_disk_that_is_too_full_a_day_is_enough(
+    git_server: GitServer, place: MakePlace, enabled: bool, left: list[str]
+) -> None:
+    ours = place()
+    keeper = Keeper(
+        ours, enabled=enabled, high_watermark_percent=0.002, low_watermark_percent=0.001
+    )  # any disk is fuller
+    for name in ("old", "new"):
+        git_server.new(name, {"a": name})
+        async with ours.checkout(git_server.spec(name)):
+            pass
+    for folder in folders(ours):
+        unused_for(folder, 2 if "-old-" in folder.name else 0.5)
+    await keeper.mirrors.tidy()
+    assert sorted(each.name.rsplit("-", 2)[-2] for each in folders(ours)) == left
 
 
 async def test_with_no_time_set_none_goes_by_itself(git_server: GitServer, place: MakePlace) -> None:
