@@ -151,6 +151,7 @@ class Machine:
         ensure_state(self.settings)
         self.engine = Engine(instance_id(self.settings), base_url=docker_host)
         self.specs: list[str] = []  # of the repositories that were made
+        self._evicted: set[str] = set()  # images that tests let go
         self.built = ""  # a repository whose image is there, if a test has said so
         self.hub: Program | None = None
         self.service: Program | None = None
@@ -502,7 +503,8 @@ class Machine:
         for row in self.rows("SELECT id, state, image_id FROM builds"):
             if building_name(row["id"]) in names:
                 found.append(f"half image of {row['id']}")
-            if row["state"] == "built" and row["image_id"] not in {each.id for each in images}:
+            there = {each.id for each in images} | self._evicted
+            if row["state"] == "built" and row["image_id"] not in there:
                 found.append(f"{row['id']} is built, and its image is not there")
         async with self.client("root", admin=True) as client:
             told_builds = {each.id: each.state for each in await client.builds(everyone=True)}
@@ -519,9 +521,12 @@ class Machine:
         async with self.client("root", admin=True) as client:
             images = sorted(await client.images(), key=lambda each: each.created)
             if len(images) > beyond:
-                done = await client.delete_images([each.id for each in images[:-keep]], "evict")
+                old = {each.id for each in images[:-keep]}
+                self._evicted |= old
+                done = await client.delete_images(sorted(old), "evict")
                 assert done.run, done
                 await until(lambda: not self.rows("SELECT * FROM runs WHERE finished = ''"), every=0.05)
+                assert not old & {each.id for each in await client.images()}, done
 
     def projects(self) -> dict[str, Path]:
         """Folders of complete projects by their ids and their people's folders."""

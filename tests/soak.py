@@ -94,7 +94,12 @@ class Soak:
             pytest.skip("left for the next piece of the soak run")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A case has passed when its clean-up has found nothing left over."""
+        """A case has passed when its clean-up has found nothing left over.
+
+        A failure is shown at once: the end may be hours away.
+        """
+        if report.failed:
+            print(f"\n{report.nodeid}\n{report.longreprtext}")
         if report.when == "call" and report.passed:
             self._called = report.nodeid
         if report.when == "teardown" and report.passed and getattr(self, "_called", "") == report.nodeid:
