@@ -73,8 +73,8 @@ class Mirrors:
         )
 
     async def tidy(self) -> None:
-        """Remove what was not used for `source.mirror_days`, or for a day on a disk above the high watermark of
-        retention: a copy is missed less than an image. Raises `StoreError` and `OSError`.
+        """Remove what was not used for `source.mirror_days`, or for a day on a disk above the high watermark
+        of retention: a copy is missed less than an image. Raises `StoreError` and `OSError`.
         """
         now = time.monotonic()
         if now < self._look:
