@@ -59,13 +59,15 @@ async def kill_and_look(
     if machine.built and machine.brisk and stage not in ("build", "work"):
         async with machine.newcomer(server):
             start = machine.begin(server, machine.built, server)
-            killed = await kill_at(machine, start, chance, stage, kill)
-            await look(machine, homes, start, machine.built, killed)
+            async with machine.gone_if_it_fails(start):
+                killed = await kill_at(machine, start, chance, stage, kill)
+                await look(machine, homes, start, machine.built, killed)
     else:
         spec = machine.repository()
         start = machine.begin(server, spec)
-        killed = await kill_at(machine, start, chance, stage, kill)
-        await look(machine, homes, start, spec, killed)
+        async with machine.gone_if_it_fails(start):
+            killed = await kill_at(machine, start, chance, stage, kill)
+            await look(machine, homes, start, spec, killed)
         machine.built = spec if machine.brisk else ""
     await machine.evict_old(2, IMAGES)
     print(f"all in {time.monotonic() - begun:.1f} s")
