@@ -179,6 +179,8 @@ class Retention:
         self, person: Person, *, begun: bool, first: asyncio.Future[Run | None] | None = None
     ) -> Run | None:
         last: Run | None = None
+        # Once for all rounds: a run for another limit is no reason to go down to the low watermark.
+        begun = begun or await self._is_high()
         for _ in range(_MOST_ROUNDS):
             plan = await self._plan(self.policy, begun=begun)
             if not plan.take:
@@ -193,10 +195,15 @@ class Retention:
             await self._note(run, person)
             if first is not None and not first.done():
                 first.set_result(run)
-            last, begun = await self._sweep.ended(run), True
+            last = await self._sweep.ended(run)
             if last.problem is not None or not last.taken:
                 break
         return last
+
+    async def _is_high(self) -> bool:
+        """Whether the disk is fuller than the high watermark."""
+        usage = await self.usage()
+        return usage is not None and usage.percent > self.policy.high_watermark_percent
 
     async def _reached(self) -> bool:
         """Whether the disk is down at the low watermark: it may gain more than the figures promised.

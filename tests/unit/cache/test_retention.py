@@ -84,6 +84,23 @@ async def test_it_runs_by_itself(tmp_path: Path) -> None:
         await house.retention.stop()
 
 
+async def test_for_another_limit_the_disk_is_not_brought_below_the_high_watermark(tmp_path: Path) -> None:
+    """An overdue image, or a budget, makes no low watermark of the high one."""
+    async with small_house(
+        tmp_path, high_watermark_percent=90, low_watermark_percent=50, unused_days=1
+    ) as house:
+        house.docker.disk = 12_500
+        await house.built(1)
+        for number in range(2, 11):
+            await house.built(number, created=utc_now())
+        await house.look()
+        run = await house.retention.round()
+        assert run is not None
+        assert {item.rule for item in run.plan.take} == {"unused-days"}
+        assert len(await house.sweep.runs()) == 1
+        assert len(house.docker.names) == 9
+
+
 async def test_what_speaks_for_an_image_is_said_and_heeded(tmp_path: Path) -> None:
     async with small_house(tmp_path, low_watermark_percent=0) as house:
         await full(house)
