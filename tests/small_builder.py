@@ -27,6 +27,7 @@ class SmallBuilder:
         self.cached: dict[str, int] = {}  # the names of steps in the cache, and when they came
         self.tops: dict[str, str] = {}  # image id → its last step
         self.asked: list[str] = []
+        self.read: set[str] = set()  # the names of steps that a build reads now
         self.down = False
         self._time = 0
 
@@ -90,7 +91,7 @@ class SmallBuilder:
             parents=(step.parent,) if step.parent and self.tells_parents else (),
             bytes=step.size,
             shared=self._shared(step.name),
-            in_use=False,
+            in_use=step.name in self.read,
             last_used="",
             description="",
             kind="regular",
@@ -103,7 +104,8 @@ class SmallBuilder:
     async def prune_cache_record(self, record_id: str) -> int | None:
         self._answer(f"prune {record_id}")
         stands_on_it = any(self.steps[name].parent == record_id for name in self.cached)
-        if record_id not in self.cached or self._shared(record_id) or stands_on_it:
+        held = stands_on_it or record_id in self.read or self._shared(record_id)
+        if record_id not in self.cached or held:
             return None
         del self.cached[record_id]
         return self.steps[record_id].size

@@ -134,10 +134,17 @@ class BuildCache:
                 removal.erased = await self._finish(begun)
 
     async def erase_leftovers(self) -> Erased:
-        """Prune what evicted images left. Raises `EngineError`."""
+        """Prune what evicted images left. Raises `EngineError`.
+
+        Of what stays since others stand on it, it is not known any more whose it was: no plan counts on it
+        again, and each erasing tries it again.
+        """
         async with self._lock:
             await self._look()
-            erased, _ = await self._prune(each for each in self._records if each.id in self._left)
+            erased, stayed = await self._prune(each for each in self._records if each.id in self._left)
+            await self._rows.note_leftovers(
+                LeftoverRow(each.id, "", each.bytes) for each in stayed if not each.in_use
+            )
             await self._settle()
             return erased
 

@@ -304,7 +304,8 @@ class Sweep:
     async def _erase_left(self, item: Item, person: Person) -> tuple[Result, BinderError | None]:
         """What evicted images left in the build cache goes all at once, with the first of them."""
         if item.image_id.removeprefix(LEFTOVER) not in self._build_cache.leftovers:
-            return Result(item.image_id, item.name, "gone", "It went with that of others."), None
+            said = "What could go of it went with that of others."
+            return Result(item.image_id, item.name, "gone", said), None
         try:
             before = await self._engine.free_bytes()
             erased = await self._build_cache.erase_leftovers()
@@ -313,6 +314,8 @@ class Sweep:
             return Result(item.image_id, item.name, "failed", error.message), error
         said = f"{erased.records} records, {freed} bytes gained"
         await self._store.audit(person.name, "cache.erase", "what evicted images left", said)
+        if not erased.records:
+            return Result(item.image_id, item.name, "kept", "Other builds' cache stands on it."), None
         return Result(item.image_id, item.name, "erased", "", freed), None
 
     async def _cut_off(self, item: Item, mode: Mode) -> Result:

@@ -61,6 +61,11 @@ class LayerRows:
             lambda db: [LeftoverRow(**row) for row in db["leftovers"].rows_where(order_by="record_id")]
         )
 
+    async def note_leftovers(self, rows: Iterable[LeftoverRow]) -> None:
+        """Keep these, instead of what was noted of the same records."""
+        values = [(each.record_id, each.image_id, each.bytes) for each in rows]
+        await self._connection.write(lambda db: _note_leftovers(db, values))
+
     async def forget_leftovers(self, record_ids: Collection[str]) -> None:
         """Drop records that are gone, or that an image has again."""
         await self._connection.write(lambda db: _forget_leftovers(db, record_ids))
@@ -107,4 +112,8 @@ def _forget_leftovers(db: Database, record_ids: Collection[str]) -> None:
 
 def _end_removal(db: Database, image_id: str, left: Collection[tuple[str, str, int | None]]) -> None:
     db.conn.execute("DELETE FROM removals WHERE image_id = ?", [image_id])
-    db.conn.executemany("INSERT OR REPLACE INTO leftovers VALUES (?, ?, ?)", left)
+    _note_leftovers(db, left)
+
+
+def _note_leftovers(db: Database, rows: Collection[tuple[str, str, int | None]]) -> None:
+    db.conn.executemany("INSERT OR REPLACE INTO leftovers VALUES (?, ?, ?)", rows)

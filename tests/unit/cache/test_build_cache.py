@@ -126,6 +126,26 @@ async def test_what_a_failed_build_stands_on_stays_until_that_is_gone(bench: Ben
     assert await bench.cache.erase_leftovers() == Erased(2, 55)
 
 
+async def test_what_cannot_go_is_counted_on_once_and_tried_again(bench: Bench) -> None:
+    """No plan reckons again with what a failed build stands on; each erasing tries it again."""
+    bench.docker.step("failed", "code", 9)
+    await bench.evict("A")
+    assert await bench.cache.erase_leftovers() == Erased()
+    assert bench.cache.leftovers == frozenset()
+    assert bench.cache.leftover_bytes == 55
+    del bench.docker.cached["failed"]
+    assert await bench.erase("B") == Erased(4, 425)
+    assert set(bench.docker.cached) == {"base", "alone"}
+
+
+async def test_what_a_build_reads_stays_the_images(bench: Bench) -> None:
+    bench.docker.step("failed", "code", 9)
+    bench.docker.read = {"plot", "code"}
+    await bench.evict("A")
+    assert await bench.cache.erase_leftovers() == Erased()
+    assert bench.cache.leftovers == {"A"}
+
+
 async def test_what_is_in_use_keeps_image_and_cache(bench: Bench) -> None:
     with pytest.raises(ImageInUse):
         async with bench.cache.removing("A", erase=True):
