@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Rule = Literal[
     "young",
     "ready",
     "kept-by-rule",
+    "refused",
     "not-needed",
     # why one goes
     "asked",
@@ -215,6 +217,7 @@ def plan_retention(
     now: datetime,
     *,
     begun: bool = False,
+    refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """What retention takes now under a policy.
 
@@ -223,7 +226,8 @@ def plan_retention(
     they take to rebuild, retired ones first, until it is as full as the low watermark: no more than needed.
     For the disk, what evicted images left in the build cache goes before any image. `begun`: also below the
     high watermark, as for a run that is under way or that somebody asked for. `disk` is that of Docker's
-    folder, None where it cannot be looked at: then no watermark counts.
+    folder, None where it cannot be looked at: then no watermark counts. `refused` are those that did not go
+    although they were planned, with what was said of it: no plan counts on them.
     """
     everything = list(candidates)
     known = {image.image_id: image for image in everything}
@@ -231,7 +235,9 @@ def plan_retention(
         (image for image in everything if image.ours and image.present),
         key=lambda image: (image.created, image.image_id),
     )
-    reasons = {image.image_id: kept(image, policy, now) for image in ours}
+    reasons = {
+        image.image_id: kept(image, policy, now) or _refusal(refused.get(image.image_id)) for image in ours
+    }
     free = [image for image in ours if reasons[image.image_id] is None]
     needs = _Needs(
         disk_bytes=_wanted(disk, policy, begun),
@@ -248,8 +254,11 @@ def plan_retention(
     books = _Books(everything)
     missing = books.missing(needs)
     # The cheapest to lose: nobody can start it, it only makes a rebuild quick.
-    left = [image for image in everything if image.leftover] if missing.disk_bytes else []
-    left.sort(key=lambda image: image.image_id)
+    left = sorted(
+        (each for each in everything if each.leftover and each.image_id not in refused),
+        key=lambda image: image.image_id,
+    )
+    left = left if missing.disk_bytes else []
     for image in [*left, *overdue]:
         books.take(image)
     chosen = _just_enough(order, books, needs)
@@ -435,6 +444,10 @@ def _item(image: Candidate, why: Why, frees: int | None) -> Item:
         rule=why.rule,
         text=why.text,
     )
+
+
+def _refusal(said: str | None) -> Why | None:
+    return None if said is None else Why("refused", f"It did not go when it was to: {said}".rstrip(": "))
 
 
 _LEFT = Why("cache-first", "Evicted before: what it left in the build cache goes before any image.")

@@ -2,7 +2,8 @@
 
 Every round notes which images servers run on, so that a restart forgets no use; works out which images it
 keeps, for the pages; and carries out a plan if one is due. A run plans again after it has measured, until the
-target is reached or nothing is left to take: what the figures promised is not always what the disk gains.
+target is reached or nothing is left to take: what the figures promised is not always what the disk gains, and
+an image that is refused is left out for an hour.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
-from ..errors import BinderError
+from ..errors import BinderError, EngineUnavailable
 from ..settings import RetentionSettings, Settings, fresh
 from ..store import Store
 from ..time_limit import within
@@ -32,6 +33,9 @@ log = logging.getLogger("littlest_binder.retention")
 RETENTION = Person(name="retention", admin=True)
 # Rounds of planning in one run; each but the last has taken something.
 _MOST_ROUNDS = 10
+_REFUSALS = ("kept", "failed")
+# For so long retention does not try again by itself what was refused.
+_REFUSED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Retention:
         self._seen: Usage | None = None
         self._verdicts: Mapping[str, Verdict] = {}
         self._keeps: Mapping[str, str] = {}
-        self._judged: tuple[object, object, object] = (None, None, None)
+        self._judged: tuple[object, ...] = (None, None, None, None)
+        self._refused: Mapping[str, tuple[datetime, str]] = {}
         self._minute = ""
         self.problem: BinderError | None = None  # why the last round could not do its work
 
@@ -105,14 +110,15 @@ class Retention:
         """
         now = datetime.now(timezone.utc)
         policy, minute = self.policy, now.strftime("%H:%M")
-        state = (self._inventory.snapshot, policy, self._seen)
+        state = (self._inventory.snapshot, policy, self._seen, self._refused)
         # The very same values, not equal ones: comparing takes longer than judging.
         if minute != self._minute or any(
             one is not other for one, other in zip(state, self._judged, strict=True)
         ):
             self._judged, self._minute = state, minute
+            known, refused = self._candidates.known(), self._refusals(now)
             self._verdicts = _verdicts(
-                plan_retention(self._candidates.known(), policy, self._seen, now), self.enabled
+                plan_retention(known, policy, self._seen, now, refused=refused), self.enabled
             )
             self._keeps = {image_id: verdict.keep for image_id, verdict in self._verdicts.items()}
         return self._verdicts
@@ -132,8 +138,11 @@ class Retention:
     # -- plans and runs -------------------------------------------------------------------------------
 
     async def preview(self, policy: RetentionSettings | None = None) -> Plan:
-        """What a run now would take under a policy, by default the present one. Raises `StoreError`."""
-        return await self._plan(policy or self.policy, begun=True)
+        """What a run now would take under a policy, by default the present one. Raises `StoreError`.
+
+        As a run that somebody asks for, it takes no heed of earlier refusals.
+        """
+        return await self._plan(policy or self.policy, {}, begun=True)
 
     async def run(self, person: Person = RETENTION) -> Run | None:
         """Bring the disk down to the low watermark, and the images into their budget; the run as it ended.
@@ -180,14 +189,16 @@ class Retention:
     ) -> Run | None:
         last: Run | None = None
         # Once for all rounds: a run for another limit is no reason to go down to the low watermark.
+        if begun:
+            self._refused = {}  # somebody asks: all is tried again
         begun = begun or await self._is_high()
         for _ in range(_MOST_ROUNDS):
-            plan = await self._plan(self.policy, begun=begun)
+            plan = await self._plan(self.policy, self._refusals(), begun=begun)
             if not plan.take:
                 break
             # Memory may be some seconds old; what goes is looked at again in any case.
             await self._inventory.refresh()
-            plan = await self._plan(self.policy, begun=begun)
+            plan = await self._plan(self.policy, self._refusals(), begun=begun)
             if not plan.take:
                 break
             for_the_disk = not await self._reached()
@@ -196,9 +207,25 @@ class Retention:
             if first is not None and not first.done():
                 first.set_result(run)
             last = await self._sweep.ended(run)
-            if last.problem is not None or not last.taken:
+            self._remember(last)
+            # What was refused is in no further plan: another may take its place.
+            if last.problem is not None or all(each.outcome == "not-done" for each in last.results):
                 break
         return last
+
+    def _remember(self, run: Run) -> None:
+        """What was refused, unless since Docker was not there."""
+        if run.problem is not None and run.problem.code == EngineUnavailable.code:
+            return
+        now = datetime.now(timezone.utc)
+        refused = {each.image_id: (now, each.text) for each in run.results if each.outcome in _REFUSALS}
+        if refused:
+            self._refused = {**self._refused, **refused}
+
+    def _refusals(self, now: datetime | None = None) -> dict[str, str]:
+        """By image id, what was said of those that were refused not long ago."""
+        since = (now or datetime.now(timezone.utc)) - _REFUSED
+        return {image_id: said for image_id, (when, said) in self._refused.items() if when > since}
 
     async def _is_high(self) -> bool:
         """Whether the disk is fuller than the high watermark."""
@@ -213,9 +240,10 @@ class Retention:
         usage = await self.usage()
         return usage is not None and usage.percent <= self.policy.low_watermark_percent
 
-    async def _plan(self, policy: RetentionSettings, *, begun: bool) -> Plan:
-        candidates = await self._candidates.all()
-        return plan_retention(candidates, policy, await self.usage(), datetime.now(timezone.utc), begun=begun)
+    async def _plan(self, policy: RetentionSettings, refused: Mapping[str, str], *, begun: bool) -> Plan:
+        candidates, disk = await self._candidates.all(), await self.usage()
+        now = datetime.now(timezone.utc)
+        return plan_retention(candidates, policy, disk, now, begun=begun, refused=refused)
 
     async def _note(self, run: Run, person: Person) -> None:
         wanted = f"{run.plan.wanted_bytes} bytes wanted, " if run.plan.wanted_bytes else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from small_cache import ROOT, House, image_id, small_house
 from waiting import until
 
 from tljh_plugin.cache.retention import RETENTION
-from tljh_plugin.errors import EngineError
+from tljh_plugin.engine import CacheRecord
+from tljh_plugin.errors import EngineError, NotOurs
 from tljh_plugin.store import Store, utc_now
 
 # Of 10 images in the small Docker, 1000 bytes each, the disk has room for so many.
@@ -177,6 +179,62 @@ async def test_an_error_of_one_image_keeps_it_from_no_other(tmp_path: Path) -> N
         house.docker.broken[image_id(1)] = EngineError("Docker said no.", "")
         await house.retention.run(ROOT)
         assert (await house.docker.usage()).percent <= 60
+
+
+async def test_one_that_is_refused_each_time_keeps_it_from_no_other(tmp_path: Path) -> None:
+    """It comes first, and the plan cannot know that it will not go."""
+    async with small_house(tmp_path, high_watermark_percent=90, low_watermark_percent=85) as house:
+        await full(house)
+        for number, error in ((1, NotOurs("It has only names of others.", "")), (2, EngineError("No.", ""))):
+            house.docker.broken[image_id(number)] = error
+        await house.retention.round()
+        assert (await house.docker.usage()).percent <= 85
+        assert {image_id(1), image_id(2)} < set(house.docker.names)
+        verdict = house.retention.verdicts()[image_id(1)]
+        assert (verdict.keep, verdict.goes) == ("refused", False)
+        assert "It has only names of others." in verdict.text
+        # It is not asked for again each minute, but when a person asks.
+        tried = house.docker.asked.count("remove_image")
+        house.docker.disk = 8800
+        await house.retention.round()
+        assert house.docker.asked.count("remove_image") == tried + 1
+        house.docker.broken.clear()
+        house.docker.disk = 7500
+        assert await house.retention.run(ROOT) is not None
+        assert image_id(1) not in house.docker.names
+
+
+async def test_an_overdue_one_that_is_refused_is_not_tried_each_minute(tmp_path: Path) -> None:
+    async with small_house(tmp_path, unused_days=1) as house:
+        await house.built(1)
+        house.docker.broken[image_id(1)] = EngineError("Docker said no.", "")
+        await house.look()
+        assert await house.retention.round() is not None
+        assert await house.retention.round() is None
+        assert len(await house.sweep.runs()) == 1
+
+
+async def test_cache_that_cannot_go_keeps_it_from_no_image(tmp_path: Path) -> None:
+    """The cache of a failed build stands on what an evicted image left."""
+    async with small_house(tmp_path, high_watermark_percent=82, low_watermark_percent=81) as house:
+        docker: Any = house.docker
+
+        async def records() -> list[CacheRecord]:
+            shared = image_id(1) in house.docker.names
+            return [CacheRecord("step", (), 500, shared, False, "", "", "regular", "")]
+
+        async def none(_: str) -> None:
+            return None
+
+        docker.cache_records, docker.prune_cache_record = records, none
+        await full(house)
+        await house.delete(image_id(1), mode="evict")
+        await house.look()
+        assert {item.rule for item in (await house.retention.preview()).take} >= {"cache-first"}
+        await house.retention.round()
+        assert (await house.docker.usage()).percent <= 81
+        outcomes = [each.outcome for run in await house.sweep.runs() for each in run.results]
+        assert outcomes.count("kept") == 1
 
 
 async def test_the_bundled_images_are_always_offered(tmp_path: Path) -> None:
