@@ -202,7 +202,8 @@ class Newer:
         # What needed a credential stays its owner's, whoever asks for the newer one.
         asking = Person(name=image.built_by) if pinned.login is not None else person
         build = await self._queue.request(asking, pinned, what="build.update")
-        if build.id and pinned.commit != image.commit:
+        # A hit is an image about which others may have decided something already.
+        if build.id and not build.hit and pinned.commit != image.commit:
             await self._store.add_successor(build.id, image.id)
             self._spawn(self._succeed(build.id))
         return build

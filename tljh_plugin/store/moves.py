@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,10 +11,8 @@ from sqlite_utils import Database
 from .rows import NewerRow, utc_now
 
 # What administrators decided about an image; a pin goes over, so that it does not keep the old one.
-_DECIDED = (
-    "title", "description", "icon", "profile", "urlpath", "visibility", "groups", "pinned", "pin_reason",
-    "pinned_until",
-)  # fmt: skip
+_DECIDED = ("title", "description", "icon", "profile", "urlpath", "visibility", "groups")
+_PIN = ("pinned", "pin_reason", "pinned_until")
 
 
 def record_image(db: Database, columns: dict[str, Any], who: str, what: str) -> bool:
@@ -34,7 +32,10 @@ def set_newer(db: Database, found: Collection[NewerRow]) -> None:
 
 
 def succeed(db: Database, build_id: str, who: str) -> bool:
-    """What was decided about an image goes to the one that a build made in its place, if it made one."""
+    """What was decided about an image goes to the one that a build made in its place, if it made one.
+
+    One that was there before the build keeps what was decided about it, and a pin is never taken away.
+    """
     wishes = list(db["successors"].rows_where("build_id = ?", [build_id]))
     db.conn.execute("DELETE FROM successors WHERE build_id = ?", [build_id])
     made = list(
@@ -47,10 +48,20 @@ def succeed(db: Database, build_id: str, who: str) -> bool:
     before = list(db["images"].rows_where("image_id = ?", [wishes[0]["image_id"]]))
     if not before:
         return False
-    db["images"].update(made[0]["image_id"], {name: before[0][name] for name in _DECIDED})
+    was_there = db["builds"].count_where(
+        "image_id = ? AND id != ? AND state = 'built'", [made[0]["image_id"], build_id]
+    )
+    names = [*(() if was_there else _DECIDED), *(() if _is_pinned(made[0]) else _PIN)]
+    if names:
+        db["images"].update(made[0]["image_id"], {name: before[0][name] for name in names})
     db["images"].update(before[0]["image_id"], {"pinned": 0, "pin_reason": "", "pinned_until": ""})
     note(db, who, "image.succeed", made[0]["name"], f"in place of {before[0]['name']}")
     return True
+
+
+def _is_pinned(columns: Mapping[str, Any]) -> bool:
+    until = columns["pinned_until"]
+    return bool(columns["pinned"]) and (not until or until > utc_now())
 
 
 def note(db: Database, who: str, what: str, thing: str, result: str) -> None:

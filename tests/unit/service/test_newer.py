@@ -6,10 +6,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from house import image_view
+from house import build_view, image_view
 
-from tljh_plugin.service.newer import chosen, heads, is_due
-from tljh_plugin.wire import ImageView
+from tljh_plugin.service.newer import Newer, chosen, heads, is_due
+from tljh_plugin.source.resolve import PinnedRepo
+from tljh_plugin.source.spec import RepoSpec
+from tljh_plugin.wire import BuildView, ImageView, Person
 
 
 def image(number: int, repository: str = "a", ref: str = "main", **more: Any) -> ImageView:
@@ -76,3 +78,47 @@ def test_a_night_around_midnight_is_one() -> None:
     moment = datetime(2026, 11, 22, 0, 10, tzinfo=timezone.utc)
     assert is_due(moment, "23:50", "2026-11-20T23:50:00+00:00")
     assert not is_due(moment, "23:50", "2026-11-21T23:51:00+00:00")
+
+
+class Found:
+    """What `Newer` asks, where the image of the newer commit is there already, or is built."""
+
+    def __init__(self, *, hit: bool) -> None:
+        self.hit = hit
+        self.successors: list[tuple[str, str]] = []
+
+    def image(self, image_id: str, person: Person) -> ImageView:
+        return image(1)
+
+    async def resolve(self, spec: RepoSpec, login: object = None) -> PinnedRepo:
+        return PinnedRepo(spec, spec.normal_url, f"{2:040x}")
+
+    async def request(self, person: Person, pinned: PinnedRepo, what: str) -> BuildView:
+        return build_view("b-2", state="built", phase="built", hit=self.hit)
+
+    async def finished(self, build_id: str) -> BuildView:
+        return build_view(build_id, state="built", phase="built")
+
+    async def newer(self) -> dict[str, object]:
+        return {}
+
+    async def set_newer(self, found: object) -> None: ...
+
+    async def look_again(self) -> None: ...
+
+    async def add_successor(self, build_id: str, image_id: str) -> None:
+        self.successors.append((build_id, image_id))
+
+    async def succeed(self, build_id: str, who: str) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("hit", [True, False])
+async def test_an_image_that_is_there_already_takes_nobodys_place(hit: bool) -> None:
+    found: Any = Found(hit=hit)
+    newer = Newer(found, found, found, found, found, found)
+    try:
+        await newer.build(Person(name="root", admin=True), image(1).id)
+        assert found.successors == ([] if hit else [("b-2", image(1).id)])
+    finally:
+        await newer.stop()

@@ -457,3 +457,61 @@ class TestAudit:
         entries = await store.audit_entries(limit=2)
         assert [entry.thing for entry in entries] == ["2", "1"]
         assert [entry.thing for entry in await store.audit_entries(before=entries[-1].number)] == ["0"]
+
+
+class TestSuccession:
+    """An image that a build made in place of another one."""
+
+    @staticmethod
+    async def built(store: Store, number: int, image: ImageRow) -> None:
+        row = a_build(number, commit=image.commit, identity=image.identity, rebuild=True)
+        await started(store, row)
+        assert await store.finish_built(row.id, replace(image, build_id=row.id))
+
+    @staticmethod
+    async def decided(store: Store, image_id: str, **changes: str | bool) -> None:
+        assert await store.change_image(image_id, changes, "root", {})
+
+    async def test_what_was_decided_goes_to_the_new_one(self, store: Store) -> None:
+        await self.built(store, 1, an_image(1))
+        await self.decided(store, an_image(1).image_id, title="Course", pinned=True, pin_reason="exam")
+        await self.built(store, 2, an_image(2))
+        await store.add_successor("b-2", an_image(1).image_id)
+        assert await store.succeed("b-2", "system")
+        old, new = [await store.image(an_image(number).image_id) for number in (1, 2)]
+        assert old
+        assert new
+        assert (new.title, new.pinned, new.pin_reason, old.pinned) == ("Course", True, "exam", False)
+
+    async def test_one_that_was_there_keeps_its_pin_and_title(self, store: Store) -> None:
+        await self.built(store, 1, an_image(1))
+        await self.built(store, 2, an_image(2))
+        await self.decided(store, an_image(2).image_id, title="Paper", pinned=True, pin_reason="cited")
+        await self.built(store, 3, an_image(2))
+        await store.add_successor("b-3", an_image(1).image_id)
+        assert await store.succeed("b-3", "system")
+        new = await store.image(an_image(2).image_id)
+        assert new
+        assert (new.title, new.pinned, new.pin_reason) == ("Paper", True, "cited")
+
+    async def test_a_pin_goes_over_to_one_that_was_there(self, store: Store) -> None:
+        await self.built(store, 1, an_image(1))
+        await self.decided(store, an_image(1).image_id, title="Course", pinned=True, pin_reason="exam")
+        await self.built(store, 2, an_image(2))
+        await self.built(store, 3, an_image(2))
+        await store.add_successor("b-3", an_image(1).image_id)
+        assert await store.succeed("b-3", "system")
+        old, new = [await store.image(an_image(number).image_id) for number in (1, 2)]
+        assert old
+        assert new
+        assert (new.title, new.pinned, new.pin_reason, old.pinned) == ("a/b", True, "exam", False)
+
+    async def test_a_pin_set_meanwhile_is_not_lowered(self, store: Store) -> None:
+        await self.built(store, 1, an_image(1))
+        await self.built(store, 2, an_image(2))
+        await self.decided(store, an_image(2).image_id, pinned=True, pin_reason="cited")
+        await store.add_successor("b-2", an_image(1).image_id)
+        assert await store.succeed("b-2", "system")
+        new = await store.image(an_image(2).image_id)
+        assert new
+        assert (new.pinned, new.pin_reason) == (True, "cited")
