@@ -25,6 +25,7 @@ from .tar_stream import BLOCK, Entry, TarError, TarParser
 MANIFEST, CHECKSUM, PIECES = "littlest-binder.json", "checksum.json", "image/"
 _PIECE = 4 * 1024**2
 _MOST_TEXT = 1024**2
+_MOST_END = 1024**2  # `docker save` ends with some KiB of zeros, and they are kept in memory
 _NAMING = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -206,7 +207,7 @@ class _ImageWatch:
         self._text = bytearray()
         self._left = 0
         self._digests: set[str] = set()
-        self._described = False
+        self._seen: set[str] = set()
 
     def feed(self, data: bytes) -> bytes:
         for found in self._parser.feed(data):
@@ -222,10 +223,12 @@ class _ImageWatch:
             return data
         passed = max(0, self._parser.end - begin)
         self.held += data[passed:]
+        if len(self.held) > _MOST_END:
+            raise TarError(f"more than {_MOST_END} bytes follow the end of the image in it")
         return data[:passed]
 
     def finish(self) -> None:
-        if not self._parser.whole or not self._described:
+        if not self._parser.whole or "manifest.json" not in self._seen:
             raise _bad("the image in it is not whole")
         if self.expected not in self._digests:
             raise _bad(f"it holds the image {min(self._digests)[:64]!r}, and announces {self.expected}")
@@ -239,6 +242,9 @@ class _ImageWatch:
             return
         if entry.name != last or entry.kind != "file" or not 0 < entry.size <= _MOST_TEXT:
             raise TarError(f"the image in it has the entry {entry.name!r:.100}")
+        if last in self._seen:
+            raise TarError(f"the image in it has two entries {last}, of which Docker takes one")
+        self._seen.add(last)
         self._reading, self._left = last, entry.size
 
     def _judge(self) -> None:
@@ -256,7 +262,6 @@ class _ImageWatch:
     def _names(self, said: Any) -> list[Any]:
         [image] = said
         self._digests.add(image["Config"].removeprefix("blobs/sha256/").removesuffix(".json"))
-        self._described = True
         return list(image.get("RepoTags") or ())
 
     def _names_in_index(self, said: Any) -> list[Any]:

@@ -20,7 +20,9 @@ _KINDS: dict[bytes, Literal["file", "folder", "link"]] = {
     b"1": "link",
     b"2": "link",
 }
-_RECORD = re.compile(rb"([1-9][0-9]*) ([^=]+)=")
+# No number needs more digits, and `int` takes no more than 4,300.
+_DIGITS = re.compile("[0-9]{1,19}")
+_RECORD = re.compile(rb"([1-9][0-9]{0,18}) ([^=]+)=")
 
 
 class TarError(ValueError):
@@ -122,7 +124,7 @@ class TarParser:
             if key.startswith("GNU.sparse") or key in self._records:
                 raise TarError(f"it has the pax record {key!r:.60}, which is not understood")
             value = text[found.end() : length - 1].decode("utf-8", "replace")
-            if key == "size" and not (value.isascii() and value.isdecimal()):
+            if key == "size" and not _DIGITS.fullmatch(value):
                 raise TarError(f"it has an entry of the size {value!r:.40}")
             self._records[key] = value
             text = text[length:]

@@ -112,6 +112,9 @@ async def test_a_changed_byte_is_found() -> None:
 
 NAMED = [{"Config": f"{CONFIG}.json", "RepoTags": ["debian:bookworm"], "Layers": []}]
 OTHER = [{"Config": f"{'d1' * 32}.json", "RepoTags": None, "Layers": []}]
+PLAIN = [{"Config": f"{CONFIG}.json", "RepoTags": None, "Layers": []}]
+INDEX = json.dumps({"manifests": [{"digest": f"sha256:{CONFIG}"}]}).encode()
+INDEX_TWICE = [(tarfile.TarInfo("index.json"), INDEX), (tarfile.TarInfo("index.json"), INDEX)]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +138,8 @@ OTHER = [{"Config": f"{'d1' * 32}.json", "RepoTags": None, "Layers": []}]
         b"\0" * 1024,
         saved() + saved(NAMED),
         saved().rstrip(b"\0")[:-200],
+        archive([(tarfile.TarInfo("manifest.json"), json.dumps(PLAIN).encode()) for _ in range(2)]),
+        archive([(tarfile.TarInfo("manifest.json"), json.dumps(PLAIN).encode()), *INDEX_TWICE]),
     ],
 )
 async def test_an_image_with_names_or_of_another_kind_is_refused(image: bytes) -> None:
@@ -194,3 +199,25 @@ def test_the_parser_reads_what_tarfile_writes() -> None:
 def test_the_parser_refuses_what_it_does_not_understand(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(TarError):
         list(TarParser().feed(change(archive({"one": b"1"}))))
+
+
+async def test_zeros_without_end_are_not_kept_in_memory() -> None:
+    whole = await file_of(saved() + bytes(3 * 1024**2))
+    with pytest.raises(BadImageFile, match="follow the end"):
+        read(whole)
+    read(await file_of(saved() + bytes(100_000)))
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"9" * 5000 + b" path=a\n",
+        b"5013 size=" + b"1" * 5002 + b"\n",
+    ],
+)
+def test_a_number_without_end_is_refused(records: bytes) -> None:
+    header = tarfile.TarInfo("x")
+    header.type = tarfile.XHDTYPE
+    data = archive([(header, records)], tarfile.USTAR_FORMAT)
+    with pytest.raises(TarError, match=r"not understood|of the size"):
+        list(TarParser().feed(data[:-1024] + archive({"one": b"1"})))
