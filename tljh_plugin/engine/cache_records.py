@@ -36,7 +36,7 @@ def by_api(client: Any) -> list[CacheRecord] | None:
         params={"type": "build-cache"},
         timeout=client.timeout,
     )
-    answer.raise_for_status()
+    client._raise_for_status(answer)  # as Docker's refusal, not as a Docker that cannot be reached
     return [read(each) for each in answer.json().get("BuildCache") or ()]
 
 

@@ -21,6 +21,7 @@ import docker
 import docker.errors
 import docker.utils
 import requests
+import urllib3.exceptions
 
 from ..errors import BinderError, EngineError, EngineTimedOut, EngineUnavailable
 from ..time_limit import within
@@ -32,6 +33,13 @@ _SHORT_CALLS = 16
 _IDLE_CLIENTS = 8
 _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
+# docker-py reads answers that come in pieces past `requests`, so that urllib3's own errors come out.
+_BROKEN = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    docker.errors.DockerException,
+    OSError,
+)
 
 
 class Connection:
@@ -85,7 +93,7 @@ class Connection:
         except docker.errors.APIError as error:
             self._give_back(client)
             raise refused(name, error) from error
-        except (requests.RequestException, docker.errors.DockerException, OSError) as error:
+        except _BROKEN as error:
             self._discard(client)
             raise _unreachable(name, error, given) from error
         except BaseException:
@@ -116,7 +124,7 @@ class Connection:
                 raise
             except docker.errors.APIError as error:
                 raise refused(name, error) from error
-            except (requests.RequestException, docker.errors.DockerException, OSError) as error:
+            except _BROKEN as error:
                 raise _unreachable(name, error, given) from error
 
         async def ask(work: Callable[[Any], Any]) -> Any:

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -30,6 +30,8 @@ class Daemon:
         self.path = path
         self.speak = threading.Event()
         self.silent: set[str] = set()
+        self.breaking: set[str] = set()  # which end in the middle of their answer
+        self.api = "1.41"
         self.asked: list[str] = []
         self.connections: list[socket.socket] = []
         daemon = self
@@ -42,6 +44,13 @@ class Daemon:
                 daemon.asked.append(what)
                 if what in daemon.silent:
                     daemon.speak.wait(30)
+                if what in daemon.breaking:
+                    self.send_response(200)
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"50\r\nonly a few")
+                    self.close_connection = True
+                    return
                 status, body = daemon.answer(what if self.path != "/version" else "version")
                 text = json.dumps(body).encode()
                 self.send_response(status)
@@ -75,10 +84,9 @@ class Daemon:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         ).start()
 
-    @staticmethod
-    def answer(what: str) -> tuple[int, Any]:
+    def answer(self, what: str) -> tuple[int, Any]:
         if what == "version":
-            return 200, {"ApiVersion": "1.41", "Version": "20.10"}
+            return 200, {"ApiVersion": self.api, "Version": "20.10"}
         if what == "info":
             return 200, {
                 "ServerVersion": "20.10",
@@ -86,7 +94,7 @@ class Daemon:
                 "DockerRootDir": "/",
                 "Architecture": "x",
             }
-        if what == "images/json":
+        if what in ("images/json", "system/df"):
             return 500, {"message": "disk on fire"}
         return 404, {"message": f"No such thing: {what}"}
 
@@ -195,6 +203,23 @@ async def test_a_restart_between_two_calls_is_not_seen(daemon: Daemon) -> None:
 async def test_what_docker_refuses_becomes_an_error_with_its_words(daemon: Daemon) -> None:
     with pytest.raises(EngineError, match="Docker refused to list the images: disk on fire"):
         await engine(daemon.path).images()
+
+
+async def test_a_refusal_to_list_the_build_cache_is_no_missing_docker(daemon: Daemon) -> None:
+    daemon.api = "1.44"
+    with pytest.raises(EngineError, match=r"Docker refused .*disk on fire") as caught:
+        await engine(daemon.path).cache_records()
+    assert not isinstance(caught.value, EngineUnavailable)
+
+
+async def test_a_docker_that_dies_in_its_answer_to_a_load_cannot_be_reached(daemon: Daemon) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        for piece in ():
+            yield piece
+
+    daemon.breaking.add("images/load")
+    with pytest.raises(EngineUnavailable):
+        await engine(daemon.path).load(nothing())
 
 
 async def test_what_is_not_there_is_none(daemon: Daemon) -> None:
