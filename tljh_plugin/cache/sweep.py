@@ -246,7 +246,7 @@ class Sweep:
                     result = (
                         Result(item.image_id, item.name, "kept", why)
                         if why
-                        else await self._remove(row, mode)
+                        else await self._remove(row, mode, person)
                     )
         except (ImageInUse, NotOurs) as refused:
             result = Result(item.image_id, item.name, "kept", refused.message)
@@ -276,11 +276,17 @@ class Sweep:
         why = must_stay(now, age, datetime.now(timezone.utc))
         return why.text if why else ""
 
-    async def _remove(self, row: ImageRow, mode: Mode) -> Result:
-        before = await self._engine.free_bytes()
+    async def _remove(self, row: ImageRow, mode: Mode, person: Person) -> Result:
         outcome, text, went = _DONE[mode], "", False
         try:
             async with self._build_cache.removing(row.image_id, erase=mode == "erase"):
+                # It may have waited for minutes, until what others erase was pruned.
+                now = await self._store.image(row.image_id)
+                why = await self._why_not(now, person) if now is not None else "It was deleted meanwhile."
+                if now is None or why:
+                    raise ImageInUse(why, "")
+                row = now
+                before = await self._engine.free_bytes()
                 try:
                     # An adopted image keeps the names that others gave it, whatever they begin with.
                     await self._engine.remove_image(row.image_id, [row.name] if row.adopted else None)

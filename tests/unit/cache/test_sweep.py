@@ -104,6 +104,34 @@ async def test_pinned_it_stays_until_the_pin_ends(house: House) -> None:
     assert outcomes(await house.delete(image.image_id)) == ["evicted"]
 
 
+@pytest.mark.parametrize("change", ["pinned", "built again", "not theirs any more"])
+async def test_what_happens_while_it_waits_for_the_build_cache_is_seen(house: House, change: str) -> None:
+    """Others may erase for minutes between the first look at an image and its turn."""
+    image = await house.built(1, visibility="private")
+    plan = await house.plan(image.image_id, mode="erase", person=ANN)
+    records = house.docker.cache_records
+
+    async def meanwhile() -> list[Any]:
+        if change == "pinned":
+            await house.store.update_image(image.image_id, pinned=True)
+        elif change == "built again":
+            build = await house.store.build("b-1")
+            assert build is not None
+            wish = replace(build, id="b-2", state="queued", created=utc_now())
+            await house.store.enqueue(wish, per_person=9)
+        else:
+            await house.store.change_image(image.image_id, {"visibility": "everyone"}, "root", {})
+        house.docker.cache_records = records  # type: ignore[method-assign]
+        return await records()
+
+    house.docker.cache_records = meanwhile  # type: ignore[method-assign]
+    run = await house.sweep.carry_out(plan, ANN)
+    assert outcomes(run) == ["kept"]
+    assert image.image_id in house.docker.names
+    assert await house.store.image(image.image_id) is not None
+    assert await house.store.layers.removals() == []
+
+
 async def test_while_it_is_built_again_it_stays(house: House) -> None:
     image = await house.built(1)
     free = await house.plan(image.image_id)
