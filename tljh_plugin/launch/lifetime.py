@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..amounts import shown_seconds
@@ -34,11 +34,13 @@ async def judge(
     `look` asks the server itself, and only where the hub knows of no activity for long enough. A kernel that
     computes is activity. A server that does not answer is given the time of two more reports.
     """
-    end, rule = span.end(started, last_activity)
+    # First, and apart: an idle time that ended earlier must not hide it.
+    over, _rule = replace(span, idle_s=0.0).end(started, None)
+    if over is not None and now >= over:
+        return Verdict(f"It ran for {shown_seconds(span.lifetime_s)}, which is its profile's limit.")
+    end, _rule = span.end(started, last_activity)
     if end is None or now < end:
         return Verdict()
-    if rule == "lifetime":
-        return Verdict(f"It ran for {shown_seconds(span.lifetime_s)}, which is its profile's limit.")
     active = end - timedelta(seconds=span.idle_s)
     said = await look()
     if said is None:

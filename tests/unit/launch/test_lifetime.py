@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
+import httpx
 import pytest
 
-from tljh_plugin.launch.activity import Activity
+from tljh_plugin.launch.activity import Activity, activity_of
 from tljh_plugin.launch.lifetime import Verdict, judge
 from tljh_plugin.launch.running import Span
 
@@ -83,3 +85,38 @@ async def test_one_that_does_not_answer_is_given_the_time_of_two_reports() -> No
     assert await verdict(HOUR, 10, 79.9) == (Verdict(), 1)
     said, _ = await verdict(HOUR, 10, 80)
     assert said.why == "It was idle for 1 h 10 min; its profile allows 1 h."
+
+
+async def test_a_lifetime_ends_also_one_whose_idle_time_ended_before() -> None:
+    said, looks = await verdict(Span(lifetime_s=7200, idle_s=3600), 10, 120)
+    assert (said.why, looks) == ("It ran for 2 h, which is its profile's limit.", 0)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"last_activity": "0001-01-01T00:00:00+14:00"},
+        {"last_activity": "9999-12-31T23:59:59-14:00"},
+        {"last_activity": 7},
+        {},
+        [],
+        None,
+        {"last_activity": "2026-11-21T08:00:00Z", "kernels": 1},
+    ],
+)
+async def test_nonsense_of_a_server_is_no_answer(status: object) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        said = status if request.url.path.endswith("status") else ["busy"]
+        return httpx.Response(200, content=json.dumps(said))
+
+    assert await activity_of("http://server/", "t", httpx.MockTransport(answer)) is None
+
+
+async def test_an_answer_that_makes_sense_is_one() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        said = {"last_activity": "2026-11-21T10:00:00+02:00", "kernels": 1}
+        return httpx.Response(
+            200, json=said if request.url.path.endswith("status") else [{"execution_state": "busy"}]
+        )
+
+    assert await activity_of("http://server/", "t", httpx.MockTransport(answer)) == Activity(BEGUN, True)
