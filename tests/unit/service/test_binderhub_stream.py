@@ -65,6 +65,17 @@ async def test_a_browser_that_is_sent_there_starts_nothing(house: House) -> None
     assert not house.queue.requested
 
 
+@pytest.mark.parametrize("header", ["Basic eDp5", "token wrong", "Bearer wrong", "token"])
+async def test_a_browser_that_sends_another_header_of_itself_starts_nothing(
+    house: House, header: str
+) -> None:
+    async with house.browser("ada") as browser:
+        answer = await browser.visit(STREAM, headers={"Authorization": header})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert not house.hub.started
+    assert not house.queue.requested
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [

@@ -29,7 +29,10 @@ Told = dict[str, Any]
 
 class BinderHubStream(StreamHandler):
     async def get(self, path: str) -> None:
-        if not self.request.headers.get("Authorization"):
+        # A header alone proves nothing: browsers send `Basic …` by themselves, and with one that the hub does
+        # not take, the cookie says who asks. JupyterHub marks a request for which a token did.
+        by_token = getattr(self, "_token_authenticated", False)
+        if not by_token or not self.request.headers.get("Authorization"):
             raise Forbidden(
                 "BinderHub's event stream starts servers: it is for tokens, not for browsers.",
                 "Send a JupyterHub token (`Authorization: token …`), or open the address with `/v2/`.",
