@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 
 from ..engine import ContainerRow, Engine, Layer
 from ..engine import ImageRow as DockerImage
+from ..engine.images import OUR_NAMES
 from ..settings import Settings
 from ..source.spec import RepoSpec
 from ..store import ImageRow, ImageUse, Store
@@ -109,6 +110,7 @@ class Candidates:
             size=self._inventory.size_of(image) if image else 0,
             present=image is not None,
             cached=not row.adopted,
+            other_names=_other_names(row, image) if image else (),
             adopted=row.adopted,
             repository=row.url,
             built_by=row.built_by,
@@ -133,6 +135,13 @@ def moment(text: str) -> datetime:
     except ValueError:
         return _LONG_AGO
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def _other_names(row: ImageRow, image: DockerImage) -> tuple[str, ...]:
+    """Those that its deletion leaves: of an adopted image all but the one that we gave it."""
+    return tuple(
+        name for name in image.tags if not (name == row.name if row.adopted else name.startswith(OUR_NAMES))
+    )
 
 
 def _other(image: DockerImage, size: int, chain: tuple[Layer, ...] | None) -> Candidate:

@@ -30,6 +30,7 @@ Rule = Literal[
     "young",
     "ready",
     "kept-by-rule",
+    "other-name",
     "refused",
     "not-needed",
     # why one goes
@@ -54,8 +55,9 @@ class Candidate:
     are made of it, running or not. `last_used` is when a server last ran on it, None for never. `newest` is
     its place among the images of its repository, 1 for the newest. `present` is false for an image that was
     removed behind our back: only our record of it is left. `cached` is whether its layers are in the build
-    cache as well, as those of images that were built here are. A `leftover` is no image: it is what an
-    evicted one left in the build cache.
+    cache as well, as those of images that were built here are. `other_names` are those that no deletion of
+    ours takes: Docker keeps all its bytes for them. A `leftover` is no image: it is what an evicted one left
+    in the build cache.
     """
 
     image_id: str
@@ -67,6 +69,7 @@ class Candidate:
     ours: bool = True
     present: bool = True
     cached: bool = True
+    other_names: tuple[str, ...] = ()
     leftover: bool = False
     repository: str = ""
     built_by: str = ""
@@ -160,6 +163,8 @@ def kept(image: Candidate, policy: RetentionSettings, now: datetime) -> Why | No
     why = must_stay(image, policy.min_age_hours, now)
     if why is None and image.adopted:
         why = Why("not-ours", "It was adopted: it could not be built again here.")
+    if why is None and image.other_names:
+        why = Why("other-name", _stays(image))
     if why is not None or image.retired:
         return why
     if image.ready:
@@ -206,8 +211,7 @@ def plan_of(
     reasons = {image.image_id: must_stay(image, min_age_hours, now) for image in chosen}
     go = [image for image in chosen if reasons[image.image_id] is None]
     stay = [(image, why) for image in chosen if (why := reasons[image.image_id]) is not None]
-    asked = Why("asked", "It was chosen.")
-    return _plan(mode, [(image, asked) for image in go], stay, known)
+    return _plan(mode, [(image, _asked(image)) for image in go], stay, known)
 
 
 def plan_retention(
@@ -359,6 +363,8 @@ class _Books:
 
     def take(self, image: Candidate) -> int:
         """It goes; how many bytes become free."""
+        if image.other_names:
+            return 0
         before = self.freed
         for layer, size in self._layers(image):
             self._holders[layer] -= 1
@@ -379,6 +385,8 @@ class _Books:
 
     def alone(self, image: Candidate) -> int:
         """What would become free if it went now."""
+        if image.other_names:
+            return 0
         return sum(size for layer, size in self._layers(image) if self._holders[layer] == 1)
 
     def missing(self, needs: _Needs) -> _Missing:
@@ -428,7 +436,7 @@ def _plan(
 
 def _gain(image: Candidate, mode: Mode, released: int, told: bool) -> int | None:
     """Evicting an image that was built here frees nothing: BuildKit keeps its bytes as build cache."""
-    if not image.present or (mode == "evict" and image.cached and not image.leftover):
+    if not image.present or image.other_names or (mode == "evict" and image.cached and not image.leftover):
         return 0
     return released if told and is_known(image) else None
 
@@ -444,6 +452,14 @@ def _item(image: Candidate, why: Why, frees: int | None) -> Item:
         rule=why.rule,
         text=why.text,
     )
+
+
+def _asked(image: Candidate) -> Why:
+    return Why("asked", f"It was chosen. {_stays(image) if image.other_names else ''}".rstrip())
+
+
+def _stays(image: Candidate) -> str:
+    return f"Docker would keep it: it has the name {' and '.join(image.other_names)} as well."
 
 
 def _refusal(said: str | None) -> Why | None:

@@ -196,6 +196,7 @@ async def test_removed_behind_our_back_its_record_goes(house: House) -> None:
 async def test_one_that_somebody_else_named_too_loses_our_name_alone(house: House) -> None:
     image = await house.built(1)
     house.docker.names[image.image_id].append("mine:1")
+    assert [item.frees_bytes for item in (await house.plan(image.image_id, mode="erase")).take] == [0]
     [result] = (await house.delete(image.image_id)).results
     assert (result.outcome, "mine:1" in result.text, result.freed_bytes) == ("evicted", True, 0)
     assert house.docker.names == {image.image_id: ["mine:1"]}
@@ -341,3 +342,11 @@ async def test_what_others_hold_is_not_promised(house: House) -> None:
     house.docker.add(image_id(9), "postgres:16")
     await house.look()
     assert (await house.plan(first.image_id, second.image_id, mode="erase")).frees_bytes == 1000
+
+
+async def test_of_an_adopted_image_nothing_is_promised(house: House) -> None:
+    """The names that it had stay, whatever they begin with."""
+    image = await house.built(1, adopted=True)
+    assert [item.frees_bytes for item in (await house.plan(image.image_id, mode="erase")).take] == [1000]
+    house.docker.names[image.image_id].append("littlest-binder/theirs:1")
+    assert [item.frees_bytes for item in (await house.plan(image.image_id, mode="erase")).take] == [0]

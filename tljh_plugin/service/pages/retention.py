@@ -24,6 +24,7 @@ RULES: dict[Rule, str] = {
     "not-ours": _("not built here"),
     "ready": _("always offered"),
     "kept-by-rule": _("kept by a rule"),
+    "other-name": _("named by others too"),
     "refused": _("refused lately"),
     "not-needed": _("could go, but need not"),
 }
