@@ -191,8 +191,8 @@ class Engine:
         none is left.
 
         Nothing is forced: raises `ImageInUse` before anything was changed if a container uses it, or if
-        another image is built on it; `NotOurs` if it has only other people's names; `ImageNotFound`. An
-        image that somebody else named as well loses our names and stays.
+        another image is built on it; `NotOurs` if no `names` are given and it has only other people's;
+        `ImageNotFound`. An image that somebody else named as well loses our names and stays.
         """
         wanted = None if names is None else frozenset(names)
         await self._connection.call(

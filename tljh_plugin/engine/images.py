@@ -78,6 +78,8 @@ def remove(client: Any, image_id: str, wanted: Collection[str] | None) -> None:
         raise missing(image_id) from None
     ours = [tag for tag in found.tags if (tag.startswith(OUR_NAMES) if wanted is None else tag in wanted)]
     if found.tags and not ours:
+        if wanted is not None:
+            return  # the names asked for are gone already, and nothing else of it is ours
         raise NotOurs(
             f"The image {image_id} has only names that are not ours: {', '.join(found.tags)}.",
             "Remove it with `docker image rm` if you know that nobody needs it.",
