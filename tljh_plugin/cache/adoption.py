@@ -5,13 +5,14 @@ It gets one name from us, and only that name is taken away again: its own names,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..access import is_admin
 from ..build.base import ensure_base
 from ..build.check import CheckResult, check_image
-from ..build.identity import ImageIdentity, image_names, platform_of
+from ..build.identity import ImageIdentity, image_names, platform_of, verify
 from ..engine import Engine, ImageFacts
 from ..errors import (
     Forbidden,
@@ -21,11 +22,11 @@ from ..errors import (
     InvalidSpec,
     ReservedLabel,
 )
-from ..installation import INSTANCE_LABEL, instance_id
+from ..installation import INSTANCE_LABEL, instance_id, secret
 from ..settings import Settings, fresh
 from ..source.policy import check_spec
 from ..source.spec import RepoSpec
-from ..store import Store
+from ..store import ImageRow, Store
 from ..wire import Person, Visibility
 from .claims import blank_row
 from .inventory import Inventory
@@ -108,6 +109,24 @@ async def free_name(
         if holder is None or holder.id == image_id:
             return name
     raise InvalidRequest("No name is free for the image.", "Remove images that nobody needs.")
+
+
+def names_to_take(row: ImageRow, facts: ImageFacts, settings: Settings) -> list[str]:
+    """The names that go with the record of an image: ours, not those of another installation that has it too.
+
+    What was built here may have the plain name; what came from elsewhere has ours with our suffix only, and
+    what was adopted the one it got. A build that goes on takes its own name away.
+    """
+    if row.adopted:
+        return [row.name]
+    identity = ImageIdentity(row.url, row.commit, row.subdir, row.platform)
+    names = image_names(identity, row.recipe, instance_id(settings))
+    plain, suffixed = re.escape(next(names)), re.escape(next(names))
+    begin = f"(?:{plain}|{suffixed})" if verify(facts.labels, secret(settings)) else suffixed
+    # With the beginning of its id: the name of one that made room for another build of the same.
+    aside = facts.id.removeprefix("sha256:")[:8]
+    ours = re.compile(rf"{begin}(?:-[0-9]{{1,3}})?(?:-{aside})?")
+    return [name for name in facts.tags if name == row.name or ours.fullmatch(name)]
 
 
 def only_administrators(person: Person) -> None:
