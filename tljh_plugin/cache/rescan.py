@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ..build.identity import audience_mark, platform_of, verify
@@ -28,6 +28,7 @@ _log = logging.getLogger("littlest_binder.rescan")
 _SYSTEM = Person(name="system", admin=True)
 _AGAIN_S = 10.0
 _NOTE, _DUE, _DONE = "rescan", "due", "done"
+_WHOSE = "it is one person's, and JupyterHub does not tell now who there is; look again later"
 
 People = Callable[[], Awaitable[Iterable[str]]]
 
@@ -44,6 +45,7 @@ class Rescan:
         self._inventory = inventory
         self._people = people
         self._task: asyncio.Task[None] | None = None
+        self._waits_for_people = False  # all that can be told without them was read back
 
     async def start(self) -> None:
         """If the store is new, read the list back now, or as soon as Docker answers."""
@@ -56,9 +58,14 @@ class Rescan:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def run(self, person: Person) -> RescanView:
-        """Record the images of ours that are not in the list. Raises `EngineError` and `StoreError`."""
+        """Record the images of ours that are not in the list. Raises `EngineError` and `StoreError`.
+
+        While nobody can tell who there is, one person's image is left out: it would lose its owner for good.
+        """
+        return await self._restore(person, await self._names())
+
+    async def _restore(self, person: Person, people: Sequence[str] | None) -> RescanView:
         known = {image.image_id for image in await self._store.images()}
-        names = [*await self._names(), person.name]
         platform = platform_of((await self._engine.info()).architecture)
         restored, refused, proposals = [], [], []
         for image in await self._engine.images():
@@ -69,7 +76,9 @@ class Rescan:
                     proposals.append(proposal(image))
                 continue
             try:
-                row = await self._row(image, platform, names)
+                row = await self._row(image, platform, [*(people or ()), person.name])
+                if row.visibility == "private" and not row.built_by and people is None:
+                    raise Refused(_WHOSE)
             except Refused as problem:
                 refused.append(RefusedImageView(id=image.id, names=image.tags, reason=str(problem)))
                 continue
@@ -125,23 +134,28 @@ class Rescan:
         key = secret(self._settings)
         return next((name for name in people if audience_mark(name, key) == claim.audience), "")
 
-    async def _names(self) -> list[str]:
+    async def _names(self) -> list[str] | None:
         try:
             return sorted(await self._people())
         except BinderError as error:
             _log.warning("Whose private images are is not known: %s", error)
-            return []
+            return None
 
     async def _run_once(self) -> bool:
         try:
-            found = await self.run(_SYSTEM)
-            await self._store.set_note(_NOTE, _DONE)
+            people = await self._names()
+            if people is None and self._waits_for_people:
+                return False
+            found = await self._restore(_SYSTEM, people)
+            self._waits_for_people = any(each.reason == _WHOSE for each in found.refused)
+            if not self._waits_for_people:
+                await self._store.set_note(_NOTE, _DONE)
         except BinderError as error:
             _log.warning("The store is new, and the images were not looked through yet: %s", error)
             return False
         if found.restored:
             _log.warning("The store is new: %d images were found again.", len(found.restored))
-        return True
+        return not self._waits_for_people
 
     async def _run_later(self) -> None:
         while True:
