@@ -20,6 +20,7 @@ from ..errors import (
     BinderError,
     DiskLow,
     ImageNotFound,
+    InvalidRequest,
     InvalidSpec,
     NotVouchedFor,
 )
@@ -97,12 +98,24 @@ class Moves:
                 raise ImageNotFound(f"There is no image {image_id[:80]!r}.", "Look at the list of images.")
             manifest = self._manifest(row, facts)
             await self._store.audit(person.name, "image.export", row.name, "begun")
-            async with (
-                aclosing(self._engine.save(image_id)) as image,
-                aclosing(image_file.write(manifest, image)) as pieces,
-            ):
-                yield Export(_filename(row), pieces)
-            await self._store.audit(person.name, "image.export", row.name, "done")
+            whole = False
+
+            async def all_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+                nonlocal whole
+                async for piece in pieces:
+                    yield piece
+                whole = True
+
+            try:
+                async with (
+                    aclosing(self._engine.save(image_id)) as image,
+                    aclosing(image_file.write(manifest, image)) as pieces,
+                    aclosing(all_of(pieces)) as counted,
+                ):
+                    yield Export(_filename(row), counted)
+            finally:
+                result = "done" if whole else "broke off"
+                await self._store.audit(person.name, "image.export", row.name, result)
         finally:
             await self._leases.release(lease)
 
@@ -132,8 +145,8 @@ class Moves:
     async def receive(self, person: Person, data: AsyncIterator[bytes], wanted: Wanted) -> str:
         """Load the image of a file and record it; its id. On any failure nothing of it is left.
 
-        Raises `BadImageFile`, `NotVouchedFor`, `Forbidden`, `PolicyRefused`, `DiskLow`, `ReservedLabel`,
-        `ImageNotLaunchable`, `InvalidRequest` and `EngineError`.
+        One that is in the list stays as it is there. Raises `BadImageFile`, `NotVouchedFor`, `Forbidden`,
+        `PolicyRefused`, `DiskLow`, `ReservedLabel`, `ImageNotLaunchable`, `InvalidRequest` and `EngineError`.
         """
         only_administrators(person)
         if wanted.visibility is not None:
@@ -147,7 +160,11 @@ class Moves:
         try:
             async with self._one_at_a_time:
                 known = await self._store.image(manifest.image_id)
-                if known is None or await self._engine.image(manifest.image_id) is None:
+                if known is not None:
+                    _refuse_changes(known, wanted)
+                if known is not None and await self._engine.image(manifest.image_id) is not None:
+                    await _to_the_end(reader, data)
+                else:
                     await self._load(reader, manifest, first, data)
                     await self._record(person, manifest, identity, spec, wanted)
         except BinderError as error:
@@ -239,7 +256,9 @@ class Moves:
                 groups=tuple(sorted(set(wanted.groups))),
                 adopted=spec.provider == "image",
             )
-            await self._store.record_image(row, person.name, "image.import")
+            if not await self._store.record_image(row, person.name, "image.import"):
+                # Docker had lost it, with the name that the record has.
+                await self._store.update_image(row.image_id, name=row.name)
             await self._engine.tag(row.image_id, row.name)
             await keep_packages(self._store, facts.id, check)
         except BaseException:
@@ -295,6 +314,19 @@ def described(manifest: Manifest) -> tuple[ImageIdentity, RepoSpec]:
             f"The file does not say clearly what it holds: {error}", "Export the image again."
         ) from None
     return identity, spec
+
+
+def _refuse_changes(known: ImageRow, wanted: Wanted) -> None:
+    """Raises `InvalidRequest` if an image that is in the list is to be there in another way."""
+    title = wanted.title.strip()
+    audience = None if wanted.visibility is None else (wanted.visibility, tuple(sorted(set(wanted.groups))))
+    if title in ("", known.title) and audience in (None, (known.visibility, known.groups)):
+        return
+    raise InvalidRequest(
+        f"The image {known.name} is in the list already, with the title {known.title!r} and the visibility "
+        f"{known.visibility!r}; an import changes neither.",
+        "Import it without a title and a visibility, and change them on the image's page.",
+    )
 
 
 def _filename(row: ImageRow) -> str:
