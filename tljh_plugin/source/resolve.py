@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import io
+import itertools
 import re
 import time
 from collections.abc import Mapping
@@ -25,7 +27,12 @@ from .spec import RepoSpec
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PARTIAL_COMMIT = re.compile(r"[0-9a-f]{4,63}")
-_KEPT = 256  # answers
+# A repository with 300,000 pull requests lists about 20 MiB; in memory it is five times as much.
+_MOST_BYTES = 32 * 1024**2
+_KEPT, _KEPT_BYTES = 256, 8 * 1024**2  # answers
+# Names for suggestions: difflib takes 10 ms for two names of 100 letters that are made for that.
+_MOST_NAMES = 20_000
+_MOST_COMPARED, _LONGEST_COMPARED = 1000, 40
 
 # Address, whether all refs are wanted, and the mark of the login: what one may read is not told to others.
 _Asked = tuple[str, bool, str]
@@ -60,6 +67,7 @@ class Refs:
     objects: Mapping[str, str]
     peeled: Mapping[str, str]
     default: str = ""  # the full name of the default branch, where it is known
+    size: int = 0  # bytes of git's list
 
     def commit(self, name: str) -> str:
         return self.peeled.get(name) or self.objects.get(name, "")
@@ -79,7 +87,7 @@ class Resolver:
         """The commit that `spec` means now; a full `commit`, or a ref that is one, needs no network.
 
         Raises `PolicyRefused`, `RepositoryUnreachable`, `RepositoryNotFound`, `CredentialNeeded`,
-        `RefNotFound`, `AmbiguousRef`, and `InvalidSpec` for an image.
+        `RepositoryTooLarge`, `RefNotFound`, `AmbiguousRef`, and `InvalidSpec` for an image.
         """
         if spec.provider == "image":
             raise InvalidSpec(f"`{shown(spec.path)}` is an image, not a repository.", "It has no commit.")
@@ -94,7 +102,7 @@ class Resolver:
         # Pull requests outnumber everything else in large repositories: they are left out where they can be.
         everything = not spec.ref or spec.ref.startswith(("refs/", "pull/", "merge-requests/"))
         refs, needed = await self._refs(spec, everything, login)
-        name = find(refs, spec)
+        name = await asyncio.to_thread(find, refs, spec)
         return PinnedRepo(
             spec, spec.normal_url, refs.commit(name), name, login=login if needed else None, proven=True
         )
@@ -123,10 +131,23 @@ class Resolver:
 
     def _finished(self, key: _Asked, task: asyncio.Task[tuple[Refs, bool]]) -> None:
         self._running.pop(key, None)
-        if not task.cancelled() and task.exception() is None:
-            self._kept[key] = (time.monotonic(), task.result())
-            while len(self._kept) > _KEPT:
-                self._kept.pop(next(iter(self._kept)))
+        if task.cancelled() or task.exception() is not None:
+            return
+        answer = task.result()
+        self._kept.pop(key, None)
+        if answer[0].size <= _KEPT_BYTES:
+            self._kept[key] = (time.monotonic(), answer)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of answers that are too old, and of the oldest where there are too many."""
+        now, seconds = time.monotonic(), self._settings.source.resolve_cache_s
+        size = sum(refs.size for _, (refs, _needed) in self._kept.values())
+        for key, (moment, (refs, _needed)) in list(self._kept.items()):  # the oldest come first
+            if now - moment < seconds and size <= _KEPT_BYTES and len(self._kept) <= _KEPT:
+                break
+            del self._kept[key]
+            size -= refs.size
 
     async def _look_up(self, spec: RepoSpec, everything: bool, login: Login | None) -> tuple[Refs, bool]:
         """The refs, and whether the login was needed."""
@@ -137,12 +158,21 @@ class Resolver:
 
 
 async def list_refs(git: Git, settings: Settings, remote: Remote, *options: str) -> Refs:
-    """Ask the repository for its refs, with these options of `git ls-remote`."""
+    """Ask the repository for its refs, with these options of `git ls-remote`.
+
+    Raises `RepositoryTooLarge` where its list has more than 32 MiB, and what `explain` makes of git's errors.
+    """
     seconds = settings.source.resolve_timeout_s
     try:
         with remote.opened(settings) as access:
             output = await git.run(
-                "ls-remote", *options, "origin", cwd=Path("/"), access=access, timeout_s=seconds
+                "ls-remote",
+                *options,
+                "origin",
+                cwd=Path("/"),
+                access=access,
+                timeout_s=seconds,
+                max_output=_MOST_BYTES,
             )
     except GitTimedOut:
         raise RepositoryUnreachable(
@@ -151,7 +181,7 @@ async def list_refs(git: Git, settings: Settings, remote: Remote, *options: str)
         ) from None
     except GitFailed as error:
         raise explain(error, remote.spec) from None
-    return parse_refs(output)
+    return await asyncio.to_thread(parse_refs, output)
 
 
 def parse_refs(output: bytes) -> Refs:
@@ -159,15 +189,17 @@ def parse_refs(output: bytes) -> Refs:
     objects: dict[str, str] = {}
     peeled: dict[str, str] = {}
     default = ""
-    for line in output.decode("utf-8", errors="surrogateescape").splitlines():
-        left, _, name = line.partition("\t")
+    for line in io.BytesIO(output):
+        left, _, name = line.rstrip(b"\n").decode("utf-8", errors="surrogateescape").partition("\t")
         if left.startswith("ref: "):
             default = left.removeprefix("ref: ") if name == "HEAD" else default
+        elif not _FULL_COMMIT.fullmatch(left):
+            continue
         elif name.endswith("^{}"):
             peeled[name.removesuffix("^{}")] = left
-        elif _FULL_COMMIT.fullmatch(left):
+        else:
             objects[name] = left
-    return Refs(objects, peeled, default)
+    return Refs(objects, peeled, default, len(output))
 
 
 def find(refs: Refs, spec: RepoSpec) -> str:
@@ -214,16 +246,21 @@ def _next_step(refs: Refs, ref: str) -> str:
 
 
 def _near(refs: Refs, ref: str) -> str:
-    names = {
-        name.removeprefix("refs/heads/").removeprefix("refs/tags/")
-        for name in refs.objects
-        if name.startswith(("refs/heads/", "refs/tags/"))
-    }
+    full = (name for name in refs.objects if name.startswith(("refs/heads/", "refs/tags/")))
+    names = sorted(
+        {
+            name.removeprefix("refs/heads/").removeprefix("refs/tags/")
+            for name in itertools.islice(full, _MOST_NAMES)
+        }
+    )
     default = refs.default.removeprefix("refs/heads/")
-    ends = sorted(name for name in names if name.endswith(f"/{ref}") or name.lower() == ref.lower())
-    close = difflib.get_close_matches(ref, sorted(names), n=5, cutoff=0.6)
+    ends = [name for name in names if name.endswith(f"/{ref}") or name.lower() == ref.lower()]
+    close: list[str] = []
+    if len(names) <= _MOST_COMPARED and len(ref) <= _LONGEST_COMPARED:
+        short = [name for name in names if len(name) <= _LONGEST_COMPARED]
+        close = difflib.get_close_matches(ref, short, n=5, cutoff=0.6)
     near = list(dict.fromkeys([*ends, *close, *([default] if default else [])]))[:5]
     if near:
         return f"Near it: {', '.join(f'`{shown(name)}`' for name in near)}."
-    some = [f"`{shown(name)}`" for name in sorted(names)[:5]]
+    some = [f"`{shown(name)}`" for name in names[:5]]
     return f"There are: {', '.join(some)}." if some else "It has no branches and no tags."
