@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from ..engine import ContainerRow, Engine, Layer
@@ -50,12 +50,23 @@ class Candidates:
 
     async def all(self) -> list[Candidate]:
         """Every image of the engine, and those of ours that Docker lost. Raises `StoreError`."""
+        await self._ask()
+        return self.known()
+
+    async def one(self, row: ImageRow) -> Candidate:
+        """An image of ours with its uses up to this moment; its servers are those that the inventory saw
+        last. Raises `StoreError`."""
+        await self._ask()
+        snapshot = replace(self._inventory.snapshot, uses=await self._store.uses())
+        places = _places(each for each in snapshot.recorded if each.image_id in snapshot.present)
+        return self._ours(row, snapshot, self._layers.chains.get(row.image_id), places.get(row.image_id, 0))
+
+    async def _ask(self) -> None:
         self._told = _Told(
             leased=frozenset(lease.image_id for lease in await self._store.leases()),
             seen=await self._store.seen_in_use(),
             rebuild=await self._store.rebuild_seconds(),
         )
-        return self.known()
 
     async def note_uses(self) -> None:
         """Keep which images servers run on: a use is recorded when it begins, and may last for weeks."""

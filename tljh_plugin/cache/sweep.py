@@ -37,7 +37,7 @@ from .build_cache import BuildCache
 from .candidates import LEFTOVER, Candidates, moment
 from .inventory import Inventory
 from .leases import Leases
-from .plan import Candidate, Item, Mode, Plan, Rule, must_stay, plan_of
+from .plan import Candidate, Item, Mode, Plan, Rule, kept, must_stay, plan_of
 from .run import Outcome, Result, Run, from_row, results_json, to_row
 
 log = logging.getLogger("littlest_binder.sweep")
@@ -48,6 +48,8 @@ _MOST_TIMEOUTS = 2
 _STOP_S = 20.0
 # Rules by which an image goes only as far as it is needed for a target.
 _FOR_A_TARGET: frozenset[Rule] = frozenset({"watermark", "budget", "retired-first"})
+# Those by which no person chose it.
+_BY_POLICY = _FOR_A_TARGET | {"unused-days"}
 
 Enough = Callable[[], Awaitable[bool]]
 
@@ -211,7 +213,7 @@ class Sweep:
             elif enough is not None and item.rule in _FOR_A_TARGET and await enough():
                 result = _not_done(item, "The target was reached without it.")
             else:
-                result, error = await self._delete(item, run.mode, person)
+                result, error = await self._delete(item, run, person)
                 timeouts = timeouts + 1 if isinstance(error, EngineTimedOut) else 0
                 if isinstance(error, EngineUnavailable) or timeouts == _MOST_TIMEOUTS:
                     problem = error
@@ -232,7 +234,7 @@ class Sweep:
         )
         return run
 
-    async def _delete(self, item: Item, mode: Mode, person: Person) -> tuple[Result, BinderError | None]:
+    async def _delete(self, item: Item, run: Run, person: Person) -> tuple[Result, BinderError | None]:
         """One image, and the error if there was one; both are noted."""
         result, error = Result(item.image_id, item.name, "gone", "It was gone already."), None
         if item.rule == "cache-first":
@@ -246,7 +248,7 @@ class Sweep:
                     result = (
                         Result(item.image_id, item.name, "kept", why)
                         if why
-                        else await self._remove(row, mode, person)
+                        else await self._remove(row, item, run, person)
                     )
         except (ImageInUse, NotOurs) as refused:
             result = Result(item.image_id, item.name, "kept", refused.message)
@@ -254,7 +256,7 @@ class Sweep:
             log.warning("%s was not deleted: %s", item.name, failed)
             result, error = Result(item.image_id, item.name, "failed", failed.message), failed
         said = error.code if error else f"{result.outcome}: {result.text}".removesuffix(": ")
-        await self._store.audit(person.name, f"image.{mode}", item.name, said)
+        await self._store.audit(person.name, f"image.{run.mode}", item.name, said)
         return result, error
 
     async def _why_not(self, row: ImageRow, person: Person) -> str:
@@ -276,14 +278,27 @@ class Sweep:
         why = must_stay(now, age, datetime.now(timezone.utc))
         return why.text if why else ""
 
-    async def _remove(self, row: ImageRow, mode: Mode, person: Person) -> Result:
-        outcome, text, went = _DONE[mode], "", False
+    async def _spared(self, row: ImageRow, item: Item, run: Run) -> str:
+        """What speaks for an image that a policy chose, since the plan was made; or nothing."""
+        if item.rule not in _BY_POLICY:
+            return ""
+        now = await self._candidates.one(row)
+        if now.last_used is not None and now.last_used >= moment(run.started):
+            return "It was used since the plan was made."
+        if item.rule == "retired-first" and not now.retired:
+            return "It is not retired any more."
+        why = kept(now, fresh(self._settings).retention, datetime.now(timezone.utc))
+        return why.text if why else ""
+
+    async def _remove(self, row: ImageRow, item: Item, run: Run, person: Person) -> Result:
+        outcome, text, went = _DONE[run.mode], "", False
         try:
-            async with self._build_cache.removing(row.image_id, erase=mode == "erase"):
+            async with self._build_cache.removing(row.image_id, erase=run.mode == "erase"):
                 # It may have waited for minutes, until what others erase was pruned.
                 now = await self._store.image(row.image_id)
-                why = await self._why_not(now, person) if now is not None else "It was deleted meanwhile."
-                if now is None or why:
+                if now is None:
+                    raise ImageInUse("It was deleted meanwhile.", "")
+                if why := await self._why_not(now, person) or await self._spared(now, item, run):
                     raise ImageInUse(why, "")
                 row = now
                 before = await self._engine.free_bytes()

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pytest
 from small_cache import ROOT, House, image_id, small_house
 from waiting import until
 
 from tljh_plugin.cache.retention import RETENTION
 from tljh_plugin.engine import CacheRecord
 from tljh_plugin.errors import EngineError, NotOurs
+from tljh_plugin.settings import from_mapping
 from tljh_plugin.store import Store, utc_now
 
 # Of 10 images in the small Docker, 1000 bytes each, the disk has room for so many.
@@ -235,6 +237,52 @@ async def test_cache_that_cannot_go_keeps_it_from_no_image(tmp_path: Path) -> No
         assert (await house.docker.usage()).percent <= 81
         outcomes = [each.outcome for run in await house.sweep.runs() for each in run.results]
         assert outcomes.count("kept") == 1
+
+
+@pytest.mark.parametrize("change", ["used", "seen in use", "kept by a rule", "not retired any more"])
+async def test_what_speaks_for_an_image_since_the_plan_was_made_is_heeded(
+    tmp_path: Path, change: str
+) -> None:
+    """A run may take an hour, in which somebody used it, or an administrator changed the policy."""
+    async with small_house(tmp_path, low_watermark_percent=0) as house:
+        await full(house)
+        third = image_id(3)
+        await house.store.change_image(third, {"retired": change == "not retired any more"}, "root", {})
+        await house.store.change_image(image_id(1), {"retired": True}, "root", {})
+
+        async def nothing(_: str) -> None:
+            return None
+
+        async def meanwhile(_: str) -> None:
+            house.docker.before_removal = nothing
+            if change == "used":
+                await house.store.add_use(third, "bob", "")
+            elif change == "seen in use":
+                await house.store.note_in_use([third])
+            elif change == "kept by a rule":
+                keep = [{"newest": 8}]
+                said = {"retention": {"min_age_hours": 0, "low_watermark_percent": 0, "keep": keep}}
+                house.sweep._settings = from_mapping(said, platform="desktop", state_dir=tmp_path)
+            else:
+                await house.store.change_image(third, {"retired": False}, "root", {})
+
+        house.docker.before_removal = meanwhile
+        await house.look()
+        plan = await house.retention.preview()
+        assert plan.ids[:2] == (image_id(1), third if change == "not retired any more" else image_id(2))
+        run = await house.sweep.carry_out(plan, RETENTION)
+        results = {each.image_id: each for each in run.results}
+        assert (results[third].outcome, bool(results[third].text)) == ("kept", True)
+        assert results[image_id(1)].outcome == "erased"
+        assert third in house.docker.names
+
+
+async def test_what_a_person_chose_goes_also_where_a_rule_keeps_it(tmp_path: Path) -> None:
+    async with small_house(tmp_path, keep=[{"newest": 9}]) as house:
+        await house.built(1)
+        plan = await house.plan(image_id(1), mode="erase")
+        await house.store.add_use(image_id(1), "bob", "")
+        assert [each.outcome for each in (await house.sweep.carry_out(plan, ROOT)).results] == ["erased"]
 
 
 async def test_the_bundled_images_are_always_offered(tmp_path: Path) -> None:
