@@ -8,6 +8,7 @@ from tornado.web import HTTPError
 
 from ..errors import BinderError
 from ..hub_api import error_headers
+from ..source.providers import printable
 
 try:
     from jupyterhub.spawner import SpawnException
@@ -16,6 +17,7 @@ except ImportError:  # JupyterHub 5
 
 # With these the hub itself says that it knows no such server, or that somebody may not start it.
 _HUBS_OWN = (403, 404)
+_LOGGED_CHARACTERS = 4000
 
 
 def spawn_error(error: BinderError) -> Exception:
@@ -25,12 +27,14 @@ def spawn_error(error: BinderError) -> Exception:
     find the error as a value in a header of the answer, if the start fails before the hub answers.
     """
     text = str(error)
+    # JupyterHub writes it into its log, where lines of a server's output would pass for the hub's own.
+    logged = printable(text, _LOGGED_CHARACTERS)
     status = 400 if error.http_status in _HUBS_OWN else error.http_status
     raised: Any
     if SpawnException is not None:
-        raised = SpawnException(text, reason=error.code, status_code=status)
+        raised = SpawnException(text, reason=error.code, log_message=logged, status_code=status)
     else:
-        raised = HTTPError(status, text)
+        raised = HTTPError(status, logged)
     # Pages and API of both majors show this attribute, if there is one.
     raised.jupyterhub_message = text
     raised.headers = error_headers(error)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ..errors import ServerNotReady
+from ..source.providers import printable
 from ..time_limit import within
 
 # JupyterHub's own wait backs off up to 5 s, and a server is then ready for seconds before anybody looks.
@@ -13,7 +14,7 @@ POLL_S = 0.05
 # A look at the container is a call to Docker.
 _LOOK_S = 0.5
 _ANSWER_S = 5.0
-_LAST_LINES = 20
+_LAST_LINES, _LINE_CHARACTERS = 20, 500
 
 
 async def wait_until_ready(
@@ -54,8 +55,8 @@ async def not_ready(
     log: Callable[[], Awaitable[str]],
     next_step: str = "Correct what they say in the repository, or build the image again.",
 ) -> ServerNotReady:
-    """The error that says so, with the last lines of the log."""
-    lines = (await log()).strip().splitlines()[-_LAST_LINES:]
+    """The error that says so, with the last lines of the log, each without control characters."""
+    lines = [printable(line, _LINE_CHARACTERS) for line in (await log()).strip().splitlines()[-_LAST_LINES:]]
     said = " Its last lines:\n" + "\n".join(lines) + "\n" if lines else " It printed nothing."
     return ServerNotReady(what + said, next_step)
 

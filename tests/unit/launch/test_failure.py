@@ -7,7 +7,7 @@ import json
 import pytest
 from tornado.web import HTTPError
 
-from tljh_plugin.errors import InvalidOptions, NotFound, PolicyRefused, ServiceDown, from_dict
+from tljh_plugin.errors import InvalidOptions, NotFound, PolicyRefused, ServerNotReady, ServiceDown, from_dict
 from tljh_plugin.hub_api import ERROR_HEADER, error_headers
 from tljh_plugin.launch import failure
 
@@ -21,6 +21,18 @@ def test_people_read_what_happened_and_what_to_do(major: int, monkeypatch: pytes
     assert raised.jupyterhub_message == "The service is 100% down. Start it."  # type: ignore[attr-defined]
     assert raised.status_code == 503
     assert "100% down" in str(raised)
+
+
+@pytest.mark.parametrize("major", [5, 6])
+def test_the_hub_logs_it_in_one_bounded_line(major: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if major == 5:
+        monkeypatch.setattr(failure, "SpawnException", None)
+    error = ServerNotReady("It said:\n[I JupyterHub] 200 GET /hub/login (admin)\r\x1b[2J" + "x" * 9000)
+    raised = failure.spawn_error(error)
+    assert str(raised).isprintable()
+    assert r"said:\n[I JupyterHub]" in str(raised)
+    assert len(str(raised)) < 4200
+    assert raised.jupyterhub_message == str(error)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("error", [NotFound("No such.", ""), PolicyRefused("Not allowed.", "")])

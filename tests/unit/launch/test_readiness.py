@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tljh_plugin.errors import ServerNotReady
-from tljh_plugin.launch.readiness import wait_until_ready
+from tljh_plugin.launch.readiness import not_ready, wait_until_ready
 
 
 async def runs() -> str:
@@ -73,6 +73,16 @@ async def test_a_server_that_ended_is_told_with_its_last_lines() -> None:
     with pytest.raises(ServerNotReady, match=r"ended before it answered \(exit code 3\).*\n*last") as caught:
         await wait(1, ended=ended)
     assert "first" in str(caught.value)
+
+
+async def test_what_it_printed_is_told_without_control_characters() -> None:
+    async def log() -> str:
+        return "\x1b]0;title\x07\x1b[2Jgone\nNaïve ✓\n" + "x" * 100_000 + "\x00\u202e\n"
+
+    said = str(await not_ready("It ended.", log))
+    assert "Its last lines:\n\\x1b]0;title\\x07\\x1b[2Jgone\nNaïve ✓\nxxx" in said
+    assert said.replace("\n", "").isprintable()
+    assert len(said) < 1000
 
 
 async def test_time_is_bounded_also_for_one_that_only_listens() -> None:
