@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 
 from ..build.identity import ImageIdentity, building_name, platform_of
 from ..engine import Engine, ImageFacts
@@ -19,6 +20,8 @@ from ..errors import (
     BadImageFile,
     BinderError,
     DiskLow,
+    EngineTimedOut,
+    EngineUnavailable,
     ImageNotFound,
     InvalidRequest,
     InvalidSpec,
@@ -41,6 +44,8 @@ _log = logging.getLogger("littlest_binder.moves")
 
 _LEASE_S = 6 * 3600.0
 _NOTE = "import "
+# Docker goes on with what it has in whole, whether or not somebody waits; no longer than it may be silent.
+_UNPACKING = timedelta(seconds=1800)
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,9 @@ class Moves:
         if self._one_at_a_time.locked():
             return
         async with self._one_at_a_time:
-            for note, name in (await self._store.notes()).items():
+            for note, value in (await self._store.notes()).items():
                 if note.startswith(_NOTE):
-                    await self._discard(note.removeprefix(_NOTE), name)
-                    await self._store.set_note(note, "")
+                    await self._tidy(note.removeprefix(_NOTE), value)
 
     # -- out ------------------------------------------------------------------------------------------
 
@@ -206,10 +210,15 @@ class Moves:
         if await self._engine.image(manifest.image_id) is not None:
             await _to_the_end(reader, data)  # it is there, perhaps under somebody's name: nothing to load
             return
-        await self._store.set_note(_NOTE + manifest.image_id, self._provisional)
+        note = _NOTE + manifest.image_id
+        await self._store.set_note(note, self._provisional)
+
+        async def is_whole() -> None:
+            await self._store.set_note(note, f"{self._provisional} {utc_now()}")
+
         try:
             before = {image.id for image in await self._engine.images()}
-            async with aclosing(_checked(reader, first, data)) as pieces:
+            async with aclosing(_checked(reader, first, data, is_whole)) as pieces:
                 await self._engine.load(pieces)
             facts = await self._engine.image(manifest.image_id)
             if facts is None or facts.layers != manifest.layers or dict(facts.labels) != manifest.labels:
@@ -219,8 +228,9 @@ class Moves:
                     "Export it once more, on a machine whose Docker has the same image store as this one.",
                 )
             await self._engine.tag(facts.id, self._provisional)
-        except BaseException:
-            await self._give_up(manifest.image_id)
+        except BaseException as error:
+            unknown = isinstance(error, (EngineTimedOut, EngineUnavailable))
+            await self._give_up(manifest.image_id, over=isinstance(error, BinderError) and not unknown)
             raise
 
     @property
@@ -269,14 +279,21 @@ class Moves:
 
     # -- what is left ---------------------------------------------------------------------------------
 
-    async def _give_up(self, image_id: str) -> None:
-        """Nothing is left, if it was not there before; what fails is done at the next start."""
+    async def _give_up(self, image_id: str, *, over: bool = True) -> None:
+        """Nothing is left, if it was not there before; what fails or may not be `over` is done later."""
         try:
-            if _NOTE + image_id in await self._store.notes():
-                await self._discard(image_id, self._provisional)
-                await self._store.set_note(_NOTE + image_id, "")
+            value = (await self._store.notes()).get(_NOTE + image_id)
+            if value is not None:
+                await self._tidy(image_id, self._provisional if over else value)
         except BinderError as error:
-            _log.warning("The rest of an import is removed at the next start: %s", error)
+            _log.warning("The rest of an import is removed later: %s", error)
+
+    async def _tidy(self, image_id: str, value: str) -> None:
+        """By the value of an import's note: its name meanwhile, and when Docker had all of it, if it had."""
+        provisional, _, since = value.partition(" ")
+        found = await self._discard(image_id, provisional)
+        if found or not since or datetime.now(timezone.utc) - datetime.fromisoformat(since) > _UNPACKING:
+            await self._store.set_note(_NOTE + image_id, "")
 
     async def _discard_others(self, manifest: Manifest, before: Collection[str]) -> None:
         """What Docker made under another id, as engines with another image store do."""
@@ -287,18 +304,20 @@ class Moves:
                     with suppress(ImageNotFound):
                         await self._engine.remove_image(image.id, names=[])
 
-    async def _discard(self, image_id: str, provisional: str) -> None:
+    async def _discard(self, image_id: str, provisional: str) -> bool:
+        """Whether it was there."""
         facts = await self._engine.image(image_id)
         if facts is None:
-            return
+            return False
         row = await self._store.image(image_id)
         if row is not None:  # only the last steps were missing
             await self._engine.tag(image_id, row.name)
             await self._engine.untag(provisional)
-            return
+            return True
         with suppress(ImageNotFound):
             if not facts.tags or facts.tags == (provisional,):
                 await self._engine.remove_image(image_id, names=[provisional])
+        return True
 
 
 def described(manifest: Manifest) -> tuple[ImageIdentity, RepoSpec]:
@@ -341,11 +360,15 @@ async def _until_manifest(reader: Reader, data: AsyncIterator[bytes]) -> bytes:
     return passed
 
 
-async def _checked(reader: Reader, first: bytes, data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _checked(
+    reader: Reader, first: bytes, data: AsyncIterator[bytes], is_whole: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[bytes, None]:
     yield first
     async for piece in data:
         yield reader.feed(piece)
-    yield reader.finish()
+    last = reader.finish()
+    await is_whole()
+    yield last
 
 
 async def _to_the_end(reader: Reader, data: AsyncIterator[bytes]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
 from tljh_plugin.cache.moves import Moves, Wanted
 from tljh_plugin.engine import Engine, ImageFacts
-from tljh_plugin.errors import BadImageFile, EngineError, InvalidRequest
+from tljh_plugin.errors import BadImageFile, EngineError, EngineTimedOut, EngineUnavailable, InvalidRequest
 from tljh_plugin.installation import ensure_state, secret
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.source.spec import parse_link
@@ -45,6 +47,7 @@ class Docker(SmallDocker):
         self.labels = labels
         self.breaks = -1
         self.loaded = b""
+        self.unpacking: BaseException | None = None  # what happens while it unpacks, which it goes on with
 
     async def image(self, ref: str) -> ImageFacts | None:
         for key, names in self.names.items():
@@ -61,6 +64,8 @@ class Docker(SmallDocker):
     async def load(self, pieces: AsyncIterator[bytes]) -> None:
         async for piece in pieces:
             self.loaded += piece
+        if self.unpacking is not None:
+            raise self.unpacking
         self.names[ID] = []
 
     async def tag(self, image_id: str, name: str) -> None:
@@ -188,3 +193,63 @@ async def test_what_docker_had_lost_gets_the_name_that_its_record_has(place: Pla
     row = await place.row()
     assert place.docker.names[ID] == [row.name]
     assert (row.title, row.built_by) == ("Course", "ann")
+
+
+async def notes(place: Place) -> list[str]:
+    return [name for name in await place.store.notes() if name.startswith("import")]
+
+
+@pytest.mark.parametrize(
+    "happens", [asyncio.CancelledError(), EngineTimedOut("It is slow.", ""), EngineUnavailable("Away.", "")]
+)
+async def test_what_docker_makes_of_an_import_that_nobody_waits_for_is_removed(
+    place: Place, happens: BaseException
+) -> None:
+    data = await place.exported()
+    await place.store.forget_image(ID)
+    place.docker.names.clear()
+    place.docker.unpacking = happens
+    with pytest.raises(type(happens)):
+        await place.moves.receive(ROOT, content(data), Wanted())
+    await place.moves.recover()
+    assert len(await notes(place)) == 1
+    place.docker.names[ID] = []  # Docker is done
+    await place.moves.recover()
+    assert place.docker.names == {}
+    assert await notes(place) == []
+
+
+async def test_who_goes_before_docker_has_all_leaves_nothing_to_wait_for(place: Place) -> None:
+    data = await place.exported()
+    await place.store.forget_image(ID)
+    place.docker.names.clear()
+
+    async def cut_off() -> AsyncIterator[bytes]:
+        async for piece in content(data[:-5000]):
+            yield piece
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await place.moves.receive(ROOT, cut_off(), Wanted())
+    assert await notes(place) == []
+
+
+async def test_an_import_is_over_when_docker_said_so_or_has_not_all_of_it(place: Place) -> None:
+    data = await place.exported()
+    await place.store.forget_image(ID)
+    place.docker.names.clear()
+    with pytest.raises(BadImageFile):
+        await place.moves.receive(ROOT, content(data[:-5000]), Wanted())
+    assert await notes(place) == []
+    place.docker.unpacking = EngineError("No room.", "")
+    with pytest.raises(EngineError):
+        await place.moves.receive(ROOT, content(data), Wanted())
+    assert await notes(place) == []
+
+
+async def test_what_never_came_is_not_waited_for_without_end(place: Place) -> None:
+    begun = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
+    await place.store.set_note("import sha256:1", f"littlest-binder/building:import-1 {begun}")
+    await place.store.set_note("import sha256:2", "littlest-binder/building:import-1")
+    await place.moves.recover()
+    assert await notes(place) == []
