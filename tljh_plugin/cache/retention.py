@@ -70,6 +70,8 @@ class Retention:
         self._asked: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._running = asyncio.Lock()
+        self._under_way: Run | None = None
+        self._waiting: list[asyncio.Future[Run | None]] = []  # those who asked and were not told of a run yet
         self._seen: Usage | None = None
         self._verdicts: Mapping[str, Verdict] = {}
         self._keeps: Mapping[str, str] = {}
@@ -130,10 +132,12 @@ class Retention:
 
     async def usage(self) -> Usage | None:
         """How full Docker's disk is now; None if it cannot be looked at."""
-        self._seen = None
+        seen = None
         with suppress(BinderError, OSError):
-            self._seen = await self._usage()
-        return self._seen
+            seen = await self._usage()
+        if seen != self._seen:  # an equal one is no reason to judge anew
+            self._seen = seen
+        return seen
 
     # -- plans and runs -------------------------------------------------------------------------------
 
@@ -153,8 +157,14 @@ class Retention:
             return await self._rounds(person, begun=True)
 
     async def begin(self, person: Person) -> Run | None:
-        """As `run`, in the background: its first run as it begins, or None. Raises `BinderError`."""
+        """As `run`, in the background: its first run as it begins, or None. Raises `BinderError`.
+
+        Where a run of retention is under way, that one as far as it is, and no other is begun.
+        """
+        if self._under_way is not None:
+            return await self._sweep.run(self._under_way.id)
         first: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(first)
         task = asyncio.create_task(self._on_demand(person, first), name="retention on demand")
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
@@ -173,20 +183,26 @@ class Retention:
     async def _on_demand(self, person: Person, first: asyncio.Future[Run | None]) -> None:
         try:
             async with self._running:
-                await self._rounds(person, begun=True, first=first)
-            problem = None
-        except BinderError as error:
-            log.warning("A run of retention ended before its end: %s", error)
-            problem = error
-        if not first.done():
-            if problem is not None:
-                first.set_exception(problem)
-            else:
+                if not first.done():  # another began meanwhile, and they were told of it
+                    await self._rounds(person, begun=True)
+        except Exception as error:
+            ours = not isinstance(error, BinderError)
+            log.warning("A run of retention ended before its end: %s", error, exc_info=ours)
+            if not first.done():
+                first.set_exception(error)
+        finally:
+            if first in self._waiting:
+                self._waiting.remove(first)
+            if not first.done():
                 first.set_result(None)
 
-    async def _rounds(
-        self, person: Person, *, begun: bool, first: asyncio.Future[Run | None] | None = None
-    ) -> Run | None:
+    async def _rounds(self, person: Person, *, begun: bool) -> Run | None:
+        try:
+            return await self._some_rounds(person, begun=begun)
+        finally:
+            self._under_way = None
+
+    async def _some_rounds(self, person: Person, *, begun: bool) -> Run | None:
         last: Run | None = None
         # Once for all rounds: a run for another limit is no reason to go down to the low watermark.
         if begun:
@@ -203,9 +219,11 @@ class Retention:
                 break
             for_the_disk = not await self._reached()
             run = await self._sweep.begin(plan, person, self._reached if for_the_disk else None)
+            self._under_way = run
+            for first in self._waiting:
+                if not first.done():
+                    first.set_result(run)
             await self._note(run, person)
-            if first is not None and not first.done():
-                first.set_result(run)
             last = await self._sweep.ended(run)
             self._remember(last)
             # What was refused is in no further plan: another may take its place.
@@ -260,6 +278,8 @@ class Retention:
                 if self.problem is None or self.problem.message != error.message:
                     log.warning("The disk was not looked after: %s", error)
                 self.problem = error
+            except Exception:  # a mistake of ours: the disk fills up if nobody looks any more
+                log.exception("The disk was not looked after")
             with suppress(asyncio.TimeoutError, TimeoutError):
                 await within(self.policy.every_s, self._woken.wait())
 

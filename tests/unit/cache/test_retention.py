@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from small_cache import ROOT, House, image_id, small_house
 from waiting import until
 
+from tljh_plugin.cache.filesystems import Usage
 from tljh_plugin.cache.retention import RETENTION
 from tljh_plugin.engine import CacheRecord
 from tljh_plugin.errors import EngineError, NotOurs
 from tljh_plugin.settings import from_mapping
 from tljh_plugin.store import Store, utc_now
+from tljh_plugin.time_limit import within
 
 # Of 10 images in the small Docker, 1000 bytes each, the disk has room for so many.
 DISK = 10_500
@@ -316,3 +319,61 @@ async def test_a_disk_that_is_down_does_not_end_a_run_for_the_budget(tmp_path: P
         await full(house)
         await house.retention.round()
         assert len(house.docker.names) == 1
+
+
+async def test_pages_that_are_shown_while_the_disk_is_measured_are_told_the_same(tmp_path: Path) -> None:
+    async with small_house(tmp_path) as house:
+        await full(house)
+        await house.retention.usage()
+        before = house.retention.verdicts()
+        seen: list[bool] = []
+
+        async def measured() -> Usage:
+            seen.append(house.retention.verdicts() is before)
+            return await house.docker.usage()
+
+        house.retention._usage = measured
+        await house.retention.usage()
+        assert seen == [True]
+
+
+async def test_a_mistake_of_ours_ends_neither_the_rounds_nor_a_request(tmp_path: Path) -> None:
+    async with small_house(tmp_path, every_s=0.01) as house:
+        await full(house)
+        usage, failed = house.docker.usage, asyncio.Event()
+
+        async def wrong() -> Usage:
+            failed.set()
+            raise ZeroDivisionError
+
+        house.retention._usage = wrong
+        with pytest.raises(ZeroDivisionError):
+            await within(10, house.retention.begin(ROOT))
+        failed.clear()
+        house.retention.start()
+        await failed.wait()
+        house.retention._usage = usage
+        await until(lambda: len(house.docker.names) < 10)
+
+
+async def test_who_asks_while_a_run_goes_on_is_told_of_that_one(tmp_path: Path) -> None:
+    async with small_house(tmp_path, low_watermark_percent=0) as house:
+        await full(house)
+        at_it, go_on = asyncio.Event(), asyncio.Event()
+
+        async def held(_: str) -> None:
+            at_it.set()
+            await go_on.wait()
+
+        house.docker.before_removal = held
+        first = await house.retention.begin(ROOT)
+        await at_it.wait()
+        asked = asyncio.create_task(house.retention.begin(ROOT))
+        await within(10, asyncio.shield(asked))
+        second = asked.result()
+        assert first is not None
+        assert second is not None
+        assert (second.id, second.finished) == (first.id, "")
+        go_on.set()
+        await until(lambda: not house.docker.names)
+        assert len({run.id for run in await house.sweep.runs()}) == 1
