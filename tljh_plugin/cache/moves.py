@@ -44,6 +44,7 @@ _log = logging.getLogger("littlest_binder.moves")
 
 _LEASE_S = 6 * 3600.0
 _NOTE = "import "
+_LOOK_AFTER = 64 * MIB
 # Docker goes on with what it has in whole, whether or not somebody waits; no longer than it may be silent.
 _UNPACKING = timedelta(seconds=1800)
 
@@ -194,15 +195,28 @@ class Moves:
                 f"installation {manifest.installation or '(unknown)'}; that cannot be checked here.",
                 "If you trust whoever gave it to you, say so: `--trust`, or `trust=1`.",
             )
+        return identity, spec
+
+    async def _check_room(self, size: int) -> None:
+        """Raises `DiskLow` if Docker cannot take so many bytes more and leave what is to be free."""
         reserve = self._settings.build.disk_reserve_bytes
         free = await self._engine.free_bytes()
-        if free - manifest.size < reserve:
+        if free - size < reserve:
             raise DiskLow(
-                f"The image has {manifest.size // MIB} MiB, and Docker's disk has {free // MIB} MiB free, of "
-                f"which {reserve // MIB} MiB are kept.",
+                f"To load the image takes {size // MIB} MiB more, and Docker's disk has {free // MIB} MiB "
+                f"free, of which {reserve // MIB} MiB are kept.",
                 "Delete images that nobody needs.",
             )
-        return identity, spec
+
+    async def _watched(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """What the file says of its size is its own word, and others write to the disk as well."""
+        passed = 0
+        async for piece in pieces:
+            passed += len(piece)
+            if passed >= _LOOK_AFTER:
+                passed = 0
+                await self._check_room(0)
+            yield piece
 
     async def _load(
         self, reader: Reader, manifest: Manifest, first: bytes, data: AsyncIterator[bytes]
@@ -210,6 +224,8 @@ class Moves:
         if await self._engine.image(manifest.image_id) is not None:
             await _to_the_end(reader, data)  # it is there, perhaps under somebody's name: nothing to load
             return
+        # Docker unpacks the file first, and then makes layers of what it has unpacked.
+        await self._check_room(2 * manifest.size)
         note = _NOTE + manifest.image_id
         await self._store.set_note(note, self._provisional)
 
@@ -218,8 +234,11 @@ class Moves:
 
         try:
             before = {image.id for image in await self._engine.images()}
-            async with aclosing(_checked(reader, first, data, is_whole)) as pieces:
-                await self._engine.load(pieces)
+            async with (
+                aclosing(_checked(reader, first, data, is_whole)) as pieces,
+                aclosing(self._watched(pieces)) as watched,
+            ):
+                await self._engine.load(watched)
             facts = await self._engine.image(manifest.image_id)
             if facts is None or facts.layers != manifest.layers or dict(facts.labels) != manifest.labels:
                 await self._discard_others(manifest, before)

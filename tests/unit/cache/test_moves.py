@@ -24,7 +24,14 @@ from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
 from tljh_plugin.cache.moves import Moves, Wanted
 from tljh_plugin.engine import Engine, ImageFacts
-from tljh_plugin.errors import BadImageFile, EngineError, EngineTimedOut, EngineUnavailable, InvalidRequest
+from tljh_plugin.errors import (
+    BadImageFile,
+    DiskLow,
+    EngineError,
+    EngineTimedOut,
+    EngineUnavailable,
+    InvalidRequest,
+)
 from tljh_plugin.installation import ensure_state, secret
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.source.spec import parse_link
@@ -253,3 +260,38 @@ async def test_what_never_came_is_not_waited_for_without_end(place: Place) -> No
     await place.store.set_note("import sha256:2", "littlest-binder/building:import-1")
     await place.moves.recover()
     assert await notes(place) == []
+
+
+async def test_room_is_needed_for_the_file_and_for_the_layers(place: Place) -> None:
+    row = await place.row()
+    data = await place.exported()  # says that the image has 1 byte
+    await place.store.forget_image(ID)
+    place.docker.names.clear()
+    place.docker.disk = 1
+    with pytest.raises(DiskLow):
+        await place.moves.receive(ROOT, content(data), Wanted())
+    assert (place.docker.loaded, await notes(place)) == (b"", [])
+    # What is there needs none.
+    await place.store.record_image(row, "root", "image.restore")
+    place.docker.add(ID, row.name)
+    assert await place.moves.receive(ROOT, content(data), Wanted()) == ID
+
+
+async def test_a_disk_that_gets_full_meanwhile_ends_the_import(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "_LOOK_AFTER", 6000)
+    data = await place.exported()
+    await place.store.forget_image(ID)
+    place.docker.names.clear()
+
+    async def filled() -> AsyncIterator[bytes]:
+        async for piece in content(data):
+            yield piece
+            if place.docker.loaded:
+                place.docker.disk = -1
+
+    with pytest.raises(DiskLow):
+        await place.moves.receive(ROOT, filled(), Wanted())
+    assert len(place.docker.loaded) < len(SAVED)
+    assert (place.docker.names, await notes(place)) == ({}, [])
