@@ -16,6 +16,9 @@ Action = Literal["see", "use", "change", "cancel", "delete"]
 ADMIN_SCOPE = "custom:binder:admin"
 BUILD_SCOPE = "custom:binder:build"
 
+# Owners of what nobody asked for, such as builds of the night, and of runs of retention.
+OWN_NAMES = frozenset({"system", "retention"})
+
 
 class Owned(Protocol):
     """A build, an image or a project: it has somebody who made it, a visibility, and with `group` groups."""

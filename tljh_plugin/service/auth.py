@@ -8,6 +8,7 @@ from jupyterhub.services.auth import HubOAuthenticated
 from pydantic import ValidationError
 from tornado.web import HTTPError, RequestHandler
 
+from ..access import OWN_NAMES, is_admin
 from ..client import PERSON_HEADER
 from ..errors import Forbidden, HubUnavailable
 from ..wire import Person
@@ -22,6 +23,19 @@ def _acts_fully(session: str | None, scopes: frozenset[str]) -> bool:
     JupyterHub says `admin` of the owner of any token, however few scopes it was given.
     """
     return bool(session) or FULL_SCOPE in scopes
+
+
+def _not_ours(person: Person) -> Person:
+    """The person; raises `Forbidden` where the name would make them the owner of what is the service's own.
+
+    Administrators own that as it is, and one may be the only person of a desktop.
+    """
+    if person.name in OWN_NAMES and not is_admin(person):
+        raise Forbidden(
+            f"The name '{person.name}' is the service's own: only an administrator may have it.",
+            "Ask the administrator for an account with another name.",
+        )
+    return person
 
 
 class Door(Protocol):
@@ -64,11 +78,13 @@ class HubDoor:
                 f"{model['name']} may not use The Littlest Binder on this hub.",
                 "Ask the administrator for the scope `access:services!service=binder`.",
             )
-        return Person(
-            name=model["name"],
-            admin=bool(model.get("admin")) and _acts_fully(model.get("session_id"), scopes),
-            groups=tuple(sorted(model.get("groups") or ())),
-            scopes=tuple(sorted(scopes)),
+        return _not_ours(
+            Person(
+                name=model["name"],
+                admin=bool(model.get("admin")) and _acts_fully(model.get("session_id"), scopes),
+                groups=tuple(sorted(model.get("groups") or ())),
+                scopes=tuple(sorted(scopes)),
+            )
         )
 
     def token(self, handler: HubOAuthenticated) -> str:
@@ -87,12 +103,13 @@ class SocketDoor:
         if not header:
             return None
         try:
-            return Person.model_validate_json(header)
+            person = Person.model_validate_json(header)
         except ValidationError:
             raise Forbidden(
                 f"The header {PERSON_HEADER} does not name a person: {header[:80]!r}.",
                 'Send JSON such as {"name": "ada"}.',
             ) from None
+        return _not_ours(person)
 
     def token(self, handler: RequestHandler) -> str:
         """The hub token that came along, or nothing."""
