@@ -20,6 +20,7 @@ from tljh_plugin.cache.plan import Mode, Plan
 from tljh_plugin.cache.retention import Retention
 from tljh_plugin.cache.run import Run
 from tljh_plugin.cache.sweep import Sweep
+from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import from_mapping
 from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
 from tljh_plugin.wire import Person
@@ -45,6 +46,7 @@ class House:
             platform="desktop",
             state_dir=folder,
         )
+        ensure_state(settings)
         self.inventory = Inventory(store, docker, period_s=3600)
         self.leases = Leases(store)
         self.layers = Layers(store, docker)

@@ -101,7 +101,12 @@ class SmallDocker:
         await self.before_removal(image_id)
         if image_id not in self.names:
             raise ImageNotFound(f"no {image_id}", "")
-        strangers = [name for name in self.names[image_id] if not name.startswith("littlest-binder/")]
+        wanted = None if names is None else set(names)
+        strangers = [
+            name
+            for name in self.names[image_id]
+            if (not name.startswith("littlest-binder/") if wanted is None else name not in wanted)
+        ]
         if strangers:
             self.names[image_id] = strangers
         else:

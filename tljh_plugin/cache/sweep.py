@@ -33,6 +33,7 @@ from ..settings import Settings, fresh
 from ..store import ImageRow, Store, utc_now
 from ..time_limit import within
 from ..wire import ErrorView, Person
+from .adoption import names_to_take
 from .build_cache import BuildCache
 from .candidates import LEFTOVER, Candidates, moment
 from .inventory import Inventory
@@ -303,8 +304,10 @@ class Sweep:
                 row = now
                 before = await self._engine.free_bytes()
                 try:
-                    # An adopted image keeps the names that others gave it, whatever they begin with.
-                    await self._engine.remove_image(row.image_id, [row.name] if row.adopted else None)
+                    # It keeps the names that others gave it, whatever they begin with.
+                    facts = await self._engine.image(row.image_id)
+                    names = names_to_take(row, facts, self._settings) if facts is not None else []
+                    await self._engine.remove_image(row.image_id, names)
                 except ImageNotFound:
                     outcome, text = "gone", "Docker did not have it any more."
                 # Before the cache is pruned: if we are killed in between, no record is left of what is gone.

@@ -350,3 +350,13 @@ async def test_of_an_adopted_image_nothing_is_promised(house: House) -> None:
     assert [item.frees_bytes for item in (await house.plan(image.image_id, mode="erase")).take] == [1000]
     house.docker.names[image.image_id].append("littlest-binder/theirs:1")
     assert [item.frees_bytes for item in (await house.plan(image.image_id, mode="erase")).take] == [0]
+
+
+async def test_what_another_installation_named_as_well_keeps_that_name(house: House) -> None:
+    image = await house.built(1)
+    theirs = f"{image.name}-01234567"
+    house.docker.names[image.image_id].append(theirs)
+    [result] = (await house.delete(image.image_id)).results
+    assert theirs in result.text
+    assert house.docker.names == {image.image_id: [theirs]}
+    assert await house.store.image(image.image_id) is None
