@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import signal
 import time
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -30,9 +29,6 @@ _PREFIX = f"/user/{_USER}/"
 _PORT = 8888
 _HUB_PORT = 15001
 _HUB_API = "/hub/api"
-_KILLED = 128 + signal.SIGKILL
-# So much later Docker may say that it was for memory, and so often it is asked.
-_OOM_S, _OOM_POLL_S = 2.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +161,7 @@ async def _answer_or_ending(engine: Engine, stub: str, server: str, timeout_s: f
         await asyncio.wait({asking, running}, return_when=asyncio.FIRST_COMPLETED)
         if not asking.done():
             code = running.result()
-            return Ending(code, await engine.logs(server), await _out_of_memory(engine, server, code))
+            return Ending(code, await engine.logs(server), await _out_of_memory(engine, server))
         asking.result()
     except EngineTimedOut:
         return Ending(None, await engine.logs(server))
@@ -192,18 +188,9 @@ async def _is_running(engine: Engine, container: str) -> bool:
     return bool(found and found["State"].get("Running"))
 
 
-async def _out_of_memory(engine: Engine, container: str, code: int) -> bool:
-    """Docker hears of that on another way than of the end, on a busy machine after it: whoever was killed is
-    looked at for a while.
-    """
-    deadline = time.monotonic() + (_OOM_S if code == _KILLED else 0.0)
-    while True:
-        found = await engine.inspect(container)
-        if found is None or found["State"].get("OOMKilled"):
-            return found is not None
-        if time.monotonic() >= deadline:
-            return False
-        await asyncio.sleep(_OOM_POLL_S)
+async def _out_of_memory(engine: Engine, container: str) -> bool:
+    found = await engine.inspect(container)
+    return bool(found and found["State"].get("OOMKilled"))
 
 
 async def _remove(engine: Engine, *containers: str) -> None:

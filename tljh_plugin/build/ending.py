@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 
 from ..engine import Limits
@@ -42,6 +43,8 @@ _IMAGES_FAULT = re.compile(
     re.IGNORECASE,
 )
 
+_KILLED = 128 + signal.SIGKILL  # by the kernel: nobody else ends a server that is being checked
+
 _ADD_JUPYTER = (
     "Add `jupyterhub` and `jupyterlab` to the image (`pip install jupyterhub jupyterlab`, in the environment "
     "that is first on PATH) and build it again."
@@ -80,6 +83,13 @@ def explain(ending: Ending, limits: Limits, timeout_s: float) -> tuple[str, str]
             _ADD_JUPYTER
             if missing[-1].startswith(("jupyter", "notebook", "tornado"))
             else f"Add it to what is installed, in the environment of `jupyterhub-singleuser`.{shown}",
+        )
+    if ending.exit_code == _KILLED:
+        most = limits.memory_bytes // MIB
+        return (
+            f"The server was killed while it started: most likely it needed more than {most} MiB of memory, "
+            f"which Docker does not always notice.{shown}",
+            "Load less at start, or ask the administrator to raise `servers.memory_bytes`.",
         )
     if ending.exit_code is None:
         return (

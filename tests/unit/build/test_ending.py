@@ -97,6 +97,12 @@ def test_denials_of_a_server_that_runs_on_are_not_the_cause() -> None:
     assert "did not answer" in problem
 
 
+def test_who_was_killed_most_likely_wanted_memory_even_if_docker_did_not_notice() -> None:
+    problem, next_step = told(137, "")
+    assert "most likely it needed more than" in problem
+    assert "servers.memory_bytes" in next_step
+
+
 def test_too_little_memory_is_told_with_the_figure() -> None:
     problem, next_step = told(137, "Killed\n", out_of_memory=True)
     assert "2048 MiB" in problem
