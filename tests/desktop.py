@@ -6,8 +6,10 @@ Everything it needs that is not the project (Docker, the Debian root filesystem,
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
+import random
 import re
 import signal
 import socket
@@ -24,9 +26,12 @@ LINK = re.compile(r"http://\S+/hub/sign-in\?\S+")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One below those that the kernel gives to connections, which would take it before its program does."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # not a secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Desktop:
