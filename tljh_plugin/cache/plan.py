@@ -258,11 +258,8 @@ def plan_retention(
     books = _Books(everything)
     missing = books.missing(needs)
     # The cheapest to lose: nobody can start it, it only makes a rebuild quick.
-    left = sorted(
-        (each for each in everything if each.leftover and each.image_id not in refused),
-        key=lambda image: image.image_id,
-    )
-    left = left if missing.disk_bytes else []
+    left = [each for each in everything if each.leftover and each.image_id not in refused]
+    left = sorted(left, key=lambda image: image.image_id) if missing.disk_bytes else []
     for image in [*left, *overdue]:
         books.take(image)
     chosen = _just_enough(order, books, needs)
