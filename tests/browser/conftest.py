@@ -60,6 +60,15 @@ def desktop(tmp_path_factory: pytest.TempPathFactory, served: GitServer) -> Iter
         made.stop()
 
 
+@pytest.fixture(scope="module")
+def young_may_go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
+    """One whose images may go at once, however young they are."""
+    made = Desktop(tmp_path_factory.mktemp("home"), {"retention": {"min_age_hours": 0, "enabled": False}})
+    made.up()
+    yield made
+    made.stop()
+
+
 @pytest.fixture
 def visitor(chromium: Browser, tmp_path: Path) -> Iterator[Visitor]:
     context = chromium.new_context(viewport={"width": 1200, "height": 850})

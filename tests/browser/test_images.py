@@ -6,7 +6,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
 
 import axe
 import pytest
@@ -20,18 +19,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.browser]
 MEASURE_S = 300.0  # Docker's folder may be large, and is measured gently
 
 
-@pytest.fixture(scope="module")
-def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
-    """One whose images may go at once, however young they are."""
-    made = Desktop(tmp_path_factory.mktemp("home"), {"retention": {"min_age_hours": 0, "enabled": False}})
-    made.up()
-    yield made
-    made.stop()
-
-
 @pytest.fixture
-def page(desktop: Desktop, visitor: Visitor) -> Page:
-    visitor.page.goto(desktop.link())
+def page(young_may_go: Desktop, visitor: Visitor) -> Page:
+    visitor.page.goto(young_may_go.link())
     plain = visitor.page.locator("li.card", has_text="Plain Jupyter")
     expect(plain.get_by_text("ready", exact=True)).to_be_visible(timeout=BUILD_MS)
     return visitor.page
@@ -105,10 +95,10 @@ def test_a_pinned_image_stays_and_an_erased_one_frees_its_disk(page: Page, visit
     assert visitor.complaints == []
 
 
-def test_on_a_phone_no_page_is_wider_than_the_window(desktop: Desktop, visitor: Visitor) -> None:
+def test_on_a_phone_no_page_is_wider_than_the_window(young_may_go: Desktop, visitor: Visitor) -> None:
     page = visitor.page
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(desktop.link())
+    page.goto(young_may_go.link())
     for name in ("images", "images/new", "images/adopt", "retention", "disk", "audit", "accounting"):
         page.goto(f"{page.url.partition('/services/binder/')[0]}/services/binder/{name}")
         expect(page.locator("h1")).to_be_visible()
@@ -116,16 +106,16 @@ def test_on_a_phone_no_page_is_wider_than_the_window(desktop: Desktop, visitor: 
     assert visitor.complaints == []
 
 
-def test_the_disk_is_told_as_the_machine_says_it(desktop: Desktop, visitor: Visitor) -> None:
+def test_the_disk_is_told_as_the_machine_says_it(young_may_go: Desktop, visitor: Visitor) -> None:
     page = visitor.page
-    page.goto(desktop.link())
+    page.goto(young_may_go.link())
     page.get_by_role("link", name="Administration").click()
     page.get_by_role("link", name="Disk", exact=True).click()
     end = time.monotonic() + MEASURE_S
     while page.locator("svg.gauge").count() == 0:
         assert time.monotonic() < end, page.locator("main").inner_text()
         page.reload()
-    told = json.loads(desktop.command("disk", "--json").stdout)
+    told = json.loads(young_may_go.command("disk", "--json").stdout)
     [docker] = [each for each in told["filesystems"] if "docker" in each["holds"]]
     figures = os.statvfs(docker["path"])
     used = (figures.f_blocks - figures.f_bfree) * figures.f_frsize

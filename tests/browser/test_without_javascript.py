@@ -17,15 +17,6 @@ from visitor import Visitor
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.browser]
 
 
-@pytest.fixture(scope="module")
-def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
-    """One whose images may go at once, however young they are."""
-    made = Desktop(tmp_path_factory.mktemp("home"), {"retention": {"min_age_hours": 0, "enabled": False}})
-    made.up()
-    yield made
-    made.stop()
-
-
 @pytest.fixture
 def visitor(chromium: Browser, tmp_path: Path) -> Iterator[Visitor]:
     context = chromium.new_context(viewport={"width": 1200, "height": 850}, java_script_enabled=False)
@@ -37,10 +28,10 @@ def visitor(chromium: Browser, tmp_path: Path) -> Iterator[Visitor]:
 
 
 @pytest.fixture
-def page(desktop: Desktop, visitor: Visitor) -> Page:
+def page(young_may_go: Desktop, visitor: Visitor) -> Page:
     """Signed in, with the plain image built."""
     page = visitor.page
-    page.goto(desktop.link())
+    page.goto(young_may_go.link())
     expect(page.get_by_role("heading", name="Launch a repository")).to_be_visible()
     plain = page.locator("li.card", has_text="Plain Jupyter")
     reload_until(page, lambda: plain.get_by_text("ready", exact=True).count() == 1, BUILD_MS)
@@ -106,7 +97,7 @@ def test_retention_is_previewed_and_the_disk_read_without_scripts(page: Page, vi
 
 
 def test_images_are_found_edited_pinned_and_erased_by_forms_alone(
-    page: Page, visitor: Visitor, desktop: Desktop
+    page: Page, visitor: Visitor, young_may_go: Desktop
 ) -> None:
     page.get_by_role("link", name="Administration").click()
     expect(page.get_by_role("heading", name="Images", exact=True)).to_be_visible()
@@ -159,5 +150,5 @@ def test_images_are_found_edited_pinned_and_erased_by_forms_alone(
     reload_until(page, lambda: done.count() == 1, START_MS)
     visitor.shoot("run")
     assert "Our Jupyter" not in [
-        each["title"] for each in json.loads(desktop.command("images", "--json").stdout)
+        each["title"] for each in json.loads(young_may_go.command("images", "--json").stdout)
     ]
