@@ -305,8 +305,10 @@ class Queue:
         async for line in log.follow(after):
             last = line.n
             yield line
+        if log.complete or self._stopping:  # with the service the store closes
+            return
         row = await self._row(build_id)
-        if not log.complete and not row.active:
+        if not row.active:
             # The log could not be written to its end, or is gone; the store still knows how it ended.
             yield final_line(row, last + 1)
 

@@ -539,6 +539,16 @@ class TestRestart:
         assert row
         assert row.attempts == 1
 
+    async def test_who_follows_a_log_is_let_go_before_the_store_is_asked_again(self, house: House) -> None:
+        running = await house.request()
+        await until(lambda: house.gate.inside)
+        reader = house.queue.follow(running.id)
+        await anext(reader)
+        await house.close()
+        rest = [line.phase async for line in reader]
+        assert rest[-1] == "queued"
+        await house.open()
+
     async def test_after_a_crash_the_log_says_so_and_the_build_starts_again(self, house: House) -> None:
         view = await house.request()
         await until(lambda: house.gate.inside)

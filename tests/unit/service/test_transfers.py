@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,6 +55,14 @@ async def test_who_is_no_administrator_sends_nothing(house: House) -> None:
         with pytest.raises((Forbidden, ServiceDown)):
             await client.import_image(file())
     assert house.moves.received == []
+
+
+async def test_another_method_begins_no_import(house: House) -> None:
+    async with house.client("root") as client:
+        for method in ("OPTIONS", "PUT", "GET", "DELETE"):
+            answer = await client._http.request(method, "api/v1/images/import")
+            assert 400 <= answer.status_code < 500, method
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "import of an image"]
 
 
 async def test_what_is_asked_for_is_checked(house: House) -> None:

@@ -53,6 +53,8 @@ class ImportImage(ApiHandler):
     """The body is handed on as it comes; an import that has failed takes the rest and drops it, since who
     sends it reads the answer only then."""
 
+    SUPPORTED_METHODS = ("POST",)  # any other would begin an import, in `prepare`, that nobody ends
+
     _work: asyncio.Task[str] | None = None
     _pieces: asyncio.Queue[bytes | None]
     _gone = False
