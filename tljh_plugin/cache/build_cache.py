@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from ..engine import CacheRecord, Engine
-from ..errors import BinderError
+from ..errors import BinderError, EngineTimedOut, EngineUnavailable, StoreError
 from ..store import Store, utc_now
 from ..store.layers import LeftoverRow, RemovalRow
 from .layers import Layers
@@ -66,6 +66,7 @@ class BuildCache:
     """
 
     def __init__(self, store: Store, engine: Engine, layers: Layers, *, period_s: float = _PERIOD_S) -> None:
+        self._store = store
         self._rows = store.layers
         self._engine = engine
         self._layers = layers
@@ -73,6 +74,7 @@ class BuildCache:
         self._lock = asyncio.Lock()
         self._records: tuple[CacheRecord, ...] = ()
         self._left: dict[str, LeftoverRow] = {}
+        self._going: dict[str, RemovalRow] = {}  # begun and not ended, by image
         self._task: asyncio.Task[None] | None = None
         self.measured = ""
 
@@ -117,17 +119,19 @@ class BuildCache:
         """Within, the caller removes the image; at the end its cache is pruned (`erase`) or noted.
 
         Raises `EngineError` before anything was changed if the cache cannot be listed and is to be erased.
-        An error of the block goes through, and the cache stays as it is. An `EngineError` of the end means
-        that the image is gone and its cache is not, or not all: it is tried again in the background, also
-        after a crash.
+        An error of the block goes through, and the cache stays as it is; where it does not tell whether the
+        image went, that is found out in the background. An `EngineError` of the end means that the image is
+        gone and its cache is not, or not all: it is tried again in the background, also after a crash.
         """
         async with self._lock:
             begun = await self._begin(image_id, erase)
             removal = Removal()
             try:
                 yield removal
+            except (EngineTimedOut, EngineUnavailable, StoreError):
+                raise  # Docker may have done it, or be at it still: `resume` looks
             except BinderError:
-                await self._rows.end_removal(image_id)
+                await self._end(image_id)
                 self._tell()
                 raise
             if begun is not None:
@@ -149,13 +153,18 @@ class BuildCache:
             return erased
 
     async def resume(self) -> None:
-        """Finish removals that were cut off. Raises `EngineError`."""
+        """Finish removals that were cut off, or of which it was not known whether the image went; the record
+        of one that is gone goes. Raises `EngineError` and `StoreError`.
+        """
         async with self._lock:
-            for begun in await self._rows.removals():
-                if await self._engine.image(begun.image_id) is None:
-                    await self._finish(begun)
-                else:
-                    await self._rows.end_removal(begun.image_id)
+            for begun in await self._begun():
+                row = await self._store.image(begun.image_id)
+                if await self._engine.image(begun.image_id) is not None:
+                    await self._end(begun.image_id)
+                    continue
+                if row is not None:
+                    await self._store.forget_image(row.image_id, row.created)
+                await self._finish(begun)
 
     async def look(self) -> None:
         """List the cache now. Raises `EngineError` and `StoreError`; what was known stays."""
@@ -175,9 +184,18 @@ class BuildCache:
         shared = frozenset(each.id for each in self._records if each.shared)
         begun = RemovalRow(image_id, erase, shared)
         await self._rows.begin_removal(begun)
-        # Its layers count until it is known what of them stays.
-        self._layers.notice_leftovers(self.leftovers | {image_id})
+        self._going[image_id] = begun
+        self._tell()
         return begun
+
+    async def _begun(self) -> list[RemovalRow]:
+        """Removals that have not ended, those among them of an earlier process."""
+        self._going = {each.image_id: each for each in await self._rows.removals()} | self._going
+        return list(self._going.values())
+
+    async def _end(self, image_id: str, left: Iterable[LeftoverRow] = ()) -> None:
+        await self._rows.end_removal(image_id, left)
+        self._going.pop(image_id, None)
 
     async def _finish(self, begun: RemovalRow) -> Erased:
         await self._look()
@@ -192,7 +210,7 @@ class BuildCache:
             before = [each for each in self._records if self._nobodys(each.id)]
             erased, stayed = await self._prune([*alone, *before])
             left = [LeftoverRow(each.id, "", each.bytes) for each in stayed]
-        await self._rows.end_removal(begun.image_id, left)
+        await self._end(begun.image_id, left)
         await self._settle()
         return erased
 
@@ -231,10 +249,12 @@ class BuildCache:
         if gone:
             await self._rows.forget_leftovers(gone)
         self._left = {record: row for record, row in rows.items() if record in there}
+        await self._begun()
         self._tell()
 
     def _tell(self) -> None:
-        self._layers.notice_leftovers(self.leftovers)
+        # The layers of what is going count until it is known what of them stays.
+        self._layers.notice_leftovers(self.leftovers | self._going.keys())
 
     async def _run(self) -> None:
         while True:

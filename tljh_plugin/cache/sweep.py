@@ -28,6 +28,7 @@ from ..errors import (
     NotFound,
     NotOurs,
     RunEnded,
+    StoreError,
 )
 from ..settings import Settings, fresh
 from ..store import ImageRow, Store, utc_now
@@ -47,6 +48,7 @@ _DONE: dict[Mode, Outcome] = {"evict": "evicted", "erase": "erased"}
 # A Docker that let two calls in a row run into their time limit is left alone.
 _MOST_TIMEOUTS = 2
 _STOP_S = 20.0
+_MAY_GO = "It may go all the same; that is looked at in the background."
 # Rules by which an image goes only as far as it is needed for a target.
 _FOR_A_TARGET: frozenset[Rule] = frozenset({"watermark", "budget", "retired-first"})
 # Those by which no person chose it.
@@ -292,7 +294,7 @@ class Sweep:
         return why.text if why else ""
 
     async def _remove(self, row: ImageRow, item: Item, run: Run, person: Person) -> Result:
-        outcome, text, went = _DONE[run.mode], "", False
+        outcome, text, gone = _DONE[run.mode], "", False
         try:
             async with self._build_cache.removing(row.image_id, erase=run.mode == "erase"):
                 # It may have waited for minutes, until what others erase was pruned.
@@ -303,18 +305,21 @@ class Sweep:
                     raise ImageInUse(why, "")
                 row = now
                 before = await self._engine.free_bytes()
+                # It keeps the names that others gave it, whatever they begin with.
+                facts = await self._engine.image(row.image_id)
+                names = names_to_take(row, facts, self._settings) if facts is not None else []
                 try:
-                    # It keeps the names that others gave it, whatever they begin with.
-                    facts = await self._engine.image(row.image_id)
-                    names = names_to_take(row, facts, self._settings) if facts is not None else []
                     await self._engine.remove_image(row.image_id, names)
                 except ImageNotFound:
                     outcome, text = "gone", "Docker did not have it any more."
+                except (EngineTimedOut, EngineUnavailable) as late:
+                    if not await self._is_gone(row.image_id):
+                        raise type(late)(f"{late.message} {_MAY_GO}", late.next_step) from late
+                gone = True
                 # Before the cache is pruned: if we are killed in between, no record is left of what is gone.
                 await self._store.forget_image(row.image_id, row.created)
-                went = True
-        except EngineError as error:
-            if not went:
+        except (EngineError, StoreError) as error:
+            if not gone:
                 raise
             outcome, text = "evicted", f"What it leaves in the build cache goes later: {error.message}"
         with suppress(EngineError):  # it went, whether or not Docker can still tell
@@ -353,6 +358,12 @@ class Sweep:
         if row is not None:
             await self._store.forget_image(row.image_id, row.created)
         return Result(item.image_id, item.name, _DONE[mode], "The service ended in the middle of it.")
+
+    async def _is_gone(self, image_id: str) -> bool:
+        """Whether Docker says so."""
+        with suppress(EngineError):
+            return await self._engine.image(image_id) is None
+        return False
 
     async def _free(self) -> int | None:
         with suppress(BinderError):

@@ -40,7 +40,7 @@ from .values import (
 T = TypeVar("T")
 
 _LAYERS_S = 600.0  # many layers of many small files, on a disk that is busy
-_PRUNE_S = 600.0
+_REMOVAL_S = 600.0  # as many, one by one
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
@@ -196,7 +196,10 @@ class Engine:
         """
         wanted = None if names is None else frozenset(names)
         await self._connection.call(
-            f"remove the image {image_id}", lambda client: images.remove(client, image_id, wanted)
+            f"remove the image {image_id}",
+            lambda client: images.remove(client, image_id, wanted),
+            timeout_s=_REMOVAL_S,
+            long=True,
         )
 
     async def untag(self, name: str) -> None:
@@ -258,7 +261,7 @@ class Engine:
         return await self._connection.call(
             f"remove the cache record {record_id}",
             lambda client: cache_records.prune(client, record_id),
-            timeout_s=_PRUNE_S,
+            timeout_s=_REMOVAL_S,
             long=True,
         )
 

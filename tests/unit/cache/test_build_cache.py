@@ -19,7 +19,7 @@ from tljh_plugin.cache.build_cache import BuildCache, Erased, leaf_first
 from tljh_plugin.cache.bytes import freed_by
 from tljh_plugin.cache.layers import Layers
 from tljh_plugin.engine import CacheRecord
-from tljh_plugin.errors import EngineUnavailable, ImageInUse
+from tljh_plugin.errors import BinderError, EngineTimedOut, EngineUnavailable, ImageInUse, StoreError
 from tljh_plugin.store import Store
 
 
@@ -201,6 +201,21 @@ async def test_an_erasing_that_failed_is_finished_in_the_background(bench: Bench
     await bench.cache.start()
     await until(lambda: "plot" not in bench.docker.cached)
     await bench.cache.stop()
+
+
+@pytest.mark.parametrize("error", [EngineTimedOut, EngineUnavailable, StoreError])
+async def test_what_goes_after_we_gave_up_is_finished_as_well(bench: Bench, error: type[BinderError]) -> None:
+    """Docker goes on with a removal that nobody waits for any more."""
+    with pytest.raises(error):
+        async with bench.cache.removing("A", erase=True):
+            raise error("It does not answer.", "Wait.")
+    bench.docker.remove_image("A")
+    await bench.look()
+    assert freed_by(["B"], bench.layers.chains) == 70  # until it is finished, its cache holds layers
+    await bench.cache.resume()
+    assert not {"plot", "code"} & set(bench.docker.cached)
+    assert freed_by(["B"], bench.layers.chains) == 370
+    assert await bench.store.layers.removals() == []
 
 
 async def test_a_crash_before_the_image_went_changes_nothing(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from tljh_plugin.cache.run import Run, to_row
 from tljh_plugin.errors import (
     EngineError,
     EngineTimedOut,
+    EngineUnavailable,
     Forbidden,
     ImageNotFound,
     NotFound,
@@ -237,6 +238,34 @@ async def test_a_docker_that_does_not_answer_is_not_asked_for_ever(house: House)
     assert outcomes(run) == ["failed", "failed", "not-done", "not-done", "not-done"]
     assert run.problem is not None
     assert run.problem.code == "engine-timed-out"
+
+
+@pytest.mark.parametrize("error", [EngineTimedOut, EngineUnavailable])
+async def test_what_went_although_docker_did_not_answer_is_not_said_to_have_failed(
+    house: House, error: type[EngineError]
+) -> None:
+    image = await house.built(1)
+
+    async def late(image_id: str) -> None:
+        del house.docker.names[image_id]
+        raise error("No answer.", "Try again.")
+
+    house.docker.before_removal = late
+    run = await house.delete(image.image_id)
+    assert (outcomes(run), run.problem) == (["evicted"], None)
+    assert await house.store.image(image.image_id) is None
+
+
+async def test_what_may_still_go_is_said_so_and_looked_at_again(house: House) -> None:
+    first, second = await house.built(1), await house.built(2)
+    house.docker.broken[first.image_id] = EngineTimedOut("No answer within 600 s.", "Try again.")
+    house.docker.broken[second.image_id] = EngineTimedOut("No answer within 600 s.", "Try again.")
+    run = await house.delete(first.image_id, second.image_id)
+    assert outcomes(run) == ["failed", "failed"]
+    assert "may go all the same" in run.results[0].text
+    del house.docker.names[first.image_id]  # Docker has come to it
+    await house.build_cache.resume()
+    assert await house.store.images() == [second]
 
 
 async def test_two_deletions_at_once_are_one(house: House) -> None:
