@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from tljh_plugin.cache.plan import Mode, Plan
 from tljh_plugin.cache.retention import Retention
 from tljh_plugin.cache.run import Run
 from tljh_plugin.cache.sweep import Sweep
+from tljh_plugin.errors import StoreError
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import from_mapping
 from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
@@ -31,6 +32,22 @@ IDENTITY = ImageIdentity("https://example.org/a/b", "c" * 40, "", "linux/amd64")
 
 def image_id(number: int) -> str:
     return f"sha256:{number:064x}"
+
+
+class FullDisk:
+    """Refuses what is to be written into a store, while `full`."""
+
+    def __init__(self, store: Store, is_full: Callable[[], bool] = lambda: True) -> None:
+        self.full = True
+        connection: Any = store._connection
+        write = connection.write
+
+        async def refuse(work: Callable[[Any], Any]) -> Any:
+            if self.full and is_full():
+                raise StoreError("Cannot write the store: database or disk is full.", "Free some disk.")
+            return await write(work)
+
+        connection.write = refuse
 
 
 class House:

@@ -131,7 +131,8 @@ class BuildCache:
             except (EngineTimedOut, EngineUnavailable, StoreError):
                 raise  # Docker may have done it, or be at it still: `resume` looks
             except BinderError:
-                await self._end(image_id)
+                with suppress(StoreError):  # then `resume` sees that the image is there
+                    await self._end(image_id)
                 self._tell()
                 raise
             if begun is not None:
@@ -183,8 +184,11 @@ class BuildCache:
             return None
         shared = frozenset(each.id for each in self._records if each.shared)
         begun = RemovalRow(image_id, erase, shared)
-        await self._rows.begin_removal(begun)
         self._going[image_id] = begun
+        try:
+            await self._rows.begin_removal(begun)
+        except StoreError as error:  # on a full disk, making room comes first
+            _log.warning("If the service is killed now, the build cache of %s stays: %s", image_id, error)
         self._tell()
         return begun
 
@@ -210,7 +214,10 @@ class BuildCache:
             before = [each for each in self._records if self._nobodys(each.id)]
             erased, stayed = await self._prune([*alone, *before])
             left = [LeftoverRow(each.id, "", each.bytes) for each in stayed]
-        await self._end(begun.image_id, left)
+        try:
+            await self._end(begun.image_id, left)
+        except StoreError as error:  # it goes on in memory, and `resume` ends it
+            _log.warning("What stays of %s in the build cache is noted later: %s", begun.image_id, error)
         await self._settle()
         return erased
 
@@ -247,7 +254,8 @@ class BuildCache:
         there = {each.id for each in self._records if not each.shared}
         gone = rows.keys() - there
         if gone:
-            await self._rows.forget_leftovers(gone)
+            with suppress(StoreError):  # tried again at each look
+                await self._rows.forget_leftovers(gone)
         self._left = {record: row for record, row in rows.items() if record in there}
         await self._begun()
         self._tell()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from ..errors import BinderError, EngineUnavailable
+from ..errors import BinderError, EngineUnavailable, StoreError
 from ..settings import RetentionSettings, Settings, fresh
 from ..store import Store
 from ..time_limit import within
@@ -172,7 +172,11 @@ class Retention:
 
     async def round(self) -> Run | None:
         """What happens every `retention.every_s`: a run if one is due. Raises `BinderError`."""
-        await self._candidates.note_uses()
+        await self._sweep.owed.catch_up()
+        try:
+            await self._candidates.note_uses()
+        except StoreError as error:  # on a full disk, making room comes first
+            log.warning("Which images are in use was not noted: %s", error)
         if not self.enabled or self._running.locked():
             await self._candidates.all()
             await self.usage()
@@ -266,7 +270,7 @@ class Retention:
     async def _note(self, run: Run, person: Person) -> None:
         wanted = f"{run.plan.wanted_bytes} bytes wanted, " if run.plan.wanted_bytes else ""
         said = f"{wanted}{len(run.plan.take)} images planned"
-        await self._store.audit(person.name, "retention.run", run.id, said)
+        await self._sweep.owed.write(lambda: self._store.audit(person.name, "retention.run", run.id, said))
 
     async def _loop(self) -> None:
         while True:

@@ -39,6 +39,7 @@ from .build_cache import BuildCache
 from .candidates import LEFTOVER, Candidates, moment
 from .inventory import Inventory
 from .leases import Leases
+from .owed import Owed
 from .plan import Candidate, Item, Mode, Plan, Rule, kept, must_stay, plan_of
 from .run import Outcome, Result, Run, from_row, results_json, to_row
 
@@ -60,7 +61,8 @@ Enough = Callable[[], Awaitable[bool]]
 class Sweep:
     """Plans deletions and carries them out; `recover()` at the start, `await close()` at the end.
 
-    `after` is called when a run has ended, for who measures the disk.
+    `after` is called when a run has ended, for who measures the disk. What the store cannot take meanwhile is
+    `owed` to it: a full disk keeps nobody from making room.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Sweep:
         self._runs: dict[str, Run] = {}  # those that go on, as far as they are
         self._tasks: dict[str, asyncio.Task[Run]] = {}
         self._stopped: set[str] = set()
+        self._unwritten: dict[str, Run] = {}  # those that ended, and the store does not know it yet
+        self.owed = Owed()
         self.after: Callable[[], None] = lambda: None
 
     # -- deciding -------------------------------------------------------------------------------------
@@ -119,14 +123,14 @@ class Sweep:
     # -- doing ----------------------------------------------------------------------------------------
 
     async def begin(self, plan: Plan, person: Person, enough: Enough | None = None) -> Run:
-        """Carry a plan out in the background; the run as it begins. Raises `StoreError`.
+        """Carry a plan out in the background; the run as it begins.
 
         Where a plan takes images to reach a target, `enough` is asked before each of them.
         """
         run = Run(
             id=f"r-{secrets.token_hex(6)}", mode=plan.mode, by=person.name, started=utc_now(), plan=plan
         )
-        await self._store.put_run(to_row(run))
+        await self.owed.write(lambda: self._store.put_run(to_row(run)))
         self._runs[run.id] = run
         task = asyncio.create_task(self._carry(run, person, enough), name=f"run {run.id}")
         self._tasks[run.id] = task
@@ -138,7 +142,7 @@ class Sweep:
         return await self.ended(await self.begin(plan, person))
 
     async def ended(self, run: Run) -> Run:
-        """A run when it has ended. Raises `StoreError` if it could not be noted to its end."""
+        """A run when it has ended. Raises `StoreError`."""
         task = self._tasks.get(run.id)
         return await asyncio.shield(task) if task is not None else await self.run(run.id) or run
 
@@ -160,14 +164,18 @@ class Sweep:
 
     async def run(self, run_id: str) -> Run | None:
         """A run, also while it goes on."""
-        if run_id in self._runs:
-            return self._runs[run_id]
-        row = await self._store.run(run_id)
-        return from_row(row) if row is not None else None
+        found = self._in_memory().get(run_id)
+        row = await self._store.run(run_id) if found is None else None
+        return found if row is None else from_row(row)
 
     async def runs(self, limit: int = 50) -> list[Run]:
         """Newest first, also those that go on."""
-        return [self._runs.get(row.id) or from_row(row) for row in await self._store.runs(limit=limit)]
+        rows, memory = {row.id: row for row in await self._store.runs(limit=limit)}, self._in_memory()
+        found = [from_row(row) for row in rows.values() if row.id not in memory]
+        return sorted([*found, *memory.values()], key=lambda run: (run.started, run.id), reverse=True)[:limit]
+
+    def _in_memory(self) -> dict[str, Run]:
+        return self._unwritten | self._runs
 
     async def recover(self) -> None:
         """End the runs that a crash cut off; asking for the same again does the rest. Raises `StoreError`.
@@ -176,7 +184,7 @@ class Sweep:
         """
         for row in await self._store.unfinished_runs():
             run = from_row(row)
-            if run.id in self._runs:
+            if run.id in self._in_memory():
                 continue
             results = list(run.results)
             for item in run.plan.take[len(run.results) :]:
@@ -184,7 +192,7 @@ class Sweep:
                 results.append(await self._cut_off(item, run.mode) if at_it else _not_done(item))
             problem = RunEnded("The service ended while this went on.", "Ask for the same again to go on.")
             ended = replace(run, results=tuple(results), finished=utc_now(), problem=_view(problem))
-            await self._store.put_run(to_row(ended))
+            await self._note_end(ended)
 
     async def close(self) -> None:
         """End what goes on after the image that it is at, or in the middle of it if that takes long."""
@@ -195,6 +203,7 @@ class Sweep:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self.owed.catch_up()
 
     def _ended(self, run_id: str, task: asyncio.Task[Run]) -> None:
         self._runs.pop(run_id, None)
@@ -222,20 +231,30 @@ class Sweep:
                     problem = error
             run = replace(run, results=(*run.results, result))
             self._runs[run.id] = run
-            await self._store.note_results(run.id, results_json(run))
+            with suppress(StoreError):  # its end is noted with all of them
+                await self._store.note_results(run.id, results_json(run))
         await self._inventory.look_again()
         after = await self._free()
         gained = after - before if before is not None and after is not None else 0
         run = replace(run, finished=utc_now(), gained_bytes=gained, problem=_view(problem))
-        self._runs[run.id] = run
-        await self._store.put_run(to_row(run))
-        await self._store.audit(
-            person.name,
-            "image.sweep",
-            run.id,
-            f"{run.mode}: {len(run.taken)} of {len(run.plan.take)} went, {gained} bytes gained",
-        )
+        await self._note_end(run)
+        said = f"{run.mode}: {len(run.taken)} of {len(run.plan.take)} went, {gained} bytes gained"
+        await self._audit(person, "image.sweep", run.id, said)
         return run
+
+    async def _note_end(self, run: Run) -> None:
+        self._unwritten[run.id] = run
+        self._runs.pop(run.id, None)
+
+        async def note() -> None:
+            await self._store.put_run(to_row(run))
+            del self._unwritten[run.id]
+
+        await self.owed.write(note)
+
+    async def _audit(self, person: Person, what: str, thing: str, result: str) -> None:
+        """Note it, at the latest when the store's disk has room again."""
+        await self.owed.write(lambda: self._store.audit(person.name, what, thing, result))
 
     async def _delete(self, item: Item, run: Run, person: Person) -> tuple[Result, BinderError | None]:
         """One image, and the error if there was one; both are noted."""
@@ -259,7 +278,7 @@ class Sweep:
             log.warning("%s was not deleted: %s", item.name, failed)
             result, error = Result(item.image_id, item.name, "failed", failed.message), failed
         said = error.code if error else f"{result.outcome}: {result.text}".removesuffix(": ")
-        await self._store.audit(person.name, f"image.{run.mode}", item.name, said)
+        await self._audit(person, f"image.{run.mode}", item.name, said)
         return result, error
 
     async def _why_not(self, row: ImageRow, person: Person) -> str:
@@ -317,7 +336,7 @@ class Sweep:
                         raise type(late)(f"{late.message} {_MAY_GO}", late.next_step) from late
                 gone = True
                 # Before the cache is pruned: if we are killed in between, no record is left of what is gone.
-                await self._store.forget_image(row.image_id, row.created)
+                await self._forget(row)
         except (EngineError, StoreError) as error:
             if not gone:
                 raise
@@ -339,10 +358,10 @@ class Sweep:
             before = await self._engine.free_bytes()
             erased = await self._build_cache.erase_leftovers()
             freed = await self._engine.free_bytes() - before
-        except EngineError as error:
+        except BinderError as error:
             return Result(item.image_id, item.name, "failed", error.message), error
         said = f"{erased.records} records, {freed} bytes gained"
-        await self._store.audit(person.name, "cache.erase", "what evicted images left", said)
+        await self._audit(person, "cache.erase", "what evicted images left", said)
         if not erased.records:
             return Result(item.image_id, item.name, "kept", "Other builds' cache stands on it."), None
         return Result(item.image_id, item.name, "erased", "", freed), None
@@ -356,8 +375,11 @@ class Sweep:
             return _not_done(item)
         row = await self._store.image(item.image_id)
         if row is not None:
-            await self._store.forget_image(row.image_id, row.created)
+            await self._forget(row)
         return Result(item.image_id, item.name, _DONE[mode], "The service ended in the middle of it.")
+
+    async def _forget(self, row: ImageRow) -> None:
+        await self.owed.write(lambda: self._store.forget_image(row.image_id, row.created))
 
     async def _is_gone(self, image_id: str) -> bool:
         """Whether Docker says so."""

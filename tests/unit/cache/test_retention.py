@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_cache import ROOT, House, image_id, small_house
+from small_cache import ROOT, FullDisk, House, image_id, small_house
 from waiting import until
 
 from tljh_plugin.cache.filesystems import Usage
@@ -47,6 +47,19 @@ async def test_above_the_high_watermark_it_goes_down_to_the_low_one(tmp_path: Pa
         count = len(runs)
         await house.retention.round()
         assert len(await house.sweep.runs()) == count
+
+
+async def test_on_a_full_disk_it_makes_room_for_the_store_as_well(tmp_path: Path) -> None:
+    async with small_house(tmp_path, high_watermark_percent=90, low_watermark_percent=50) as house:
+        await full(house)
+        house.docker.disk = 10_000
+        FullDisk(house.store, lambda: house.docker.disk <= 1000 * len(house.docker.names))
+        await house.retention.round()
+        assert len(house.docker.names) == 5
+        assert len(await house.store.images()) == 5
+        assert all(run.finished for run in await house.store.runs())
+        said = [entry.what for entry in await house.store.audit_entries()]
+        assert (said.count("image.erase"), "retention.run" in said) == (5, True)
 
 
 async def test_below_it_nothing_happens_until_somebody_asks(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_cache import ANN, BOB, ROOT, House, image_id, small_house
+from small_cache import ANN, BOB, ROOT, FullDisk, House, image_id, small_house
 from waiting import until
 
 from tljh_plugin.cache.plan import Mode
@@ -266,6 +266,26 @@ async def test_what_may_still_go_is_said_so_and_looked_at_again(house: House) ->
     del house.docker.names[first.image_id]  # Docker has come to it
     await house.build_cache.resume()
     assert await house.store.images() == [second]
+
+
+async def test_what_the_store_cannot_take_is_noted_when_it_can(house: House) -> None:
+    """A disk that is full keeps nobody from making room, and no run goes on for ever."""
+    image = await house.built(1)
+    plan = await house.plan(image.image_id, mode="erase")
+    writes = FullDisk(house.store)
+    run = await house.sweep.carry_out(plan, ROOT)
+    assert (outcomes(run), run.finished != "", house.docker.names) == (["erased"], True, {})
+    assert await house.sweep.run(run.id) == run
+    assert await house.sweep.runs() == [run]
+    assert await house.store.runs() == []
+    writes.full = False
+    await house.retention.round()
+    assert [each.finished for each in await house.store.runs()] == [run.finished]
+    assert await house.sweep.runs() == [run]
+    assert await house.store.images() == []
+    assert await house.store.layers.removals() == []
+    said = [entry.what for entry in await house.store.audit_entries(limit=2)]
+    assert said == ["image.sweep", "image.erase"]
 
 
 async def test_two_deletions_at_once_are_one(house: House) -> None:
