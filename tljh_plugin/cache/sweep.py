@@ -49,7 +49,7 @@ _DONE: dict[Mode, Outcome] = {"evict": "evicted", "erase": "erased"}
 # A Docker that let two calls in a row run into their time limit is left alone.
 _MOST_TIMEOUTS = 2
 _STOP_S = 20.0
-_MAY_GO = "It may go all the same; that is looked at in the background."
+_MAY_GO = "It may have gone, or go yet; that is looked at in the background."
 # Rules by which an image goes only as far as it is needed for a target.
 _FOR_A_TARGET: frozenset[Rule] = frozenset({"watermark", "budget", "retired-first"})
 # Those by which no person chose it.
@@ -368,15 +368,22 @@ class Sweep:
 
     async def _cut_off(self, item: Item, mode: Mode) -> Result:
         """What is to be said of the image that a run was at when it was cut off."""
+        if item.rule == "cache-first":
+            return _not_done(item)
         try:
             if await self._engine.image(item.image_id) is not None:
                 return _not_done(item)
-        except BinderError:
-            return _not_done(item)
+        except BinderError as error:
+            return _not_done(item, f"{error.message} {_MAY_GO}")
         row = await self._store.image(item.image_id)
         if row is not None:
             await self._forget(row)
-        return Result(item.image_id, item.name, _DONE[mode], "The service ended in the middle of it.")
+        outcome, text = _DONE[mode], "The service ended in the middle of it."
+        if mode == "erase" and item.image_id in {
+            each.image_id for each in await self._store.layers.removals()
+        }:
+            outcome, text = "evicted", f"{text} What it leaves in the build cache goes later."
+        return Result(item.image_id, item.name, outcome, text)
 
     async def _forget(self, row: ImageRow) -> None:
         await self.owed.write(lambda: self._store.forget_image(row.image_id, row.created))

@@ -12,7 +12,7 @@ import pytest
 from small_cache import ANN, BOB, ROOT, FullDisk, House, image_id, small_house
 from waiting import until
 
-from tljh_plugin.cache.plan import Mode
+from tljh_plugin.cache.plan import Item, Mode, Plan
 from tljh_plugin.cache.run import Run, to_row
 from tljh_plugin.errors import (
     EngineError,
@@ -23,6 +23,7 @@ from tljh_plugin.errors import (
     NotFound,
 )
 from tljh_plugin.store import utc_now
+from tljh_plugin.store.layers import RemovalRow
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ async def test_what_may_still_go_is_said_so_and_looked_at_again(house: House) ->
     house.docker.broken[second.image_id] = EngineTimedOut("No answer within 600 s.", "Try again.")
     run = await house.delete(first.image_id, second.image_id)
     assert outcomes(run) == ["failed", "failed"]
-    assert "may go all the same" in run.results[0].text
+    assert "go yet" in run.results[0].text
     del house.docker.names[first.image_id]  # Docker has come to it
     await house.build_cache.resume()
     assert await house.store.images() == [second]
@@ -362,6 +363,41 @@ async def test_what_a_crash_cut_off_is_ended_at_the_next_start(house: House, wen
     await house.sweep.recover()
     assert await house.sweep.run("r-cut") == run
     assert outcomes(await house.sweep.carry_out(plan, ROOT))[2] == "evicted"
+
+
+@pytest.mark.parametrize("docker", ["has it", "has pruned it", "has its cache", "is not up yet"])
+async def test_of_what_an_erasing_was_at_no_more_is_said_than_is_known(house: House, docker: str) -> None:
+    image = await house.built(1)
+    plan = await house.plan(image.image_id, mode="erase")
+    await house.store.put_run(to_row(Run("r-cut", "erase", "root", utc_now(), plan)))
+    if docker != "has pruned it":
+        await house.store.layers.begin_removal(RemovalRow(image.image_id, True, frozenset()))
+    if docker != "has it":
+        del house.docker.names[image.image_id]
+    house.docker.down = docker == "is not up yet"
+    await house.sweep.recover()
+    run = await house.sweep.run("r-cut")
+    assert run is not None
+    [result] = run.results
+    assert (result.outcome, result.text.partition(" ")[0]) == {
+        "has it": ("not-done", ""),
+        "has pruned it": ("erased", "The"),
+        "has its cache": ("evicted", "The"),
+        "is not up yet": ("not-done", "Docker"),
+    }[docker]
+    house.docker.down = False
+    await house.build_cache.resume()
+    assert (await house.store.image(image.image_id) is not None) is (docker == "has it")
+
+
+async def test_what_an_evicted_image_left_is_not_said_to_be_erased(house: House) -> None:
+    left = Item("cache:a", "build cache of a", "", 0, 0, None, "cache-first", "")
+    plan = Plan("erase", (left,), (), 0)
+    await house.store.put_run(to_row(Run("r-cut", "erase", "retention", utc_now(), plan)))
+    await house.sweep.recover()
+    run = await house.sweep.run("r-cut")
+    assert run is not None
+    assert outcomes(run) == ["not-done"]
 
 
 async def test_a_rebuild_that_gave_the_same_image_keeps_its_record(house: House) -> None:
