@@ -190,9 +190,10 @@ class Engine:
         """Take `names` (default: all beginning with `littlest-binder/`) from an image, and remove it if
         none is left.
 
-        Nothing is forced: raises `ImageInUse` before anything was changed if a container uses it, or if
-        another image is built on it; `NotOurs` if no `names` are given and it has only other people's;
-        `ImageNotFound`. An image that somebody else named as well loses our names and stays.
+        Nothing is forced: raises `ImageInUse` if a container uses it, before anything was changed, or if
+        another image is built on it, when it has lost all these names but one; `NotOurs` if no `names` are
+        given and it has only other people's; `ImageNotFound`. An image that somebody else named as well loses
+        our names and stays.
         """
         wanted = None if names is None else frozenset(names)
         await self._connection.call(

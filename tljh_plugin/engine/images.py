@@ -91,7 +91,16 @@ def remove(client: Any, image_id: str, wanted: Collection[str] | None) -> None:
             "Stop these servers first.",
         )
     for each in [*ours, *([] if found.tags else [found.id])]:
-        remove_name(client, each)
+        if _is(client, each, found.id):
+            remove_name(client, each)
+
+
+def _is(client: Any, name: str, image_id: str) -> bool:
+    """A name may have gone to another image since it was looked at."""
+    try:
+        return bool(client.inspect_image(name)["Id"] == image_id)
+    except docker.errors.NotFound:
+        return False
 
 
 def remove_name(client: Any, name: str) -> None:

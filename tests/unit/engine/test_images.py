@@ -15,10 +15,12 @@ class Client:
 
     def __init__(self, *names: str) -> None:
         self.names = names
+        self.moved: dict[str, str] = {}  # names that another image has by now
         self.removed: list[str] = []
 
-    def inspect_image(self, image_id: str) -> dict[str, Any]:
-        return {"Id": image_id, "RepoTags": list(self.names)}
+    def inspect_image(self, ref: str) -> dict[str, Any]:
+        image = self.moved.get(ref, "sha256:1")
+        return {"Id": image, "RepoTags": list(self.names)}
 
     def containers(self, **_: Any) -> list[dict[str, Any]]:
         return []
@@ -39,3 +41,10 @@ def test_without_names_that_are_asked_for_only_ours_go() -> None:
     assert client.removed == ["littlest-binder/a-b:1"]
     with pytest.raises(NotOurs):
         remove(Client("their/image:1"), "sha256:1", None)
+
+
+def test_a_name_that_another_image_got_meanwhile_stays_there() -> None:
+    client = Client("littlest-binder/a-b:1", "littlest-binder/a-b:2")
+    client.moved["littlest-binder/a-b:1"] = "sha256:2"
+    remove(client, "sha256:1", None)
+    assert client.removed == ["littlest-binder/a-b:2"]
