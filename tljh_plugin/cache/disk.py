@@ -129,7 +129,9 @@ class Disk:
             # The first round may take minutes: how full it is can be said at once.
             self._view = DiskView(filesystems=tuple(_bare(each) for each in await self._filesystems(root)))
         containers = await self._engine.containers()
-        layout = await in_thread(lambda: read_layout(root))
+        # An engine that went over to containerd's store leaves the folders of the other one where they were.
+        other_store = (await self._engine.info()).containerd_store
+        layout = None if other_store else await in_thread(lambda: read_layout(root))
         figures = (
             await self._by_docker(containers)
             if layout is None
@@ -287,7 +289,7 @@ def _told(chains: Iterable[tuple[Layer, ...]]) -> dict[str, int]:
 
 def _sum(folders: Collection[Path], sizes: Mapping[Path, Measured]) -> Measured:
     """Together; one that was not measured makes it a lower bound, unless it is gone."""
-    found = [sizes.get(each, Measured(0, not each.exists())) for each in folders]
+    found = [sizes.get(each) or Measured(0, not each.exists()) for each in folders]
     return Measured(sum(each.bytes for each in found), all(each.whole for each in found))
 
 

@@ -397,6 +397,28 @@ async def test_where_dockers_folder_is_closed_its_own_figures_are_taken(
     assert found["other-docker"] is None
 
 
+async def test_a_folder_of_a_store_that_docker_left_is_not_looked_into(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change to containerd's store the old layers are still there, and are nobody's build cache."""
+    info = await world.docker.info()
+
+    async def other_store() -> EngineInfo:
+        return replace(info, containerd_store=True)
+
+    monkeypatch.setattr(world.docker, "info", other_store)
+    assert (await world.parts())["build-cache"] == 77_000
+
+
+def test_what_was_measured_is_not_looked_at_again() -> None:
+    class Folder:
+        def exists(self) -> bool:
+            pytest.fail("it was measured")
+
+    folder: Any = Folder()
+    assert disk_module._sum([folder], {folder: Measured(7)}) == Measured(7)
+
+
 async def test_a_figure_that_nobody_has_is_missing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_module, "read_layout", lambda root: None)
     world.known.bytes = None
