@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
 from ..engine import CacheRecord, Engine
 from ..errors import BinderError, EngineTimedOut, EngineUnavailable, StoreError
@@ -23,6 +24,8 @@ from .layers import Layers
 _log = logging.getLogger("littlest_binder.build_cache")
 
 _PERIOD_S = 300.0
+# Who was off for longer does not know what others have removed since.
+_RESUMED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,10 @@ class BuildCache:
 
     async def resume(self) -> None:
         """Finish removals that were cut off, or of which it was not known whether the image went; the record
-        of one that is gone goes. Raises `EngineError` and `StoreError`.
+        of one that is gone goes. What one of more than an hour ago left stays in the cache: others may have
+        removed images since. Raises `EngineError` and `StoreError`.
         """
+        since = (datetime.now(timezone.utc) - _RESUMED).isoformat(timespec="milliseconds")
         async with self._lock:
             for begun in await self._begun():
                 row = await self._store.image(begun.image_id)
@@ -165,7 +170,10 @@ class BuildCache:
                     continue
                 if row is not None:
                     await self._store.forget_image(row.image_id, row.created)
-                await self._finish(begun)
+                if begun.begun < since:
+                    await self._end(begun.image_id)
+                else:
+                    await self._finish(begun)
 
     async def look(self) -> None:
         """List the cache now. Raises `EngineError` and `StoreError`; what was known stays."""
@@ -183,7 +191,7 @@ class BuildCache:
             _log.warning("What stays of %s in the build cache is not known: %s", image_id, error)
             return None
         shared = frozenset(each.id for each in self._records if each.shared)
-        begun = RemovalRow(image_id, erase, shared)
+        begun = RemovalRow(image_id, erase, shared, utc_now())
         self._going[image_id] = begun
         try:
             await self._rows.begin_removal(begun)

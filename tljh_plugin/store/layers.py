@@ -13,11 +13,12 @@ from .connection import Connection
 
 @dataclass(frozen=True)
 class RemovalRow:
-    """A removal that has begun: the cache records that images shared before it."""
+    """A removal that has begun, and when: the cache records that images shared before it."""
 
     image_id: str
     erase: bool
     shared: frozenset[str]
+    begun: str
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class LayerRows:
         """Note what is needed to finish it after a crash."""
         await self._connection.write(
             lambda db: db.conn.execute(
-                "INSERT OR REPLACE INTO removals VALUES (?, ?, ?)",
-                [removal.image_id, int(removal.erase), json.dumps(sorted(removal.shared))],
+                "INSERT OR REPLACE INTO removals (image_id, erase, shared, begun) VALUES (?, ?, ?, ?)",
+                [removal.image_id, int(removal.erase), json.dumps(sorted(removal.shared)), removal.begun],
             )
         )
 
@@ -88,7 +89,9 @@ class LayerRows:
         """Those that have begun and not ended."""
         return await self._connection.read(
             lambda db: [
-                RemovalRow(row["image_id"], bool(row["erase"]), frozenset(json.loads(row["shared"])))
+                RemovalRow(
+                    row["image_id"], bool(row["erase"]), frozenset(json.loads(row["shared"])), row["begun"]
+                )
                 for row in db["removals"].rows
             ]
         )

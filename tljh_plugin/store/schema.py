@@ -300,3 +300,9 @@ def m0010_packages(db: Database) -> None:
     db.conn.execute(
         "CREATE TABLE packages (image_id TEXT PRIMARY KEY, recorded TEXT NOT NULL, found TEXT NOT NULL)"
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0011_removal_times(db: Database) -> None:
+    """When a removal was begun; empty for one of before, which is long ago."""
+    db.conn.execute("ALTER TABLE removals ADD COLUMN begun TEXT NOT NULL DEFAULT ''")

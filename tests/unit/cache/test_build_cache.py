@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -226,6 +227,29 @@ async def test_a_crash_before_the_image_went_changes_nothing(bench: Bench) -> No
     await later.cache.resume()
     assert {"plot", "code", "maps"} <= set(bench.docker.cached)
     assert await bench.store.layers.removals() == []
+
+
+async def test_what_others_removed_long_after_a_crash_is_not_pruned(bench: Bench) -> None:
+    with pytest.raises(Crash):
+        await cut_off(bench, "A")
+    await bench.store._change("UPDATE removals SET begun = '2026-01-01T00:00:00.000+00:00'", [])
+    bench.docker.remove_image("B")
+    later = bench.again()
+    await later.cache.resume()
+    assert {"plot", "code", "maps"} <= set(bench.docker.cached)
+    assert await bench.store.layers.removals() == []
+
+
+async def test_the_layers_of_what_goes_are_not_forgotten_before_its_leftovers_are_noted(bench: Bench) -> None:
+    end = bench.store.layers.end_removal
+
+    async def meanwhile(*arguments: Any) -> None:
+        await bench.look()
+        await end(*arguments)
+
+    bench.store.layers.end_removal = meanwhile  # type: ignore[method-assign]
+    await bench.evict("A")
+    assert freed_by(["B"], bench.layers.chains) == 70
 
 
 async def test_evicted_images_are_remembered_over_a_restart(bench: Bench) -> None:

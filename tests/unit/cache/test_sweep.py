@@ -371,7 +371,7 @@ async def test_of_what_an_erasing_was_at_no_more_is_said_than_is_known(house: Ho
     plan = await house.plan(image.image_id, mode="erase")
     await house.store.put_run(to_row(Run("r-cut", "erase", "root", utc_now(), plan)))
     if docker != "has pruned it":
-        await house.store.layers.begin_removal(RemovalRow(image.image_id, True, frozenset()))
+        await house.store.layers.begin_removal(RemovalRow(image.image_id, True, frozenset(), utc_now()))
     if docker != "has it":
         del house.docker.names[image.image_id]
     house.docker.down = docker == "is not up yet"
