@@ -7,12 +7,15 @@ about to use has no container yet that would protect it. A lease that nobody giv
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
 
-from ..errors import ImageInUse
+from ..errors import ImageInUse, StoreError
 from ..store import Store
+
+_log = logging.getLogger("littlest_binder.leases")
 
 
 class Leases:
@@ -29,10 +32,27 @@ class Leases:
         the image is there, and a start that has it built anew does not come upon what is still going.
         """
         await self._nobody_deletes(image_id)
-        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         # The store works in order: a deletion that begins from here on sees this lease when it looks.
-        moment = until.isoformat(timespec="milliseconds")
-        return (await self._store.add_lease(image_id, moment, server)).id
+        return (await self._store.add_lease(image_id, _in(seconds), server)).id
+
+    @asynccontextmanager
+    async def renewed(self, lease_id: str, seconds: float) -> AsyncIterator[None]:
+        """While the block takes, a lease of `seconds` does not expire; at its end it has all of them left."""
+        task = asyncio.create_task(self._renew(lease_id, seconds), name=f"lease {lease_id}")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._store.renew_lease(lease_id, _in(seconds))
+
+    async def _renew(self, lease_id: str, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds / 4)
+            try:
+                await self._store.renew_lease(lease_id, _in(seconds))
+            except StoreError as error:
+                _log.warning("The lease %s was not renewed: %s", lease_id, error)
 
     async def release(self, lease_id: str) -> None:
         """Give a lease back; one that is unknown or expired is no error."""
@@ -56,8 +76,8 @@ class Leases:
         try:
             if await self.held(image_id):
                 raise ImageInUse(
-                    f"A server is being started with the image {image_id}.",
-                    "Wait until it runs, stop it, and try again.",
+                    f"A server is being started with the image {image_id}, or it is being exported.",
+                    "Wait until it runs and stop it, or until the export is done, and try again.",
                 )
             yield
         finally:
@@ -67,3 +87,8 @@ class Leases:
     async def _nobody_deletes(self, image_id: str) -> None:
         while (going := self._going.get(image_id)) is not None:
             await going.wait()
+
+
+def _in(seconds: float) -> str:
+    """The moment in so many seconds, as the store keeps it."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")

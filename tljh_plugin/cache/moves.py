@@ -42,7 +42,8 @@ from .leases import Leases
 
 _log = logging.getLogger("littlest_binder.moves")
 
-_LEASE_S = 6 * 3600.0
+# Renewed while the export goes on; after a crash nobody gives it back.
+_LEASE_S = 600.0
 _NOTE = "import "
 _LOOK_AFTER = 64 * MIB
 # Docker goes on with what it has in whole, whether or not somebody waits; no longer than it may be silent.
@@ -113,6 +114,7 @@ class Moves:
 
             try:
                 async with (
+                    self._leases.renewed(lease, _LEASE_S),
                     aclosing(self._engine.save(image_id)) as image,
                     aclosing(image_file.write(manifest, image)) as pieces,
                     aclosing(all_of(pieces)) as counted,

@@ -147,7 +147,7 @@ def must_stay(image: Candidate, min_age_hours: float, now: datetime) -> Why | No
     if image.users:
         return Why("in-use", f"In use by {', '.join(each.rstrip('/') for each in image.users)}.")
     if image.leased:
-        return Why("starting", "A server is being started with it.")
+        return Why("starting", "A server is being started with it, or it is being exported.")
     if image.building:
         return Why("building", "It is being built again.")
     if image.pinned:

@@ -19,7 +19,7 @@ from .environment import HubEnvironment
 
 log = logging.getLogger("littlest_binder.service")
 
-# Filling a project may take long; a hub that died meanwhile does not give the lease back.
+# From when all is prepared until the container is there; a hub that died does not give the lease back.
 _LEASE_S = 3600.0
 
 
@@ -50,16 +50,17 @@ class Preparations:
         `EngineError`."""
         lease = await self._leases.take(request.image_id, _LEASE_S, f"{person.name}/{request.server}")
         try:
-            row, facts = await self._image(person, request.image_id)
-            project, path = "", ""
-            if request.storage == "project":
-                subdir = parse_link(request.spec).subdir
-                base = await ensure_base(self._settings, _say)
-                view, folder = await self._projects.prepare(
-                    person, request, facts, base.id, subdir=subdir, lease=lease
-                )
-                project, path = view.id, str(folder)
-            mine = str(await self._projects.my_files(person)) if request.my_files else ""
+            async with self._leases.renewed(lease, _LEASE_S):
+                row, facts = await self._image(person, request.image_id)
+                project, path = "", ""
+                if request.storage == "project":
+                    subdir = parse_link(request.spec).subdir
+                    base = await ensure_base(self._settings, _say)
+                    view, folder = await self._projects.prepare(
+                        person, request, facts, base.id, subdir=subdir, lease=lease
+                    )
+                    project, path = view.id, str(folder)
+                mine = str(await self._projects.my_files(person)) if request.my_files else ""
         except BaseException:
             await self._leases.release(lease)
             raise

@@ -455,6 +455,10 @@ class Store:
         """The start in progress uses this project as well; false if the lease is gone."""
         return await self._change("UPDATE leases SET project = ? WHERE id = ?", [path, lease_id])
 
+    async def renew_lease(self, lease_id: str, until: str) -> bool:
+        """False if the lease is gone."""
+        return await self._change("UPDATE leases SET until = ? WHERE id = ?", [until, lease_id])
+
     async def drop_lease(self, lease_id: str) -> bool:
         return await self._change("DELETE FROM leases WHERE id = ?", [lease_id])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from small_docker import SmallDocker
+from waiting import until
 
 from tljh_plugin.build.check import CheckResult
 from tljh_plugin.build.identity import ImageIdentity, labels_for
@@ -200,6 +201,22 @@ async def test_what_docker_had_lost_gets_the_name_that_its_record_has(place: Pla
     row = await place.row()
     assert place.docker.names[ID] == [row.name]
     assert (row.title, row.built_by) == ("Course", "ann")
+
+
+async def test_an_export_holds_its_image_for_as_long_as_it_takes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for hours after the service was killed."""
+    monkeypatch.setattr(moves, "_LEASE_S", 0.4)
+    async with place.moves.export(ROOT, ID) as export:
+        [first] = await place.store.leases()
+
+        async def is_renewed() -> bool:
+            return [each.until > first.until for each in await place.store.leases()] == [True]
+
+        await until(is_renewed)
+        assert await anext(export.pieces)
+    assert await place.store.leases() == []
 
 
 async def notes(place: Place) -> list[str]:
