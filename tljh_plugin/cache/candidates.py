@@ -120,9 +120,10 @@ class Candidates:
             chain=chain,
             size=self._inventory.size_of(image) if image else 0,
             present=image is not None,
-            cached=not row.adopted,
+            cached=_is_cached(row),
             other_names=_other_names(row, image) if image else (),
             adopted=row.adopted,
+            imported=row.imported,
             repository=row.url,
             built_by=row.built_by,
             users=self.users_of(snapshot.containers_of.get(row.image_id, ())),
@@ -146,6 +147,13 @@ def moment(text: str) -> datetime:
     except ValueError:
         return _LONG_AGO
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def _is_cached(row: ImageRow) -> bool | None:
+    """None for one that was read back from its labels: it may have come from a file."""
+    if row.adopted or row.imported:
+        return False
+    return True if row.build_id else None
 
 
 def _other_names(row: ImageRow, image: DockerImage) -> tuple[str, ...]:

@@ -286,6 +286,7 @@ class Moves:
                 visibility=wanted.visibility or by_default,
                 groups=tuple(sorted(set(wanted.groups))),
                 adopted=spec.provider == "image",
+                imported=True,
             )
             if not await self._store.record_image(row, person.name, "image.import"):
                 # Docker had lost it, with the name that the record has.

@@ -55,9 +55,10 @@ class Candidate:
     are made of it, running or not. `last_used` is when a server last ran on it, None for never. `newest` is
     its place among the images of its repository, 1 for the newest. `present` is false for an image that was
     removed behind our back: only our record of it is left. `cached` is whether its layers are in the build
-    cache as well, as those of images that were built here are. `other_names` are those that no deletion of
-    ours takes: Docker keeps all its bytes for them. A `leftover` is no image: it is what an evicted one left
-    in the build cache.
+    cache as well, as those of images that were built here are; None where that is not known. `other_names`
+    are those that no deletion of ours takes: Docker keeps all its bytes for them. An `imported` image came
+    from a file; `rebuild_s` is None if no build of the same was ever made here. A `leftover` is no image: it
+    is what an evicted one left in the build cache.
     """
 
     image_id: str
@@ -68,7 +69,7 @@ class Candidate:
     size: int = 0
     ours: bool = True
     present: bool = True
-    cached: bool = True
+    cached: bool | None = True
     other_names: tuple[str, ...] = ()
     leftover: bool = False
     repository: str = ""
@@ -81,6 +82,7 @@ class Candidate:
     retired: bool = False
     ready: bool = False
     adopted: bool = False
+    imported: bool = False
     launches: int = 0
     newest: int = 1
     last_used: datetime | None = None
@@ -163,6 +165,8 @@ def kept(image: Candidate, policy: RetentionSettings, now: datetime) -> Why | No
     why = must_stay(image, policy.min_age_hours, now)
     if why is None and image.adopted:
         why = Why("not-ours", "It was adopted: it could not be built again here.")
+    if why is None and image.imported and image.rebuild_s is None:
+        why = Why("not-ours", "It came from a file, and was never built here.")
     if why is None and image.other_names:
         why = Why("other-name", _stays(image))
     if why is not None or image.retired:
@@ -433,8 +437,10 @@ def _plan(
 
 def _gain(image: Candidate, mode: Mode, released: int, told: bool) -> int | None:
     """Evicting an image that was built here frees nothing: BuildKit keeps its bytes as build cache."""
-    if not image.present or image.other_names or (mode == "evict" and image.cached and not image.leftover):
+    if not image.present or image.other_names:
         return 0
+    if mode == "evict" and not image.leftover and image.cached is not False:
+        return 0 if image.cached else None
     return released if told and is_known(image) else None
 
 

@@ -82,9 +82,10 @@ class BuildRow:
 class ImageRow:
     """One image that we built and checked; what Docker does not know of it. Satisfies `access.Owned`.
 
-    `home` and `workdir` are absolute paths in the image. `build_id` is empty for an adopted image. `pinned`
-    is what was said once, `pin_holds` whether it is so now; `pinned_until` is empty for a pin without an end.
-    `profile` and `urlpath` hold for those who ask for none. A `retired` image is not started any more.
+    `home` and `workdir` are absolute paths in the image. `build_id` is empty for what no build here has
+    made; an `imported` image came from a file. `pinned` is what was said once, `pin_holds` whether it is so
+    now; `pinned_until` is empty for a pin without an end. `profile` and `urlpath` hold for those who ask for
+    none. A `retired` image is not started any more.
     """
 
     image_id: str
@@ -115,6 +116,7 @@ class ImageRow:
     pinned_until: str = ""
     retired: bool = False
     adopted: bool = False
+    imported: bool = False
 
     @property
     def owner(self) -> str:

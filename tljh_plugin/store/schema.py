@@ -306,3 +306,13 @@ def m0010_packages(db: Database) -> None:
 def m0011_removal_times(db: Database) -> None:
     """When a removal was begun; empty for one of before, which is long ago."""
     db.conn.execute("ALTER TABLE removals ADD COLUMN begun TEXT NOT NULL DEFAULT ''")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0012_imported(db: Database) -> None:
+    """Whether an image came from a file; of those of before the audit log tells."""
+    db.conn.execute("ALTER TABLE images ADD COLUMN imported INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute(
+        "UPDATE images SET imported = 1 WHERE build_id IS NULL AND EXISTS"
+        " (SELECT 1 FROM audit WHERE what = 'image.import' AND result LIKE images.image_id || ' %')"
+    )

@@ -38,7 +38,7 @@ from .rows import (
 )
 
 Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, SizeRow, AuditEntry)
-_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole", "retired", "adopted", "no_cache"})
+_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole", "retired", "adopted", "imported", "no_cache"})
 
 
 class Store:

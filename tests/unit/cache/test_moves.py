@@ -203,6 +203,14 @@ async def test_what_docker_had_lost_gets_the_name_that_its_record_has(place: Pla
     assert (row.title, row.built_by) == ("Course", "ann")
 
 
+async def test_what_came_from_a_file_is_known_as_that(place: Place) -> None:
+    data = await place.exported()
+    await place.store.forget_image(ID)
+    place.docker.names.clear()
+    assert await place.moves.receive(ROOT, content(data), Wanted()) == ID
+    assert (await place.row()).imported
+
+
 async def test_an_export_holds_its_image_for_as_long_as_it_takes(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -356,3 +356,18 @@ def test_what_docker_keeps_under_other_names_frees_nothing_and_is_not_taken() ->
     [stays] = by_itself.keep
     assert (stays.rule, stays.frees_bytes) == ("other-name", 0)
     assert "registry.lab/course:1" in stays.text
+
+
+@pytest.mark.parametrize(("cached", "freed"), [(True, 0), (False, 7), (None, None)])
+def test_evicting_frees_what_no_build_cache_holds(cached: bool | None, freed: int | None) -> None:
+    plan = plan_of(["sha256:1"], [image(1, 7, cached=cached)], "evict", min_age_hours=0, now=NOW)
+    assert plan.frees_bytes == freed
+    erased = plan_of(["sha256:1"], [image(1, 7, cached=cached)], "erase", min_age_hours=0, now=NOW)
+    assert erased.frees_bytes == 7
+
+
+def test_what_came_from_a_file_stays_unless_it_was_built_here_as_well() -> None:
+    why = kept(image(1, 7, imported=True, rebuild_s=None), policy(), NOW)
+    assert why is not None
+    assert why.rule == "not-ours"
+    assert kept(image(1, 7, imported=True), policy(), NOW) is None

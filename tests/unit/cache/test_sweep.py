@@ -445,3 +445,15 @@ async def test_what_another_installation_named_as_well_keeps_that_name(house: Ho
     assert theirs in result.text
     assert house.docker.names == {image.image_id: [theirs]}
     assert await house.store.image(image.image_id) is None
+
+
+async def test_of_what_came_from_a_file_there_is_no_build_cache(house: House) -> None:
+    await house.built(1)
+    for number, imported in ((2, True), (3, False)):
+        row = replace(await house.built(number), imported=imported, build_id="")
+        await house.store.forget_image(row.image_id)
+        await house.store.record_image(row, "root", "image.import")
+    await house.look()
+    cached = {each.image_id: each.cached for each in await house.candidates.all()}
+    # Of one that was read back from its labels nobody knows whether it was built here.
+    assert cached == {image_id(1): True, image_id(2): False, image_id(3): None}

@@ -194,6 +194,23 @@ class TestTheFile:
             await Store.open(path)
         assert path.read_bytes() == before
 
+    async def test_what_was_imported_before_that_was_noted_is_found_in_the_audit_log(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "store.sqlite"
+        store = await Store.open(path)
+        for name in ("one", "two"):
+            row = an_image(image_id=f"sha256:{name}", name=name)
+            await store.record_image(row, "root", "image.import" if name == "one" else "image.restore")
+        await store.close()
+        with sqlite3.connect(path) as db:
+            db.execute("ALTER TABLE images DROP COLUMN imported")
+            db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm0012_imported'")
+        db.close()
+        store = await Store.open(path)
+        assert {each.name: each.imported for each in await store.images()} == {"one": True, "two": False}
+        await store.close()
+
     async def test_somebody_elses_database_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "store.sqlite"
         with sqlite3.connect(path) as db:
