@@ -388,7 +388,8 @@ class RetentionSettings(Section):
     mode: Literal["erase", "evict"] = Field(
         "erase",
         description="`erase` takes the image and the build cache that only it used. `evict` leaves the "
-        "cache, so that the image comes back in seconds; that alone frees nothing until Docker empties it.",
+        "cache, so that the image comes back in seconds; that alone frees nothing. Where the disk is to be "
+        "brought down, the cache of evicted images goes in the same run: that is erasing in two steps.",
     )
     every_s: float = Field(60.0, gt=0, description="Seconds between two looks at the disk.")
 
