@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,6 +194,21 @@ class TestTheFile:
         with pytest.raises(StoreError, match=r"newer version.*m9999_from_the_future"):
             await Store.open(path)
         assert path.read_bytes() == before
+
+    async def test_what_each_look_asks_of_the_whole_history_is_in_the_indexes(self, store: Store) -> None:
+        asked: list[str] = []
+        await store._connection.read(lambda db: db.conn.set_trace_callback(asked.append))
+        await store.latest_builds()
+        await store.uses()
+        await store.rebuild_seconds()
+        await store._connection.read(lambda db: db.conn.set_trace_callback(None))
+
+        def steps(db: Any) -> list[str]:
+            return [row[3] for sql in asked for row in db.conn.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+        found = await store._connection.read(steps)
+        assert len(found) == 4
+        assert all("USING COVERING INDEX" in each for each in found), found
 
     async def test_what_was_imported_before_that_was_noted_is_found_in_the_audit_log(
         self, tmp_path: Path
