@@ -64,8 +64,9 @@ def leaf_first(records: Iterable[CacheRecord]) -> list[CacheRecord]:
 class BuildCache:
     """`await start()` … `await stop()`; without them, `await look()` by hand.
 
-    All that removes images goes through `removing`, one at a time: who removes one behind its back makes its
-    records look like those of another that goes meanwhile.
+    All that deletes images of the list goes through `removing`, one at a time: who removes one behind its
+    back makes its records look like those of another that goes meanwhile. What failed builds and imports
+    discard does not: they would wait for minutes, and all that it may cost is a longer rebuild.
     """
 
     def __init__(self, store: Store, engine: Engine, layers: Layers, *, period_s: float = _PERIOD_S) -> None:

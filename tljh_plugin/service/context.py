@@ -16,6 +16,7 @@ from ..cache.dossier import Dossiers
 from ..cache.inventory import Inventory
 from ..cache.layers import Layers
 from ..cache.leases import Leases
+from ..cache.lost import Lost
 from ..cache.mirrors import Mirrors
 from ..cache.moves import Moves
 from ..cache.rescan import Rescan
@@ -141,7 +142,8 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         recorder.start()
         stack.push_async_callback(recorder.stop)
         mirrors = Mirrors(settings, store.images, store.audit)
-        tidying = Tidying(settings, store, engine, hub, queue, projects, leases, moves, mirrors)
+        lost = Lost(store, engine, inventory)
+        tidying = Tidying(settings, store, engine, hub, queue, projects, leases, moves, mirrors, lost)
         tidying.start()
         stack.push_async_callback(tidying.stop)
         disk = Disk(settings, store, engine, inventory, layers, build_cache)

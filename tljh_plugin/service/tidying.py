@@ -17,6 +17,7 @@ from ..build.base import ensure_base
 from ..build.queue import Queue
 from ..cache.inventory import PERSON_LABEL, SERVER_LABEL
 from ..cache.leases import Leases
+from ..cache.lost import Lost
 from ..cache.mirrors import Mirrors
 from ..cache.moves import Moves
 from ..engine import ContainerRow, Engine
@@ -81,6 +82,7 @@ class Tidying:
         leases: Leases,
         moves: Moves,
         mirrors: Mirrors,
+        lost: Lost,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -91,6 +93,7 @@ class Tidying:
         self._leases = leases
         self._moves = moves
         self._mirrors = mirrors
+        self._lost = lost
         self._unknown: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -111,6 +114,7 @@ class Tidying:
             ("imports", self._moves.recover),
             ("starts", self._tidy_starts),
             ("fetches", self._mirrors.tidy),
+            ("images", self._lost.tidy),
         ]
         for what, work in parts:
             try:

@@ -41,7 +41,7 @@ class Place:
             nothing, nothing, store, self.docker, leases, nothing, self.inventory.wake
         )
         self.tidying = Tidying(
-            nothing, store, self.docker, self.hub, nothing, nothing, leases, nothing, nothing
+            nothing, store, self.docker, self.hub, nothing, nothing, leases, nothing, nothing, nothing
         )
 
     async def launches(self) -> int:
