@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 from ..store import RunRow
@@ -59,14 +59,14 @@ class Run:
 
 
 def to_row(run: Run) -> RunRow:
-    """As the store keeps it."""
+    """As the store keeps it: what stays was shown with the plan, and would be most of each row."""
     return RunRow(
         id=run.id,
         mode=run.mode,
         by=run.by,
         started=run.started,
         finished=run.finished,
-        plan=_json(asdict(run.plan)),
+        plan=_json(asdict(replace(run.plan, keep=()))),
         results=results_json(run),
         gained_bytes=run.gained_bytes,
         problem=run.problem.model_dump_json() if run.problem else "",
@@ -79,7 +79,7 @@ def results_json(run: Run) -> str:
 
 
 def from_row(row: RunRow) -> Run:
-    """What `to_row` wrote."""
+    """What `to_row` wrote; nothing of what was planned to stay."""
     return Run(
         id=row.id,
         mode=cast(Mode, row.mode),

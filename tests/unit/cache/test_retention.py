@@ -49,6 +49,18 @@ async def test_above_the_high_watermark_it_goes_down_to_the_low_one(tmp_path: Pa
         assert len(await house.sweep.runs()) == count
 
 
+async def test_what_stays_is_in_no_history(tmp_path: Path) -> None:
+    """Each list of runs reads all of their plans, and a thousand images stay in each."""
+    async with small_house(tmp_path, high_watermark_percent=90, low_watermark_percent=80) as house:
+        await full(house)
+        run = await house.retention.round()
+        assert run is not None
+        assert run.plan.keep
+        kept = await house.sweep.run(run.id)
+        assert kept is not None
+        assert (kept.plan.take, kept.plan.keep, kept.results) == (run.plan.take, (), run.results)
+
+
 async def test_on_a_full_disk_it_makes_room_for_the_store_as_well(tmp_path: Path) -> None:
     async with small_house(tmp_path, high_watermark_percent=90, low_watermark_percent=50) as house:
         await full(house)

@@ -38,14 +38,12 @@ class RunRetention(ApiHandler):
             )
         retention, sweep = self.context.retention, self.context.sweep
         plan = await retention.preview(changed(retention.policy, asked.policy))
-        run = None
-        if plan.take and not asked.dry_run:
-            run = await retention.begin(self.person)
-            run = await sweep.wait(run.id, _WAIT_S) if run else None
+        begun = await retention.begin(self.person) if plan.take and not asked.dry_run else None
+        run = await sweep.wait(begun.id, _WAIT_S) if begun else None
         usage = await retention.usage()
         self.answer(
             RetentionView(
-                plan=plan_view(run.plan if run else plan),
+                plan=plan_view(begun.plan if begun else plan),
                 run=run_view(run) if run else None,
                 used_percent=usage.percent if usage else None,
                 total_bytes=usage.total if usage else None,
