@@ -234,6 +234,7 @@ class Inventory:
             newer_commit=self._newer_commit(image),
             newer_looked=newer.looked if (newer := self._snapshot.newer.get(image.image_id)) else "",
             newer_problem=newer.problem if newer else "",
+            decided=image.decided,
         )
 
     def _newer_commit(self, image: ImageRow) -> str:

@@ -74,6 +74,10 @@ class BuildRow:
         return self.requested_by
 
     @property
+    def decided(self) -> bool:
+        return False  # that is said of images
+
+    @property
     def active(self) -> bool:
         return self.state in ("queued", "running")
 
@@ -85,6 +89,7 @@ class ImageRow:
     `home` and `workdir` are absolute paths in the image. `build_id` is empty for an adopted image. `pinned`
     is what was said once, `pin_holds` whether it is so now; `pinned_until` is empty for a pin without an end.
     `profile` and `urlpath` hold for those who ask for none. A `retired` image is not started any more.
+    `decided`: an administrator has changed one of these, or who may use it.
     """
 
     image_id: str
@@ -115,6 +120,7 @@ class ImageRow:
     pinned_until: str = ""
     retired: bool = False
     adopted: bool = False
+    decided: bool = False
 
     @property
     def owner(self) -> str:

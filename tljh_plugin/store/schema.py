@@ -300,3 +300,17 @@ def m0010_packages(db: Database) -> None:
     db.conn.execute(
         "CREATE TABLE packages (image_id TEXT PRIMARY KEY, recorded TEXT NOT NULL, found TEXT NOT NULL)"
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0011_decided(db: Database) -> None:
+    """Whether an administrator has decided about an image; of those that are there the audit log tells.
+
+    Only an image's owner and administrators share it, and administrators alone do the rest.
+    """
+    db.conn.execute("ALTER TABLE images ADD COLUMN decided INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute(
+        "UPDATE images SET decided = 1 WHERE EXISTS (SELECT 1 FROM audit WHERE thing = images.name AND"
+        " (what IN ('image.describe', 'image.pin', 'image.retire', 'image.succeed')"
+        " OR what = 'image.share' AND who != images.built_by))"
+    )

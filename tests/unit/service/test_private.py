@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -176,6 +177,16 @@ async def test_the_owner_opens_an_image_on_the_page_of_its_build(house: House) -
     assert house.sharing.shared == [(IMAGE, "ada", "group", ("physics",))]
     async with house.browser("bob") as browser:
         assert f"images/{IMAGE}/share" not in (await browser.visit("builds/b-1")).text
+
+
+@pytest.mark.parametrize("state", [{"visibility": "everyone"}, {"visibility": "private", "decided": True}])
+async def test_what_an_owner_may_not_change_is_not_offered(house: House, state: dict[str, Any]) -> None:
+    house.queue.add(build_view("b-1", state="built", phase="built", image_id=IMAGE))
+    house.inventory.known = [image_view(build_id="b-1", **state)]
+    for name, offered in (("ada", False), ("root", True)):
+        async with house.browser(name) as browser:
+            page = await browser.visit("builds/b-1")
+        assert (f"images/{IMAGE}/share" in page.text) == offered
 
 
 async def test_the_client_shares(house: House) -> None:
