@@ -196,10 +196,13 @@ async def test_the_client_shares(house: House) -> None:
     assert house.sharing.shared == [(IMAGE, "ada", "everyone", ())]
 
 
-async def test_a_token_with_few_scopes_does_not_act_as_its_administrator(house: House) -> None:
+@pytest.mark.parametrize("session", [None, "of a sign-in to another service"])
+async def test_a_token_with_few_scopes_does_not_act_as_its_administrator(
+    house: House, session: str | None
+) -> None:
     house.hub.people["few-token"] = {
         **house.hub.people["root-token"],
-        "session_id": None,
+        "session_id": session,
         "scopes": ["access:services!service=binder"],
     }
     house.hub.people["full-token"] = {
