@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 from urllib.parse import quote
@@ -10,11 +11,11 @@ import httpx
 import pytest
 from house import COMMIT, IMAGE, House, StandInResolver, build_view, image_view
 
-from tljh_plugin.errors import CredentialRefused, Forbidden, RepositoryNotFound
+from tljh_plugin.errors import CredentialRefused, Forbidden, ImageNotFound, RepositoryNotFound
 from tljh_plugin.source.credentials import Login
 from tljh_plugin.source.resolve import PinnedRepo
-from tljh_plugin.source.spec import RepoSpec
-from tljh_plugin.wire import BuildRequest, Credential
+from tljh_plugin.source.spec import RepoSpec, parse_link
+from tljh_plugin.wire import BuildRequest, Credential, Person
 
 SECRET = "github_pat_0123456789abcdefghijklmnop"
 LINK = "v2/gh/lab/secret/main"
@@ -154,6 +155,23 @@ async def test_an_address_with_a_password_is_refused_and_not_logged(
             assert SECRET not in answer.text
     assert "/v2/git/" in caplog.text
     assert SECRET not in caplog.text
+
+
+async def test_an_image_is_looked_up_for_each_person_alone(private: House) -> None:
+    """Two who ask for one at the same moment are not told what the other may see."""
+    spec = parse_link("image/course:1")
+    images = {"ada": [image_view(spec=spec.path, repository=spec.path, adopted=True)], "bob": []}
+    lookups = private._context.lookups
+    lookups._settings = private.settings.model_copy(
+        update={"policy": private.settings.policy.model_copy(update={"images": "listed", "image_names": ("course*",)})}
+    )
+    inventory: Any = lookups._inventory
+    inventory.images = lambda person: images[person.name]
+    found = await asyncio.gather(
+        *(lookups.pin_within(Person(name=name), spec, "", 10) for name in images), return_exceptions=True
+    )
+    assert isinstance(found[0], PinnedRepo)
+    assert isinstance(found[1], ImageNotFound)
 
 
 # -- who may use an image -----------------------------------------------------------------------------
