@@ -108,7 +108,7 @@ class ImageView(Wire):
     repository: str
     commit: str
     asked_ref: str = ""
-    built_by: str
+    built_by: str  # told, as `launches`, `pin_reason` and `newer_problem`, to that person and administrators
     created: str
     size: int  # bytes, as Docker says; shared layers counted
     last_used: str = ""
