@@ -82,7 +82,8 @@ def test_nobody_elses_file_says_where_a_command_goes(
         return os.stat_result((*facts[:4], owner, *facts[5:10]))
 
     monkeypatch.setattr(os, "fstat", found)
-    for owner in (0, os.geteuid()):
+    for uid in (0, os.geteuid()):
+        owner = uid
         assert handover.read(written.state_dir) == written
     owner = 1234
     with pytest.raises(SettingsError, match="belongs to the account 1234"):

@@ -163,7 +163,11 @@ async def test_an_image_is_looked_up_for_each_person_alone(private: House) -> No
     images = {"ada": [image_view(spec=spec.path, repository=spec.path, adopted=True)], "bob": []}
     lookups = private._context.lookups
     lookups._settings = private.settings.model_copy(
-        update={"policy": private.settings.policy.model_copy(update={"images": "listed", "image_names": ("course*",)})}
+        update={
+            "policy": private.settings.policy.model_copy(
+                update={"images": "listed", "image_names": ("course*",)}
+            )
+        }
     )
     inventory: Any = lookups._inventory
     inventory.images = lambda person: images[person.name]
