@@ -765,6 +765,7 @@ class StandInHub:
         self, name: str, *, admin: bool = False, scopes: Iterable[str] = (), groups: Iterable[str] = ()
     ) -> None:
         own = [f"servers!user={name}", f"read:users!user={name}", "access:services!service=binder", *scopes]
+        own += ["admin:users"] if admin else []
         self.people[f"{name}-token"] = {
             "kind": "user",
             "name": name,

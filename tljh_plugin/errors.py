@@ -57,6 +57,7 @@
     │   └── MachineFull          machine-full
     ├── RunEnded                 run-ended
     ├── InvalidRequest           invalid-request
+    ├── TooManyStreams           too-many-streams
     ├── Forbidden                forbidden
     │   ├── NotABuilder          not-a-builder
     │   ├── NotSignedIn          not-signed-in
@@ -485,6 +486,13 @@ class InvalidRequest(BinderError):
     """A request of the API that is not what it should be."""
 
     code = "invalid-request"
+
+
+class TooManyStreams(BinderError):
+    """The person reads as many event streams as one person may at a time."""
+
+    code = "too-many-streams"
+    http_status = 429
 
 
 class Forbidden(BinderError):

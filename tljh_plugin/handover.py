@@ -61,13 +61,26 @@ def path(state_dir: Path) -> Path:
 
 
 def find_state_dir() -> Path:
-    """The state folder of the installation that a command belongs to."""
+    """The state folder of the installation that a command belongs to.
+
+    Raises `SettingsError` if it is a server's, into which only root may look.
+    """
     named = os.environ.get(STATE_VARIABLE, "")
     if named:
         return Path(named)
     desktop = desktop_state_dir()
+    if path(desktop).exists():
+        return desktop
     tljh = Path("/opt/tljh/state/binder")
-    return tljh if path(tljh).exists() and not path(desktop).exists() else desktop
+    try:
+        path(tljh).stat()
+    except PermissionError as error:
+        raise SettingsError(
+            f"{tljh} is there for root alone ({error.strerror}).", "Put `sudo` before the command."
+        ) from None
+    except OSError:
+        return desktop
+    return tljh
 
 
 def write(handover: Handover) -> None:
@@ -81,10 +94,19 @@ def write(handover: Handover) -> None:
 
 
 def read(state_dir: Path) -> Handover:
-    """Read it. Raises `HubUnavailable` if no hub was ever started there, `SettingsError` if it is damaged."""
+    """Read it. Raises `HubUnavailable` if no hub was ever started there, and `SettingsError` if it is damaged
+    or somebody else's: whoever wrote it decides to which address a command sends what it knows.
+    """
     where = path(state_dir)
     try:
-        return Handover.model_validate(json.loads(where.read_text(encoding="utf-8")))
+        with where.open(encoding="utf-8") as file:
+            owner = os.fstat(file.fileno()).st_uid
+            if owner not in (0, os.geteuid()):
+                raise SettingsError(
+                    f"{where} belongs to the account {owner}.",
+                    "Run the command as that account; with `sudo`, without keeping HOME and XDG_DATA_HOME.",
+                )
+            return Handover.model_validate(json.load(file))
     except FileNotFoundError:
         raise HubUnavailable(
             f"No hub works with {state_dir}: {where} does not exist.",

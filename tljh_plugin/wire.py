@@ -108,7 +108,7 @@ class ImageView(Wire):
     repository: str
     commit: str
     asked_ref: str = ""
-    built_by: str
+    built_by: str  # told, as `launches`, `pin_reason` and `newer_problem`, to that person and administrators
     created: str
     size: int  # bytes, as Docker says; shared layers counted
     last_used: str = ""
@@ -135,6 +135,7 @@ class ImageView(Wire):
     newer_commit: str = ""  # where the ref that was asked for points meanwhile
     newer_looked: str = ""  # when that was looked at
     newer_problem: str = ""  # why it could not be found out
+    decided: bool = False  # an administrator has said something of it: its owner changes nothing any more
 
     @property
     def owner(self) -> str:
@@ -144,9 +145,10 @@ class ImageView(Wire):
 class ImageChange(BaseModel):
     """`PATCH images/{id}`: what is given changes, the rest stays.
 
-    `visibility` and `groups` are for the image's owner too, the rest is for administrators. An empty `title`
-    means the repository's name; `pinned_until` a date (to the end of that day) or a moment, in UTC where no
-    zone is given, empty: without end.
+    `visibility` and `groups` are for the image's owner too, unless it is for everyone or an administrator has
+    decided about it; the rest is for administrators. An empty `title` means the repository's name;
+    `pinned_until` a date (to the end of that day) or a moment, in UTC where no zone is given, empty: without
+    end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -21,7 +21,10 @@ OWN_NAMES = frozenset({"system", "retention"})
 
 
 class Owned(Protocol):
-    """A build, an image or a project: it has somebody who made it, a visibility, and with `group` groups."""
+    """A build, an image or a project: it has somebody who made it, a visibility, and with `group` groups.
+
+    `decided`: an administrator has said something of it, which its owner does not take back.
+    """
 
     @property
     def owner(self) -> str: ...
@@ -29,6 +32,8 @@ class Owned(Protocol):
     def visibility(self) -> Visibility: ...
     @property
     def groups(self) -> Sequence[str]: ...
+    @property
+    def decided(self) -> bool: ...
 
 
 def is_admin(person: Person) -> bool:
@@ -50,14 +55,14 @@ def may(person: Person, action: Action, thing: Owned) -> bool:
     """Whether `person` may do `action` to `thing`.
 
     Administrators may do everything to builds and images. The owner may do everything to what is theirs,
-    except to delete an image that everyone may use. Others may see and use what is for everyone, or for a
-    group of theirs.
+    except to close or delete what everyone may use, and to change or delete what an administrator has decided
+    about: others count on both. Others may see and use what is for everyone, or for a group of theirs.
     """
     if is_admin(person):
         return True
     if action in ("see", "use"):
         return is_open_to(person, thing)
-    if action == "delete" and thing.visibility == "everyone":
+    if action in ("change", "delete") and (thing.visibility == "everyone" or thing.decided):
         return False
     return thing.owner == person.name
 

@@ -54,7 +54,7 @@ class Describing:
         if given and not is_admin(person):
             raise Forbidden(
                 f"{person.name} may not change `{next(iter(given))}` of the image {image.name}.",
-                "Ask an administrator; the image's owner may change who uses it.",
+                "Ask an administrator.",
             )
         if asked.groups and asked.visibility is None:
             raise InvalidRequest("`groups` came without `visibility`.", "Send `visibility`: `group` too.")

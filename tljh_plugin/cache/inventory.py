@@ -207,11 +207,11 @@ class Inventory:
             repository=image.url,
             commit=image.commit,
             asked_ref=image.asked_ref,
-            built_by=image.built_by,
+            built_by=image.built_by if told else "",
             created=image.created,
             size=self.size_of(self._snapshot.present[image.image_id]),
             last_used=use.last_used,
-            launches=use.launches,
+            launches=use.launches if told else 0,
             pinned=image.pin_holds(),
             older_recipe=self.is_older(image),
             users=self._users(image, person),
@@ -222,7 +222,7 @@ class Inventory:
             icon=image.icon,
             profile=image.profile,
             urlpath=image.urlpath,
-            pin_reason=image.pin_reason if image.pin_holds() else "",
+            pin_reason=image.pin_reason if told and image.pin_holds() else "",
             pinned_until=image.pinned_until if image.pin_holds() else "",
             retired=image.retired,
             adopted=image.adopted,
@@ -233,7 +233,8 @@ class Inventory:
             keep=self.keeps().get(image.image_id, ""),
             newer_commit=self._newer_commit(image),
             newer_looked=newer.looked if (newer := self._snapshot.newer.get(image.image_id)) else "",
-            newer_problem=newer.problem if newer else "",
+            newer_problem=newer.problem if newer and told else "",
+            decided=image.decided,
         )
 
     def _newer_commit(self, image: ImageRow) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..access import may, may_share_with
+from ..access import is_admin, may, may_share_with
 from ..errors import Forbidden, ImageNotFound, InvalidRequest
 from ..store import ImageRow, Store
 from ..wire import Person, Visibility
@@ -23,11 +23,11 @@ class Sharing:
     ) -> None:
         """Make an image private, for groups, or for everyone.
 
-        Its owner may open it to groups of theirs, an administrator to any; a server that runs on it goes on
-        in any case. Raises what `check` does.
+        Its owner may open it to everyone and to groups of theirs, an administrator to any groups, who alone
+        closes it again; a server that runs on it goes on in any case. Raises what `check` does.
         """
         image = await self.check(image_id, person, visibility, groups)
-        await self._store.share_image(image_id, visibility, sorted(set(groups)))
+        await self._store.share_image(image_id, visibility, sorted(set(groups)), decided=is_admin(person))
         await self._store.audit(
             person.name, "image.share", image.name, " ".join([visibility, *sorted(set(groups))])
         )
@@ -45,7 +45,7 @@ class Sharing:
         if not may(person, "change", image):
             raise Forbidden(
                 f"{person.name} may not change who uses the image {image.name}.",
-                f"Ask {image.owner} or an administrator.",
+                whom_to_ask(image),
             )
         if (visibility == "group") != bool(groups):
             raise InvalidRequest(
@@ -59,3 +59,12 @@ class Sharing:
                 "Choose groups of yours, or ask an administrator.",
             )
         return image
+
+
+def whom_to_ask(image: ImageRow) -> str:
+    """The next step of who may not change or delete an image."""
+    if image.visibility == "everyone":
+        return "Ask an administrator: everyone may use it."
+    if image.decided:
+        return "Ask an administrator: one has decided about it."
+    return f"Ask {image.owner} or an administrator."

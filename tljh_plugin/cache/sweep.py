@@ -42,6 +42,7 @@ from .leases import Leases
 from .owed import Owed
 from .plan import Candidate, Item, Mode, Plan, Rule, kept, must_stay, plan_of
 from .run import Outcome, Result, Run, from_row, results_json, to_row
+from .sharing import whom_to_ask
 
 log = logging.getLogger("littlest_binder.sweep")
 
@@ -409,6 +410,4 @@ def _view(error: BinderError | None) -> ErrorView | None:
 
 
 def _not_allowed(row: ImageRow, person: Person) -> Forbidden:
-    return Forbidden(
-        f"{person.name} may not delete the image {row.name}.", "Ask an administrator: everyone may use it."
-    )
+    return Forbidden(f"{person.name} may not delete the image {row.name}.", whom_to_ask(row))

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -209,6 +210,7 @@ def application(context: Context, door: Door) -> Application:
         cookie_secret=cookie_secret(context.settings),
         context=context,
         door=door,
+        streams=Counter(),
         hub_auth=context.environment.hub_auth(),
         log_function=_log_request,
     )

@@ -17,12 +17,14 @@ from ..wire import Person
 FULL_SCOPE = "admin:users"
 
 
-def _acts_fully(session: str | None, scopes: frozenset[str]) -> bool:
+def _acts_fully(handler: HubOAuthenticated, scopes: frozenset[str]) -> bool:
     """Whether somebody acts with all their rights: signed in at a browser, or by a token without limits.
 
-    JupyterHub says `admin` of the owner of any token, however few scopes it was given.
+    JupyterHub says `admin` of the owner of any token, however few scopes it was given. A session says nothing
+    either: each token has one that a person's browser gave to any service. JupyterHub marks a request for
+    which a token of its own vouches, not our cookie.
     """
-    return bool(session) or FULL_SCOPE in scopes
+    return not getattr(handler, "_token_authenticated", False) or FULL_SCOPE in scopes
 
 
 def _not_ours(person: Person) -> Person:
@@ -81,7 +83,7 @@ class HubDoor:
         return _not_ours(
             Person(
                 name=model["name"],
-                admin=bool(model.get("admin")) and _acts_fully(model.get("session_id"), scopes),
+                admin=bool(model.get("admin")) and _acts_fully(handler, scopes),
                 groups=tuple(sorted(model.get("groups") or ())),
                 scopes=tuple(sorted(scopes)),
             )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from tornado.iostream import StreamClosedError
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, TooManyStreams
 from .handler import ApiHandler
 
 KEEP_ALIVE_S = 15.0
+# Of one person at the public door: each holds a connection here and, of a start, one at the hub.
+MOST_STREAMS = 20
 
 _RETRY_MS = 1000
 # A source that ends, or fails, within this time gets a plain status instead of a stream.
@@ -64,9 +67,10 @@ class StreamHandler(ApiHandler):
     async def stream(self, events: AsyncGenerator[Event, None]) -> None:
         """Send `events`. Without any the answer is 204, which also ends a browser's own reconnecting.
 
-        Each reader is sent to at its own speed: the source is asked for more when the last was taken.
+        Each reader is sent to at its own speed: the source is asked for more when the last was taken. Raises
+        `TooManyStreams`.
         """
-        async with contextlib.aclosing(events):
+        async with contextlib.aclosing(events), self._one_more():
             upcoming = asyncio.ensure_future(anext(events))
             try:
                 await self._wait(upcoming, _FIRST_S)
@@ -99,6 +103,23 @@ class StreamHandler(ApiHandler):
                 await asyncio.wait({upcoming})
                 if not upcoming.cancelled():
                     upcoming.exception()
+
+    @contextlib.asynccontextmanager
+    async def _one_more(self) -> AsyncIterator[None]:
+        streams: Counter[str] = self.settings["streams"]
+        name = self.person.name
+        if streams[name] >= MOST_STREAMS and not self.door.own:
+            raise TooManyStreams(
+                f"{name} follows {streams[name]} builds and starts already.",
+                "Close pages or programs that follow some, and try again.",
+            )
+        streams[name] += 1
+        try:
+            yield
+        finally:
+            streams[name] -= 1
+            if not streams[name]:
+                del streams[name]
 
     async def _wait(self, upcoming: asyncio.Future[Event], seconds: float) -> None:
         either: set[asyncio.Future[Any]] = {upcoming, self._gone}

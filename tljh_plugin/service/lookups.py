@@ -20,7 +20,7 @@ from ..wire import BuildView, Credential, ImageView, Person, ProjectView, Resolv
 from .links import from_text, read_spec
 from .texts import _
 
-_Asked = tuple[str, str, str]  # path, commit, and the mark of the login
+_Asked = tuple[str, str, str]  # path, commit, and the mark of the login; of an image the person
 
 # A page that was told to ask again asks within a second or two.
 _KEPT_S = 30.0
@@ -90,9 +90,14 @@ class Lookups:
         self, person: Person, spec: RepoSpec, commit: str, seconds: float
     ) -> PinnedRepo | None:
         """As `pin_spec`, or None if it takes longer; it goes on, and the next call finds what it found."""
-        # Others have other credentials, and the same person another one the next time.
-        login = None if spec.provider == "image" else await self._credentials.find(person, spec.clone_url)
-        key = (spec.path, commit, login.mark if login else "")
+        # Others have other credentials, and the same person another one the next time; images have no
+        # credentials, but not everybody sees each.
+        if spec.provider == "image":
+            mark = person.name
+        else:
+            login = await self._credentials.find(person, spec.clone_url)
+            mark = login.mark if login else ""
+        key = (spec.path, commit, mark)
         task = self._pinning.get(key)
         if task is None:
             task = self._pinning[key] = asyncio.create_task(self.pin_spec(person, spec, commit))

@@ -32,7 +32,8 @@ _STEP_OF: dict[Phase, LaunchStep] = {
 def position(text: str) -> tuple[str, int]:
     """The build and its line after which a reader goes on, from `build:line`; nothing for anything else."""
     build, _, number = text.rpartition(":")
-    return (build, int(number)) if build and number.isascii() and number.isdecimal() else ("", 0)
+    is_number = number.isascii() and number.isdecimal() and len(number) < 16
+    return (build, int(number)) if build and is_number else ("", 0)
 
 
 class Merger:

@@ -67,7 +67,10 @@ def _without_credentials(text: str) -> str:
 
 def without_user(text: str) -> str:
     """An address without user name and password; other text stays as it is."""
-    return re.sub(r"(?<=://).*@(?=[^@]*$)", "", text)
+    before, at, after = text.rpartition("@")
+    lines, newline, line = before.rpartition("\n")
+    scheme, separator, _ = line.partition("://")
+    return f"{lines}{newline}{scheme}://{after}" if at and separator else text
 
 
 def escape_path(path: str) -> str:

@@ -224,7 +224,11 @@ def unreachable(url: str, error: Exception | None) -> RepositoryUnreachable:
 
 
 def _http_access(url: str, addresses: Sequence[str]) -> Access:
-    """git connects to the checked addresses only, or through the proxy that looks them up."""
+    """git connects to the checked addresses only, or through the proxy that looks them up.
+
+    Before 2.37 git looks the host up once more: over https another machine then ends at the certificate, and
+    for plain http this raises `PolicyRefused`.
+    """
     parts = urlsplit(url)
     options = [("http.followRedirects", "false")]
     environment: list[tuple[str, str]] = []
@@ -235,6 +239,12 @@ def _http_access(url: str, addresses: Sequence[str]) -> Access:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         known = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
         options.append(("http.curloptResolve", f"{parts.hostname}:{port}:{known}"))
+    elif addresses and parts.scheme == "http" and parts.hostname not in addresses:
+        raise PolicyRefused(
+            f"`{shown(url)}`: this machine's git is older than 2.37 and looks `{parts.hostname}` up once more, "
+            "so that over http it could be led elsewhere.",
+            "Use https, or ask the administrator for a newer git.",
+        )
     return Access(parts.scheme, tuple(options), tuple(environment), authorities=web.ca_file())
 
 

@@ -455,11 +455,12 @@ def own_path(text: str) -> str:
     Nothing may lead to another site or person, however often it is escaped: somebody on the way may unescape
     once more than we do.
     """
-    path = text.lstrip("/")
+    path = text[: MAX_LINK + 1].lstrip("/")
     place = re.split(r"[?#]", path, maxsplit=1)[0]
     plain = _unescaped(place)
     bad = (
-        _CONTROL.search(text)
+        len(text) > MAX_LINK
+        or _CONTROL.search(text)
         or _CONTROL.search(plain)
         or "\\" in plain
         or re.match(r"\s*[A-Za-z][A-Za-z0-9+.-]*:", plain)
@@ -467,7 +468,6 @@ def own_path(text: str) -> str:
         or plain.startswith("/")
         or any(part in (".", "..") for part in plain.split("/"))
         or not _is_unicode(text)
-        or len(text) > MAX_LINK
     )
     if bad:
         raise InvalidSpec(

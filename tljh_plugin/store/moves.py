@@ -52,8 +52,9 @@ def succeed(db: Database, build_id: str, who: str) -> bool:
         "image_id = ? AND id != ? AND state = 'built'", [made[0]["image_id"], build_id]
     )
     names = [*(() if was_there else _DECIDED), *(() if _is_pinned(made[0]) else _PIN)]
-    if names:
-        db["images"].update(made[0]["image_id"], {name: before[0][name] for name in names})
+    taken = {name: before[0][name] for name in names}
+    taken["decided"] = max(made[0]["decided"], before[0]["decided"])
+    db["images"].update(made[0]["image_id"], taken)
     db["images"].update(before[0]["image_id"], {"pinned": 0, "pin_reason": "", "pinned_until": ""})
     note(db, who, "image.succeed", made[0]["name"], f"in place of {before[0]['name']}")
     return True

@@ -74,6 +74,10 @@ class BuildRow:
         return self.requested_by
 
     @property
+    def decided(self) -> bool:
+        return False  # that is said of images
+
+    @property
     def active(self) -> bool:
         return self.state in ("queued", "running")
 
@@ -86,6 +90,7 @@ class ImageRow:
     made; an `imported` image came from a file. `pinned` is what was said once, `pin_holds` whether it is so
     now; `pinned_until` is empty for a pin without an end. `profile` and `urlpath` hold for those who ask for
     none. A `retired` image is not started any more.
+    `decided`: an administrator has changed one of these, or who may use it.
     """
 
     image_id: str
@@ -117,6 +122,7 @@ class ImageRow:
     retired: bool = False
     adopted: bool = False
     imported: bool = False
+    decided: bool = False
 
     @property
     def owner(self) -> str:

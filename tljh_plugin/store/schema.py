@@ -328,3 +328,17 @@ def m0013_indexes(db: Database) -> None:
     ):
         db.conn.execute(f"DROP INDEX IF EXISTS {index}")
         db.conn.execute(f"CREATE INDEX {index} ON {columns}")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0014_decided(db: Database) -> None:
+    """Whether an administrator has decided about an image; of those that are there the audit log tells.
+
+    Only an image's owner and administrators share it, and administrators alone do the rest.
+    """
+    db.conn.execute("ALTER TABLE images ADD COLUMN decided INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute(
+        "UPDATE images SET decided = 1 WHERE EXISTS (SELECT 1 FROM audit WHERE thing = images.name AND"
+        " (what IN ('image.describe', 'image.pin', 'image.retire', 'image.succeed')"
+        " OR what = 'image.share' AND who != images.built_by))"
+    )

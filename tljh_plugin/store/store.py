@@ -38,7 +38,9 @@ from .rows import (
 )
 
 Row = TypeVar("Row", BuildRow, ImageRow, ProjectRow, LeaseRow, SizeRow, AuditEntry)
-_BOOLEANS = frozenset({"rebuild", "settled", "pinned", "whole", "retired", "adopted", "imported", "no_cache"})
+_BOOLEANS = frozenset(
+    {"rebuild", "settled", "pinned", "whole", "retired", "adopted", "imported", "no_cache", "decided"}
+)
 
 
 class Store:
@@ -241,14 +243,18 @@ class Store:
     async def change_image(
         self, image_id: str, changes: Mapping[str, str | bool], who: str, notes: Mapping[str, str]
     ) -> bool:
-        """Change columns of an image and note it (what was done, and the result), both or neither; false if
-        it is not recorded."""
+        """Change columns of an image, as an administrator decided, and note it (what was done, and the
+        result), both or neither; false if it is not recorded."""
         return await self._connection.write(lambda db: _change_image(db, image_id, changes, who, notes))
 
-    async def share_image(self, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:
+    async def share_image(
+        self, image_id: str, visibility: Visibility, groups: Collection[str], *, decided: bool = False
+    ) -> bool:
         """Change who may use an image, and with it who may see the build that made it; false if it is not
-        recorded."""
-        return await self._connection.write(lambda db: _share_image(db, image_id, visibility, groups))
+        recorded. `decided` if an administrator does."""
+        return await self._connection.write(
+            lambda db: _share_image(db, image_id, visibility, groups, decided)
+        )
 
     async def forget_image(self, image_id: str, created: str = "") -> bool:
         """Drop the record of a deleted image; its build, log, uses and audit entries stay.
@@ -638,6 +644,7 @@ def _finish_built(db: Database, build_id: str, image: ImageRow) -> bool:
             pin_reason=old.pin_reason,
             pinned_until=old.pinned_until,
             retired=old.retired,
+            decided=old.decided,
         )
         if not opened:
             image = replace(image, visibility=old.visibility, groups=old.groups)
@@ -652,7 +659,7 @@ def _change_image(
     names = [row["name"] for row in db["images"].rows_where("image_id = ?", [image_id], select="name")]
     if not names:
         return False
-    for column, value in changes.items():
+    for column, value in {**changes, "decided": True}.items():
         sql = f"UPDATE images SET {column} = ? WHERE image_id = ?"  # noqa: S608 - the names are ours
         db.conn.execute(sql, [value, image_id])
     for what, result in notes.items():
@@ -660,10 +667,13 @@ def _change_image(
     return True
 
 
-def _share_image(db: Database, image_id: str, visibility: Visibility, groups: Collection[str]) -> bool:
+def _share_image(
+    db: Database, image_id: str, visibility: Visibility, groups: Collection[str], decided: bool
+) -> bool:
     columns = [*_shared(visibility, groups).values(), image_id]
     changed = db.conn.execute(
-        "UPDATE images SET visibility = ?, groups = ? WHERE image_id = ?", columns
+        "UPDATE images SET visibility = ?, groups = ?, decided = max(decided, ?) WHERE image_id = ?",
+        [*columns[:-1], decided, image_id],
     ).rowcount
     db.conn.execute(
         "UPDATE builds SET visibility = ?, groups = ? WHERE state NOT IN ('queued', 'running')"

@@ -18,6 +18,7 @@ class Thing:
     owner: str = "alice"
     visibility: Visibility = "everyone"
     groups: tuple[str, ...] = ()
+    decided: bool = False
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,9 @@ class Thing:
         (BOB, "see", "group", False),
         (BOB, "use", "group", False),
         (ALICE, "use", "group", True),
-        (ALICE, "change", "everyone", True),
+        (ALICE, "change", "everyone", False),
+        (ALICE, "change", "private", True),
+        (ALICE, "change", "group", True),
         (ALICE, "delete", "group", True),
         (BOB, "change", "everyone", False),
         (ROOT, "change", "private", True),
@@ -55,6 +58,17 @@ class Thing:
 def test_who_may_what(person: Person, action: Action, visibility: Visibility, answer: bool) -> None:
     groups = ("physics",) if visibility == "group" else ()
     assert may(person, action, Thing(visibility=visibility, groups=groups)) is answer
+
+
+def test_what_an_administrator_has_decided_its_owner_only_uses() -> None:
+    thing = Thing(visibility="private", decided=True)
+    assert [may(ALICE, each, thing) for each in ("see", "use", "change", "delete")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert all(may(ROOT, each, thing) for each in ("see", "use", "change", "delete"))
 
 
 def test_groups_that_are_left_over_open_nothing() -> None:

@@ -17,7 +17,7 @@ from tljh_plugin.errors import (
     EngineUnavailable,
     ImageInUse,
 )
-from tljh_plugin.store import Store
+from tljh_plugin.store import NewerRow, Store, utc_now
 from tljh_plugin.wire import Person
 
 
@@ -59,6 +59,21 @@ class TestInventory:
         await house.inventory.refresh()
         told = [house.inventory.images(person)[0].users for person in (ANN, BOB, ROOT)]
         assert told == [("bob/two", "carol/x"), ("bob/two",), ("bob/two", "carol/x")]
+
+    async def test_whose_it_is_and_how_much_it_is_used_is_not_told_to_others(self, house: House) -> None:
+        await house.built(1)
+        await house.store.update_image(image_id(1), pinned=True)
+        await house.store.change_image(image_id(1), {"pin_reason": "exam"}, "root", {})
+        await house.store.add_use(image_id(1), "carol", "")
+        await house.store.set_newer([NewerRow(image_id(1), "", utc_now(), "The host wants a password.")])
+        await house.inventory.refresh()
+        for person in (ANN, ROOT, None):
+            view = house.inventory.images(person)[0]
+            told = (view.built_by, view.launches, view.pin_reason, view.newer_problem)
+            assert told == ("ann", 1, "exam", "The host wants a password.")
+        view = house.inventory.images(BOB)[0]
+        assert (view.built_by, view.launches, view.pin_reason, view.newer_problem) == ("", 0, "", "")
+        assert view.pinned
 
     async def test_an_image_for_a_group_is_its_members_and_nobody_elses(self, house: House) -> None:
         await house.built(1, visibility="group", groups=("physics",))

@@ -206,9 +206,38 @@ async def test_who_is_no_administrator_describes_nothing(place: Place) -> None:
     for name, value in {"title": "x", "icon": "🔭", "pinned": True, "retired": True}.items():
         with pytest.raises(Forbidden, match=f"ann may not change `{name}`"):
             await place.describing.change(IMAGE, ANN, ImageChange(**{name: value}))
-    await place.describing.change(IMAGE, ANN, ImageChange(visibility="private"))
+    await place.describing.change(IMAGE, ROOT, ImageChange(visibility="private"))
     with pytest.raises(ImageNotFound):
         await place.describing.change(IMAGE, BOB, ImageChange(title="x"))
+
+
+async def test_an_owner_decides_until_it_is_for_everyone(place: Place) -> None:
+    await place.store.share_image(IMAGE, "private", ())
+    ann = Person(name="ann", groups=("physics",))
+    for wish in (
+        ImageChange(visibility="group", groups=("physics",)),
+        ImageChange(visibility="private"),
+        ImageChange(visibility="everyone"),
+    ):
+        await place.describing.change(IMAGE, ann, wish)
+    with pytest.raises(Forbidden, match="everyone may use it"):
+        await place.describing.change(IMAGE, ann, ImageChange(visibility="private"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [ImageChange(pinned=True), ImageChange(description="For Tuesday"), ImageChange(visibility="private")],
+)
+async def test_what_an_administrator_said_of_it_its_owner_does_not_undo(
+    place: Place, said: ImageChange
+) -> None:
+    await place.store.share_image(IMAGE, "private", ())
+    await place.describing.change(IMAGE, ROOT, said)
+    with pytest.raises(Forbidden, match="one has decided about it"):
+        await place.describing.change(IMAGE, ANN, ImageChange(visibility="everyone"))
+    view = place.inventory.image(IMAGE, ANN)
+    assert view is not None
+    assert view.decided
 
 
 async def test_a_retired_image_is_no_hit_and_its_newer_sister_is(place: Place) -> None:

@@ -178,7 +178,11 @@ async def test_what_everyone_uses_only_an_administrator_deletes(house: House) ->
     private = await house.built(2, visibility="private")
     with pytest.raises(ImageNotFound):
         await house.plan(private.image_id, person=BOB)
-    assert outcomes(await house.delete(private.image_id, person=ANN)) == ["evicted"]
+    await house.store.change_image(private.image_id, {"description": "For Tuesday"}, "root", {})
+    with pytest.raises(Forbidden, match="one has decided about it"):
+        await house.plan(private.image_id, person=ANN)
+    theirs = await house.built(3, visibility="private")
+    assert outcomes(await house.delete(theirs.image_id, person=ANN)) == ["evicted"]
 
 
 async def test_removed_behind_our_back_its_record_goes(house: House) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +47,46 @@ def test_where_no_hub_was_started_the_next_step_is_to_start_one(tmp_path: Path) 
 def test_a_damaged_file_says_who_writes_it(written: handover.Handover) -> None:
     handover.path(written.state_dir).write_text('{"platform": "desktop"}')
     with pytest.raises(SettingsError, match="Restart the hub"):
+        handover.read(written.state_dir)
+
+
+def test_who_may_not_look_into_a_servers_state_is_told_to_do_it_as_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(handover.STATE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    look = Path.stat
+
+    def refused(path: Path, **more: Any) -> os.stat_result:
+        if path.is_relative_to("/opt/tljh/state"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **more)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(SettingsError, match="sudo"):
+        handover.find_state_dir()
+    own = handover.path(tmp_path / "littlest-binder")
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert handover.find_state_dir() == tmp_path / "littlest-binder"
+
+
+def test_nobody_elses_file_says_where_a_command_goes(
+    written: handover.Handover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of the person who calls `sudo -E`."""
+    look, owner = os.fstat, 0
+
+    def found(descriptor: int) -> os.stat_result:
+        facts = look(descriptor)
+        return os.stat_result((*facts[:4], owner, *facts[5:10]))
+
+    monkeypatch.setattr(os, "fstat", found)
+    for uid in (0, os.geteuid()):
+        owner = uid
+        assert handover.read(written.state_dir) == written
+    owner = 1234
+    with pytest.raises(SettingsError, match="belongs to the account 1234"):
         handover.read(written.state_dir)
 
 

@@ -178,9 +178,26 @@ class TestCsv:
         text = as_csv(["a", "b"], [["x,y", 'q"r'], ["two\nlines", None]])
         assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ["x,y", 'q"r'], ["two\nlines", ""]]
 
-    @pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+    @pytest.mark.parametrize(
+        "evil", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "  =1", '"=1']
+    )
     def test_nobodys_name_becomes_a_formula(self, evil: str) -> None:
         assert list(csv.reader(io.StringIO(as_csv(["a"], [[evil]]), newline="")))[1] == [f"'{evil}"]
+
+    @pytest.mark.parametrize(
+        ("evil", "kept"),
+        [
+            ("x;=1", "x;'=1"),
+            ("x; =1;＠2", "x;' =1;'＠2"),
+            ('x;"=1"', 'x;\'"=1"'),
+            ("x\n=1", "x\n'=1"),
+            ("a;b = c-d", "a;b = c-d"),
+        ],
+    )
+    def test_nor_does_what_another_countrys_spreadsheet_takes_for_the_next_cell(
+        self, evil: str, kept: str
+    ) -> None:
+        assert list(csv.reader(io.StringIO(as_csv(["a"], [[evil]]), newline="")))[1] == [kept]
 
     def test_numbers_stay_numbers(self) -> None:
         assert as_csv(["a"], [[-1.5]]) == "a\r\n-1.5\r\n"

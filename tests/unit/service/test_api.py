@@ -324,6 +324,25 @@ async def test_a_reader_that_leaves_is_no_longer_read_for(house: House) -> None:
     await until(lambda: not house.queue.readers)
 
 
+async def test_a_person_reads_so_many_streams_at_a_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_STREAMS", 1)
+    house.queue.add(build_view(), [line(1)])
+    path = "api/v1/builds/b-1/events"
+    async with house.client("ada") as client, house.client("bob") as other:
+        async with client._http.stream("GET", path) as first:
+            await anext(first.aiter_lines())
+            async with client._http.stream("GET", path) as second:
+                assert second.status_code == 429
+                assert "too-many-streams" in str(await second.aread())
+            async with other._http.stream("GET", path) as theirs:
+                assert theirs.status_code == 200
+        await until(lambda: not house.queue.readers)
+        async with client._http.stream("GET", path) as again:
+            assert again.status_code == 200
+
+
 async def test_ten_thousand_lines_arrive_whole(house: House) -> None:
     house.queue.add(build_view(), [*(line(n) for n in range(1, 10_000)), line(10_000, "built")])
     async with house.client("ada") as client:

@@ -465,9 +465,7 @@ def opens(door: Door, thing: Thing, kind: Kind) -> bool:
     match door.rule:
         case "see":
             return thing.seen_by(kind)
-        case "change":
-            return kind in ("owner", "admin")
-        case "delete":
+        case "change" | "delete":
             return kind == "admin" or (kind == "owner" and thing.visibility != "everyone")
         case "admin":
             return kind == "admin"

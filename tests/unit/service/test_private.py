@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from house import COMMIT, IMAGE, House, StandInResolver, build_view, image_view
 
-from tljh_plugin.errors import CredentialRefused, Forbidden, RepositoryNotFound
+from tljh_plugin.errors import CredentialRefused, Forbidden, ImageNotFound, RepositoryNotFound
 from tljh_plugin.source.credentials import Login
 from tljh_plugin.source.resolve import PinnedRepo
-from tljh_plugin.source.spec import RepoSpec
-from tljh_plugin.wire import BuildRequest, Credential
+from tljh_plugin.source.spec import RepoSpec, parse_link
+from tljh_plugin.wire import BuildRequest, Credential, Person
 
 SECRET = "github_pat_0123456789abcdefghijklmnop"
 LINK = "v2/gh/lab/secret/main"
@@ -155,6 +157,27 @@ async def test_an_address_with_a_password_is_refused_and_not_logged(
     assert SECRET not in caplog.text
 
 
+async def test_an_image_is_looked_up_for_each_person_alone(private: House) -> None:
+    """Two who ask for one at the same moment are not told what the other may see."""
+    spec = parse_link("image/course:1")
+    images = {"ada": [image_view(spec=spec.path, repository=spec.path, adopted=True)], "bob": []}
+    lookups = private._context.lookups
+    lookups._settings = private.settings.model_copy(
+        update={
+            "policy": private.settings.policy.model_copy(
+                update={"images": "listed", "image_names": ("course*",)}
+            )
+        }
+    )
+    inventory: Any = lookups._inventory
+    inventory.images = lambda person: images[person.name]
+    found = await asyncio.gather(
+        *(lookups.pin_within(Person(name=name), spec, "", 10) for name in images), return_exceptions=True
+    )
+    assert isinstance(found[0], PinnedRepo)
+    assert isinstance(found[1], ImageNotFound)
+
+
 # -- who may use an image -----------------------------------------------------------------------------
 
 
@@ -178,6 +201,16 @@ async def test_the_owner_opens_an_image_on_the_page_of_its_build(house: House) -
         assert f"images/{IMAGE}/share" not in (await browser.visit("builds/b-1")).text
 
 
+@pytest.mark.parametrize("state", [{"visibility": "everyone"}, {"visibility": "private", "decided": True}])
+async def test_what_an_owner_may_not_change_is_not_offered(house: House, state: dict[str, Any]) -> None:
+    house.queue.add(build_view("b-1", state="built", phase="built", image_id=IMAGE))
+    house.inventory.known = [image_view(build_id="b-1", **state)]
+    for name, offered in (("ada", False), ("root", True)):
+        async with house.browser(name) as browser:
+            page = await browser.visit("builds/b-1")
+        assert (f"images/{IMAGE}/share" in page.text) == offered
+
+
 async def test_the_client_shares(house: House) -> None:
     house.inventory.known = [image_view()]
     async with house.client("ada") as client:
@@ -185,10 +218,13 @@ async def test_the_client_shares(house: House) -> None:
     assert house.sharing.shared == [(IMAGE, "ada", "everyone", ())]
 
 
-async def test_a_token_with_few_scopes_does_not_act_as_its_administrator(house: House) -> None:
+@pytest.mark.parametrize("session", [None, "of a sign-in to another service"])
+async def test_a_token_with_few_scopes_does_not_act_as_its_administrator(
+    house: House, session: str | None
+) -> None:
     house.hub.people["few-token"] = {
         **house.hub.people["root-token"],
-        "session_id": None,
+        "session_id": session,
         "scopes": ["access:services!service=binder"],
     }
     house.hub.people["full-token"] = {

@@ -158,7 +158,7 @@ async def test_ten_thousand_lines_arrive_in_order() -> None:
     assert [e.line.n for e in events if e.line] == list(range(1, 10_001))
 
 
-@pytest.mark.parametrize("text", ["", "b1", ":3", "b1:x", "b1:-1", "b1:²"])
+@pytest.mark.parametrize("text", ["", "b1", ":3", "b1:x", "b1:-1", "b1:²", "b1:" + "9" * 5000])
 def test_a_position_that_is_none_means_the_beginning(text: str) -> None:
     assert position(text) == ("", 0)
 

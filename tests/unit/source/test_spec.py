@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tljh_plugin.errors import InvalidSpec
 from tljh_plugin.launch.options import LaunchOptions
+from tljh_plugin.source.providers import without_user
 from tljh_plugin.source.spec import LaunchLink, RepoSpec, open_file, parse_link, parse_typed, valid_ref
 
 NAMES = st.text(alphabet="abcXYZ019-_.", min_size=1, max_size=12).filter(
@@ -337,3 +338,24 @@ def test_long_hostile_texts_take_no_time() -> None:
         for parse in (parse_typed, parse_link):
             refusal(parse, text)
         assert time.perf_counter() - began < 1.0, piece
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("https://ann:pw@host/x", "https://host/x"),
+        ("https://ann:p@ss:/word@host/x", "https://host/x"),
+        ("git@host:x", "git@host:x"),
+        ("https://host/x", "https://host/x"),
+        ("see https://a\nhttps://ann:pw@host/x", "see https://a\nhttps://host/x"),
+    ],
+)
+def test_an_address_is_shown_again_without_its_user(text: str, without: str) -> None:
+    assert without_user(text) == without
+
+
+def test_texts_that_are_much_too_long_take_no_time() -> None:
+    began = time.perf_counter()
+    assert without_user("://" * 100_000 + "\n@").endswith("\n@")
+    refusal(lambda text: LaunchLink(RepoSpec("gh", "o/r"), text), "%" + "25" * 2_000_000)
+    assert time.perf_counter() - began < 1.0

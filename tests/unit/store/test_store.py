@@ -422,6 +422,38 @@ class TestImages:
         assert image
         assert (image.visibility, image.built_by) == ("everyone", "ann")
 
+    async def test_what_an_administrator_decided_stays_decided(self, store: Store) -> None:
+        await started(store, a_build(1))
+        await store.finish_built("b-1", an_image(build_id="b-1"))
+        await store.share_image(an_image().image_id, "private", (), decided=True)
+        await store.share_image(an_image().image_id, "private", ())
+        await started(store, a_build(2, rebuild=True))
+        await store.finish_built("b-2", an_image(build_id="b-2"))
+        image = await store.image(an_image().image_id)
+        assert image
+        assert image.decided
+
+    async def test_of_what_was_decided_before_the_audit_log_tells(self, store: Store, tmp_path: Path) -> None:
+        for number in (1, 2, 3):
+            await started(store, a_build(number, rebuild=True))
+            image = an_image(number, build_id=f"b-{number}", name=f"i:{number}")
+            await store.finish_built(f"b-{number}", image)
+        await store.audit("root", "image.share", "i:1", "private")
+        await store.audit("ann", "image.share", "i:2", "private")
+        await store.audit("ann", "image.pin", "i:3", "without end")
+        await store.close()
+        with sqlite3.connect(tmp_path / "store.sqlite") as db:
+            db.execute("ALTER TABLE images DROP COLUMN decided")
+            db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm0011_decided'")
+        db.close()
+        again = await Store.open(tmp_path / "store.sqlite")
+        assert {each.name: each.decided for each in await again.images()} == {
+            "i:1": True,
+            "i:2": False,
+            "i:3": True,
+        }
+        await again.close()
+
     async def test_forgetting_an_image_keeps_its_build_and_uses(self, store: Store) -> None:
         await started(store, a_build(1))
         image = an_image(build_id="b-1")
@@ -515,6 +547,7 @@ class TestSuccession:
         assert old
         assert new
         assert (new.title, new.pinned, new.pin_reason, old.pinned) == ("Course", True, "exam", False)
+        assert new.decided
 
     async def test_one_that_was_there_keeps_its_pin_and_title(self, store: Store) -> None:
         await self.built(store, 1, an_image(1))
