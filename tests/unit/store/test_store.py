@@ -444,7 +444,7 @@ class TestImages:
         await store.close()
         with sqlite3.connect(tmp_path / "store.sqlite") as db:
             db.execute("ALTER TABLE images DROP COLUMN decided")
-            db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm0011_decided'")
+            db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm0014_decided'")
         db.close()
         again = await Store.open(tmp_path / "store.sqlite")
         assert {each.name: each.decided for each in await again.images()} == {
