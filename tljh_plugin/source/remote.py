@@ -241,7 +241,7 @@ def _http_access(url: str, addresses: Sequence[str]) -> Access:
         options.append(("http.curloptResolve", f"{parts.hostname}:{port}:{known}"))
     elif addresses and parts.scheme == "http" and parts.hostname not in addresses:
         raise PolicyRefused(
-            f"`{shown(url)}`: this machine's git is older than 2.37 and looks `{parts.hostname}` up once more,"
+            f"`{shown(url)}`: this machine's git is older than 2.37 and looks `{parts.hostname}` up again,"
             " so that over http it could be led elsewhere.",
             "Use https, or ask the administrator for a newer git.",
         )
