@@ -20,7 +20,7 @@ def test_an_older_git_that_looks_names_up_once_more_gets_none_over_plain_http(
 ) -> None:
     """Over https a name that points elsewhere meanwhile ends at the certificate."""
     monkeypatch.setattr(git, "version", lambda: (2, 34))
-    with pytest.raises(PolicyRefused, match=r"git\.example\.org.*once more"):
+    with pytest.raises(PolicyRefused, match=r"git\.example\.org.*up again"):
         _http_access("http://git.example.org/x", ["192.0.2.1"])
     assert _http_access("https://git.example.org/x", ["192.0.2.1"]).protocol == "https"
     for host, address in (("192.0.2.1", "192.0.2.1"), ("[2001:db8::1]", "2001:db8::1")):
