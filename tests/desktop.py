@@ -26,9 +26,10 @@ LINK = re.compile(r"http://\S+/hub/sign-in\?\S+")
 
 
 def free_port() -> int:
-    """One below those that the kernel gives to connections, which would take it before its program does."""
+    """One below those that the kernel gives to connections, which would take it before its program does, and
+    below those that a hub chooses for itself."""
     while True:
-        port = random.randrange(20_000, 32_000)  # not a secret
+        port = random.randrange(16_000, 24_000)  # not a secret
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -28,6 +29,8 @@ CLI_SERVICE = "binder-cli"
 PARENT_VARIABLE = "LITTLEST_BINDER_UP"
 
 _CODE_BYTES = 32
+_FIRST_PORT = 24_000
+_given: set[int] = set()  # ports that this process will need, though nobody listens there yet
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,10 +45,27 @@ def origin(settings: Settings) -> str:
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on 127.0.0.1 that nobody listens on, another at each call.
+
+    It is below those that the kernel gives to connections (ip(7), `ip_local_port_range`), one of which could
+    take it before who is to listen there does; where that leaves none, it is any.
+    """
+    ports = range(_FIRST_PORT, _first_of_connections())
+    for port in (*random.sample(ports, len(ports)), 0):  # not a secret
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found = int(probe.getsockname()[1])
+            if found not in _given:
+                _given.add(found)
+                return found
+    raise SettingsError("No port of 127.0.0.1 is free.", "See with `ss -ltn` who listens on so many.")
+
+
+def _first_of_connections() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return _FIRST_PORT
 
 
 # -- links --------------------------------------------------------------------------------------------

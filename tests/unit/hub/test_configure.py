@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import jupyterhub
 import pytest
 from traitlets.config import Config
 
-from tljh_plugin import handover, hub
+from tljh_plugin import desktop, handover, hub
 from tljh_plugin.hub import ACCESS_SCOPE, configure
 from tljh_plugin.launch.spawner import BinderSpawner
 from tljh_plugin.settings import Settings, from_mapping
@@ -165,3 +166,20 @@ def test_the_hubs_own_secrets_do_not_reach_the_service(tmp_path: Path) -> None:
     assert given == {
         "PATH": "/bin", "HOME": "/home/ada", "HTTPS_PROXY": "http://p", handover.STATE_VARIABLE: str(tmp_path)
     }  # fmt: skip
+
+
+def test_each_port_that_is_chosen_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hub, proxy and service choose theirs before any of them listens."""
+    monkeypatch.setattr(desktop, "_FIRST_PORT", desktop._first_of_connections() - 20)
+    chosen = [desktop.free_port() for _ in range(30)]  # more than there are: the rest are any
+    assert len(set(chosen)) == 30
+    assert desktop._FIRST_PORT <= chosen[0] < desktop._first_of_connections()
+
+
+def test_a_port_on_which_somebody_listens_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(desktop, "_FIRST_PORT", taken)
+        monkeypatch.setattr(desktop, "_first_of_connections", lambda: taken + 1)
+        assert desktop.free_port() != taken
