@@ -22,7 +22,7 @@ from .person import Person, group_name
 from .site import LOG_DIR, Site, record
 
 SOCKET = "/var/run/docker.sock"
-_START_S = 90.0
+_START_S = 180.0
 _ANSWER_S = 20.0
 _PID_FILE = Path("/var/run/docker.pid")
 ENGINE_LOG = LOG_DIR / "dockerd.log"
@@ -143,9 +143,9 @@ class Engine:
             self._start_keeper(step)
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
-            if Path(SOCKET).exists():
-                facts = self._ask(step)
-                if facts is not None:
+            # It listens before it serves: with much to load, on a busy disk, long before.
+            with contextlib.suppress(TimeoutError):
+                if (facts := ask()) is not None:
                     return facts
             if self._keeper is not None and self._keeper.poll() is not None:
                 break
