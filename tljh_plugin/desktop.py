@@ -30,7 +30,7 @@ PARENT_VARIABLE = "LITTLEST_BINDER_UP"
 
 _CODE_BYTES = 32
 _FIRST_PORT = 24_000
-_given: set[int] = set()  # ports that this process will need, though nobody listens there yet
+_chosen_ports: set[int] = set()  # this process will need them, though nobody listens there yet
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,18 +50,18 @@ def free_port() -> int:
     It is below those that the kernel gives to connections (ip(7), `ip_local_port_range`), one of which could
     take it before who is to listen there does; where that leaves none, it is any.
     """
-    ports = range(_FIRST_PORT, _first_of_connections())
+    ports = range(_FIRST_PORT, _first_ephemeral_port())
     for port in (*random.sample(ports, len(ports)), 0):  # not a secret
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             found = int(probe.getsockname()[1])
-            if found not in _given:
-                _given.add(found)
+            if found not in _chosen_ports:
+                _chosen_ports.add(found)
                 return found
     raise SettingsError("No port of 127.0.0.1 is free.", "See with `ss -ltn` who listens on so many.")
 
 
-def _first_of_connections() -> int:
+def _first_ephemeral_port() -> int:
     try:
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except (OSError, ValueError, IndexError):

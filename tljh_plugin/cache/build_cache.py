@@ -164,7 +164,8 @@ class BuildCache:
         """
         since = (datetime.now(timezone.utc) - _RESUMED).isoformat(timespec="milliseconds")
         async with self._lock:
-            for begun in await self._begun():
+            await self._load_going()
+            for begun in list(self._going.values()):
                 row = await self._store.image(begun.image_id)
                 if await self._engine.image(begun.image_id) is not None:
                     await self._end(begun.image_id)
@@ -201,10 +202,9 @@ class BuildCache:
         self._tell()
         return begun
 
-    async def _begun(self) -> list[RemovalRow]:
-        """Removals that have not ended, those among them of an earlier process."""
+    async def _load_going(self) -> None:
+        """Know the removals of an earlier process, too, that have not ended."""
         self._going = {each.image_id: each for each in await self._rows.removals()} | self._going
-        return list(self._going.values())
 
     async def _end(self, image_id: str, left: Iterable[LeftoverRow] = ()) -> None:
         await self._rows.end_removal(image_id, left)
@@ -266,7 +266,7 @@ class BuildCache:
             with suppress(StoreError):  # tried again at each look
                 await self._rows.forget_leftovers(gone)
         self._left = {record: row for record, row in rows.items() if record in there}
-        await self._begun()
+        await self._load_going()
         self._tell()
 
     def _tell(self) -> None:

@@ -172,7 +172,7 @@ class Retention:
 
     async def round(self) -> Run | None:
         """What happens every `retention.every_s`: a run if one is due. Raises `BinderError`."""
-        await self._sweep.owed.catch_up()
+        await self._sweep.catch_up()
         try:
             await self._candidates.note_uses()
         except StoreError as error:  # on a full disk, making room comes first
@@ -270,7 +270,7 @@ class Retention:
     async def _note(self, run: Run, person: Person) -> None:
         wanted = f"{run.plan.wanted_bytes} bytes wanted, " if run.plan.wanted_bytes else ""
         said = f"{wanted}{len(run.plan.take)} images planned"
-        await self._sweep.owed.write(lambda: self._store.audit(person.name, "retention.run", run.id, said))
+        await self._sweep.audit(person, "retention.run", run.id, said)
 
     async def _loop(self) -> None:
         while True:

@@ -63,7 +63,7 @@ class Sweep:
     """Plans deletions and carries them out; `recover()` at the start, `await close()` at the end.
 
     `after` is called when a run has ended, for who measures the disk. What the store cannot take meanwhile is
-    `owed` to it: a full disk keeps nobody from making room.
+    owed to it: a full disk keeps nobody from making room.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Sweep:
         self._tasks: dict[str, asyncio.Task[Run]] = {}
         self._stopped: set[str] = set()
         self._unwritten: dict[str, Run] = {}  # those that ended, and the store does not know it yet
-        self.owed = Owed()
+        self._owed = Owed()
         self.after: Callable[[], None] = lambda: None
 
     # -- deciding -------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Sweep:
         run = Run(
             id=f"r-{secrets.token_hex(6)}", mode=plan.mode, by=person.name, started=utc_now(), plan=plan
         )
-        await self.owed.write(lambda: self._store.put_run(to_row(run)))
+        await self._owed.write(lambda: self._store.put_run(to_row(run)))
         self._runs[run.id] = run
         task = asyncio.create_task(self._carry(run, person, enough), name=f"run {run.id}")
         self._tasks[run.id] = task
@@ -195,6 +195,14 @@ class Sweep:
             ended = replace(run, results=tuple(results), finished=utc_now(), problem=_view(problem))
             await self._note_end(ended)
 
+    async def audit(self, person: Person, what: str, thing: str, result: str) -> None:
+        """Note it, at the latest when the store's disk has room again."""
+        await self._owed.write(lambda: self._store.audit(person.name, what, thing, result))
+
+    async def catch_up(self) -> None:
+        """Write what the store could not take before, as far as it takes it now."""
+        await self._owed.catch_up()
+
     async def close(self) -> None:
         """End what goes on after the image that it is at, or in the middle of it if that takes long."""
         self._stopped |= set(self._runs)
@@ -204,7 +212,7 @@ class Sweep:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self.owed.catch_up()
+        await self.catch_up()
 
     def _ended(self, run_id: str, task: asyncio.Task[Run]) -> None:
         self._runs.pop(run_id, None)
@@ -240,7 +248,7 @@ class Sweep:
         run = replace(run, finished=utc_now(), gained_bytes=gained, problem=_view(problem))
         await self._note_end(run)
         said = f"{run.mode}: {len(run.taken)} of {len(run.plan.take)} went, {gained} bytes gained"
-        await self._audit(person, "image.sweep", run.id, said)
+        await self.audit(person, "image.sweep", run.id, said)
         return run
 
     async def _note_end(self, run: Run) -> None:
@@ -251,11 +259,7 @@ class Sweep:
             await self._store.put_run(to_row(run))
             del self._unwritten[run.id]
 
-        await self.owed.write(note)
-
-    async def _audit(self, person: Person, what: str, thing: str, result: str) -> None:
-        """Note it, at the latest when the store's disk has room again."""
-        await self.owed.write(lambda: self._store.audit(person.name, what, thing, result))
+        await self._owed.write(note)
 
     async def _delete(self, item: Item, run: Run, person: Person) -> tuple[Result, BinderError | None]:
         """One image, and the error if there was one; both are noted."""
@@ -279,7 +283,7 @@ class Sweep:
             log.warning("%s was not deleted: %s", item.name, failed)
             result, error = Result(item.image_id, item.name, "failed", failed.message), failed
         said = error.code if error else f"{result.outcome}: {result.text}".removesuffix(": ")
-        await self._audit(person, f"image.{run.mode}", item.name, said)
+        await self.audit(person, f"image.{run.mode}", item.name, said)
         return result, error
 
     async def _why_not(self, row: ImageRow, person: Person) -> str:
@@ -362,13 +366,14 @@ class Sweep:
         except BinderError as error:
             return Result(item.image_id, item.name, "failed", error.message), error
         said = f"{erased.records} records, {freed} bytes gained"
-        await self._audit(person, "cache.erase", "what evicted images left", said)
+        await self.audit(person, "cache.erase", "what evicted images left", said)
         if not erased.records:
             return Result(item.image_id, item.name, "kept", "Other builds' cache stands on it."), None
         return Result(item.image_id, item.name, "erased", "", freed), None
 
     async def _cut_off(self, item: Item, mode: Mode) -> Result:
-        """What is to be said of the image that a run was at when it was cut off."""
+        """What is to be said of the image that a run was at when it was cut off; if that is gone, its record
+        goes as well."""
         if item.rule == "cache-first":
             return _not_done(item)
         try:
@@ -387,7 +392,7 @@ class Sweep:
         return Result(item.image_id, item.name, outcome, text)
 
     async def _forget(self, row: ImageRow) -> None:
-        await self.owed.write(lambda: self._store.forget_image(row.image_id, row.created))
+        await self._owed.write(lambda: self._store.forget_image(row.image_id, row.created))
 
     async def _is_gone(self, image_id: str) -> bool:
         """Whether Docker says so."""

@@ -170,10 +170,10 @@ def test_the_hubs_own_secrets_do_not_reach_the_service(tmp_path: Path) -> None:
 
 def test_each_port_that_is_chosen_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hub, proxy and service choose theirs before any of them listens."""
-    monkeypatch.setattr(desktop, "_FIRST_PORT", desktop._first_of_connections() - 20)
+    monkeypatch.setattr(desktop, "_FIRST_PORT", desktop._first_ephemeral_port() - 20)
     chosen = [desktop.free_port() for _ in range(30)]  # more than there are: the rest are any
     assert len(set(chosen)) == 30
-    assert desktop._FIRST_PORT <= chosen[0] < desktop._first_of_connections()
+    assert desktop._FIRST_PORT <= chosen[0] < desktop._first_ephemeral_port()
 
 
 def test_a_port_on_which_somebody_listens_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,5 +181,5 @@ def test_a_port_on_which_somebody_listens_is_not_chosen(monkeypatch: pytest.Monk
         other.bind(("127.0.0.1", 0))
         taken = other.getsockname()[1]
         monkeypatch.setattr(desktop, "_FIRST_PORT", taken)
-        monkeypatch.setattr(desktop, "_first_of_connections", lambda: taken + 1)
+        monkeypatch.setattr(desktop, "_first_ephemeral_port", lambda: taken + 1)
         assert desktop.free_port() != taken
