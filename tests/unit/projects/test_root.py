@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tljh_plugin.errors import ProjectFailed, StorageMissing
-from tljh_plugin.projects.root import RECORD, ROOT_MARKER, StorageRoot
+from tljh_plugin.projects import root as root_module
+from tljh_plugin.projects.root import RECORD, ROOT_MARKER, Found, StorageRoot
 from tljh_plugin.settings import from_mapping
 
 
@@ -41,6 +43,31 @@ def test_the_first_root_is_made_with_its_marker(state: Path, tmp_path: Path, is_
     assert json.loads((path / ROOT_MARKER).read_text())["installation"] == "ours"
     assert ours.ready
     assert ours.ensure(has_projects=True) == path
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+@pytest.mark.parametrize("asked", [StorageRoot.ensure, StorageRoot.problem])
+def test_one_that_somebody_makes_at_the_same_moment_is_not_a_missing_disk(
+    state: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_default: bool,
+    asked: Callable[[StorageRoot, bool], object],
+) -> None:
+    ours = root(state, None if is_default else tmp_path / "disk")
+    look = root_module._look
+
+    def look_first(path: Path) -> Found:
+        monkeypatch.setattr(root_module, "_look", look)
+        found = look(path)
+        ours.ensure(has_projects=False)
+        return found
+
+    monkeypatch.setattr(root_module, "_look", look_first)
+    assert asked(ours, False) in (ours.path, None)
+    assert ours.ready
+    assert ours.ensure(has_projects=True) == ours.path
+    assert sorted(each.name for each in ours.path.iterdir()) == [ROOT_MARKER]
 
 
 @pytest.mark.parametrize("has_projects", [True, False])
