@@ -34,6 +34,7 @@ _READ_BYTES = 64 * 1024
 _GUARD_S = 3.0
 _FAREWELL_S = 10.0  # from the result to the end of the process
 _DRAIN_S = 2.0  # from the end of the group to the end of its pipes
+_BEHIND_S = 60.0  # and from there on while what was said is still being written, as on a disk that stalls
 _MIN_SECRET = 4  # shorter ones would blank ordinary text
 
 # What a build needs of our environment; never the hub's tokens.
@@ -217,6 +218,7 @@ class _Run:
     secrets: list[str]
     result: ResultEvent | None = None
     heard: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    hearing: int = 0  # pieces that were read and are not passed on in whole
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
     async def send(self, job: WorkerJob) -> None:
@@ -234,8 +236,11 @@ class _Run:
         )
         leaving = asyncio.create_task(self._leave())
         limits = asyncio.create_task(self._keep_limits(watch))
+        now = asyncio.get_running_loop().time
+        left = now()
         try:
             while not (reading.done() and leaving.done()):
+                heard = self.heard
                 done, _ = await asyncio.wait(
                     {task for task in (reading, leaving, limits) if not task.done()},
                     # A process that left the group and the session may hold a pipe open.
@@ -244,7 +249,10 @@ class _Run:
                 )
                 for task in done:
                     task.result()
-                if limits.done() or (leaving.done() and not done):
+                if leaving in done:
+                    left = now()
+                behind = (self.hearing or self.heard > heard) and now() < left + _BEHIND_S
+                if limits.done() or (leaving.done() and not done and not behind):
                     return
         finally:
             for task in (reading, leaving, limits):
@@ -282,8 +290,10 @@ class _Run:
         lines = LineSplitter()
         while piece := await stream.read(_READ_BYTES):
             self.heard = asyncio.get_running_loop().time()
+            self.hearing += 1
             for line in lines.feed(piece):
                 await hear(line)
+            self.hearing -= 1
         for line in lines.end():
             await hear(line)
 

@@ -61,7 +61,7 @@ class Run:
     async def guard(self) -> None:
         return
 
-    async def __call__(self, *, timeout_s: float = 30, silence_s: float = 30) -> WorkerResult:
+    async def __call__(self, *, timeout_s: float = 300, silence_s: float = 300) -> WorkerResult:
         watch = Watch(timeout_s, silence_s, self.started, self.guard, guard_s=0.05)
         return await run_worker(
             JOB,
@@ -157,6 +157,30 @@ async def test_much_output_is_heard_completely(tmp_path: Path) -> None:
     run = Run(tmp_path, "for n in range(50_000): print(n)")
     await run()
     assert run.texts == [str(number) for number in range(50_000)]
+
+
+async def test_a_log_that_is_written_slowly_does_not_cost_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that stalls a line can take longer than the worker's end."""
+    monkeypatch.setattr("tljh_plugin.build.run._DRAIN_S", 0.02)
+    run = Run(
+        tmp_path,
+        """
+        import json
+        print("a line")
+        print(json.dumps({"event": "result", "ok": True, "image_id": "sha256:1"}))
+        """,
+    )
+
+    async def slowly(event: LogEvent | PhaseEvent) -> None:
+        await asyncio.to_thread(_wait_for_death, run.pid)
+        await asyncio.sleep(0.5)
+        run.events.append(event)
+
+    run.hear = slowly
+    result = await run()
+    assert (result.ok, result.image_id, run.texts) == (True, "sha256:1", ["a line"])
 
 
 async def test_it_may_not_take_longer_than_allowed(tmp_path: Path) -> None:
@@ -285,7 +309,7 @@ async def test_what_the_worker_leaves_running_is_ended_with_it(tmp_path: Path) -
         tmp_path,
         """
         import json, subprocess, sys
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         print(json.dumps({"event": "result", "ok": True, "image_id": "sha256:1"}))
         """,
     )
@@ -293,7 +317,7 @@ async def test_what_the_worker_leaves_running_is_ended_with_it(tmp_path: Path) -
     result = await run()
     assert result.ok
     assert members(run.pid) == []
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 120
 
 
 async def test_a_worker_ends_by_its_life_line_when_the_service_is_killed(tmp_path: Path) -> None:
@@ -322,7 +346,7 @@ async def test_a_worker_ends_by_its_life_line_when_the_service_is_killed(tmp_pat
     worker = int(await service.stdout.readline())
     service.kill()
     await service.wait()
-    await asyncio.wait_for(asyncio.to_thread(_wait_for_death, worker), 10)
+    await asyncio.wait_for(asyncio.to_thread(_wait_for_death, worker), 60)
 
 
 async def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
