@@ -261,13 +261,17 @@ class Git:
             ) from None
 
 
-@functools.cache
 def version() -> tuple[int, int]:
-    """Major and minor version of the installed git; (0, 0) if there is none."""
+    """Major and minor version of the installed git; (0, 0) if there is none, or none that answers now."""
     try:
-        done = subprocess.run(["git", "version"], capture_output=True, text=True, check=True, timeout=10)
+        return _version()
     except (OSError, subprocess.SubprocessError):
         return (0, 0)
+
+
+@functools.cache
+def _version() -> tuple[int, int]:
+    done = subprocess.run(["git", "version"], capture_output=True, text=True, check=True, timeout=10)
     found = re.search(r"(\d+)\.(\d+)", done.stdout)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
