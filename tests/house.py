@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from desktop import free_port
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, create_signed_value
+from waiting import LONG_S
 
 from tljh_plugin import settings as binder_settings
 from tljh_plugin.access import may
@@ -997,6 +999,7 @@ class Browser(httpx.AsyncClient):
             cookies["service-binder"] = signed.decode()
         super().__init__(
             base_url=house.url,
+            timeout=LONG_S,
             cookies=cookies,
             headers={
                 "User-Agent": "Browser",
@@ -1033,15 +1036,11 @@ async def open_house(folder: Path, *, hub_host: str = "", **section: Any) -> Asy
     hub.port = sockets[0].getsockname()[1]
     hub_server = HTTPServer(hub.application())
     hub_server.add_sockets(sockets)
-    free = bind_sockets(0, "127.0.0.1")
-    port = free[0].getsockname()[1]
-    for each in free:
-        each.close()
     settings = binder_settings.from_mapping(section, platform="desktop", state_dir=folder, owner="root")
     ensure_state(settings)
     environment = from_environment(
         {
-            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}",
+            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{free_port()}",
             "JUPYTERHUB_SERVICE_PREFIX": PREFIX,
             "JUPYTERHUB_API_TOKEN": SERVICE_TOKEN,
             "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.port}/hub/api",
@@ -1049,13 +1048,17 @@ async def open_house(folder: Path, *, hub_host: str = "", **section: Any) -> Asy
         }
     )
     house = House(settings, environment, hub)
-    async with HubApi(environment.api_url, SERVICE_TOKEN) as hub_api:
-        house.come(hub_api)
-        await house.listening()
-        yield house
-        await house.go()
-    hub_server.stop()
-    await hub_server.close_all_connections()
+    try:
+        async with HubApi(environment.api_url, SERVICE_TOKEN) as hub_api:
+            house.come(hub_api)
+            await house.listening()
+            try:
+                yield house
+            finally:
+                await house.go()
+    finally:
+        hub_server.stop()
+        await hub_server.close_all_connections()
 
 
 __all__ = [
