@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import soak as soak_run
 from git_server import GitServer
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing about the code on a machine that others use too.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

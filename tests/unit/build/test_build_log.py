@@ -128,7 +128,7 @@ async def test_a_log_that_is_gone_is_empty(tmp_path: Path) -> None:
         st.just(b'{"version":1,"n":4,"time":"2026","phase":"buil'),
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=list(HealthCheck), max_examples=50)
 def test_what_a_crash_has_torn_is_cut_off_and_the_numbers_go_on(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "torn.jsonl"
     path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -338,10 +339,10 @@ def test_a_thousand_images_are_planned_at_once() -> None:
         image(number, chain=(*base, *(Layer(f"{number}.{place}", 1) for place in range(10))))
         for number in range(1200)
     ]
-    began = datetime.now()
+    began = time.process_time()
     plan = plan_retention(images, policy(low_watermark_percent=0), usage(10_000, 10_500), NOW)
     assert len(plan.take) == 1000  # 10 bytes each, the base stays
-    assert (datetime.now() - began).total_seconds() < 2
+    assert time.process_time() - began < 2
 
 
 def test_what_docker_keeps_under_other_names_frees_nothing_and_is_not_taken() -> None:

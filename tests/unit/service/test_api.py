@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from house import COMMIT, IMAGE, NOW, House, build_view, image_view, line, project_view
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.cache.listing import as_seen
 from tljh_plugin.client import PERSON_HEADER, ServiceClient
@@ -44,7 +44,7 @@ async def test_a_token_of_the_hub_opens_the_api(house: House) -> None:
 
 async def test_without_a_token_or_with_a_bad_one_nothing_is_told(house: House) -> None:
     for headers in ({}, {"Authorization": "token nonsense"}):
-        async with httpx.AsyncClient(base_url=house.url, headers=headers) as client:
+        async with httpx.AsyncClient(base_url=house.url, headers=headers, timeout=LONG_S) as client:
             answer = await client.get("api/v1/builds")
         assert answer.status_code == 403
         assert answer.json()["code"] == "not-signed-in"
@@ -69,7 +69,7 @@ async def test_a_token_of_another_service_is_nobodys(house: House) -> None:
 
 async def test_the_header_that_names_a_person_means_nothing_at_the_public_door(house: House) -> None:
     header = {PERSON_HEADER: Person(name="root", admin=True).model_dump_json()}
-    async with httpx.AsyncClient(base_url=house.url, headers=header) as client:
+    async with httpx.AsyncClient(base_url=house.url, headers=header, timeout=LONG_S) as client:
         assert (await client.get("api/v1/builds")).status_code == 403
 
 
@@ -87,7 +87,9 @@ async def test_our_own_socket_is_for_its_owner_alone(house: House) -> None:
 
 async def test_a_damaged_header_is_refused(house: House) -> None:
     transport = httpx.AsyncHTTPTransport(uds=str(house.settings.service_socket))
-    async with httpx.AsyncClient(transport=transport, headers={PERSON_HEADER: "root"}) as client:
+    async with httpx.AsyncClient(
+        transport=transport, headers={PERSON_HEADER: "root"}, timeout=LONG_S
+    ) as client:
         answer = await client.get("http://binder/api/v1/builds")
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
@@ -109,10 +111,10 @@ async def test_a_hub_that_gives_a_start_up_ends_its_preparation(house: House) ->
     house.preparations.hold = asyncio.Event()
     async with house.own_client("ada") as client:
         call = asyncio.create_task(client.prepare(PREPARE))
-        await asyncio.wait_for(house.preparations.begun.wait(), 10)
+        await asyncio.wait_for(house.preparations.begun.wait(), 60)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-    await asyncio.wait_for(house.preparations.cancelled.wait(), 10)
+    await asyncio.wait_for(house.preparations.cancelled.wait(), 60)
 
 
 # -- cookies and XSRF ---------------------------------------------------------------------------------
@@ -320,7 +322,7 @@ async def test_a_reader_that_leaves_is_no_longer_read_for(house: House) -> None:
     path = "api/v1/builds/b-1/events"
     async with house.client("ada") as client, client._http.stream("GET", path) as answer:
         await anext(answer.aiter_lines())
-        assert house.queue.readers == 1
+        await until(lambda: house.queue.readers == 1)
     await until(lambda: not house.queue.readers)
 
 
@@ -488,7 +490,7 @@ async def test_a_person_sees_their_own_projects(house: House) -> None:
 
 async def test_health_is_for_everybody_and_details_for_those_signed_in(house: House) -> None:
     house.engine.problem = EngineUnavailable("Docker at /secret/path does not answer.", "Start it.")
-    async with httpx.AsyncClient(base_url=house.url) as stranger:
+    async with httpx.AsyncClient(base_url=house.url, timeout=LONG_S) as stranger:
         told = (await stranger.get("api/v1/health")).json()
     assert (told["ok"], told["engine"], told["message"]) == (False, False, "")
     async with house.client("ada") as client:
@@ -498,7 +500,7 @@ async def test_health_is_for_everybody_and_details_for_those_signed_in(house: Ho
 
 async def test_health_says_whether_servers_have_a_firewall(house: House) -> None:
     house.engine.no_firewall = "This process may not set firewall rules."
-    async with httpx.AsyncClient(base_url=house.url) as stranger:
+    async with httpx.AsyncClient(base_url=house.url, timeout=LONG_S) as stranger:
         assert (await stranger.get("api/v1/health")).json()["firewall"] == ""
     async with house.client("ada") as client:
         assert (await client.health()).firewall == house.engine.no_firewall

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from house import COMMIT, House, build_view, line
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.errors import QueueFull
 from tljh_plugin.service.api import binderhub
@@ -26,7 +26,7 @@ def soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def events(house: House, path: str = STREAM, person: str = "ada") -> list[dict[str, Any]]:
     headers = {"Authorization": f"token {person}-token", "Accept": "text/event-stream, */*"}
-    async with httpx.AsyncClient(base_url=house.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=house.url, headers=headers, timeout=LONG_S) as client:
         answer = await client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -137,7 +137,7 @@ async def test_it_stays_open_at_its_end(house: House, monkeypatch: pytest.Monkey
     monkeypatch.setattr(binderhub, "_HOLD_S", 3600.0)
     headers = {"Authorization": "token ada-token"}
     async with (
-        httpx.AsyncClient(base_url=house.url, headers=headers) as client,
+        httpx.AsyncClient(base_url=house.url, headers=headers, timeout=LONG_S) as client,
         client.stream("GET", "build/gh/owner/repo/gone") as answer,
     ):
         lines = answer.aiter_lines()

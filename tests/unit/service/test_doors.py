@@ -20,7 +20,7 @@ import pytest_asyncio
 from house import NOW, PREFIX, SERVICE_TOKEN, House, open_house, project_view
 from small_docker import SmallDocker
 from tornado.web import RequestHandler
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.build.log import BuildLog
@@ -316,9 +316,9 @@ class World:
         )
         self.hub_api = HubApi(house.environment.api_url, SERVICE_TOKEN)
         parts.accounting = Accounting(store, self.hub_api)
-        self.public = httpx.AsyncClient(base_url=house.url)
+        self.public = httpx.AsyncClient(base_url=house.url, timeout=LONG_S)
         socket = httpx.AsyncHTTPTransport(uds=str(house.settings.service_socket))
-        self.own = httpx.AsyncClient(transport=socket, base_url="http://binder/")
+        self.own = httpx.AsyncClient(transport=socket, base_url="http://binder/", timeout=LONG_S)
 
     async def furnish(self) -> None:
         hub = self.house.hub

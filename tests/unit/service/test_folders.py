@@ -137,7 +137,7 @@ async def test_a_slow_look_up_loses_no_tick(house: House, monkeypatch: pytest.Mo
         assert waiting.status_code == 202
         onward = re.findall(r"content=\"1; url=([^\"]+)", waiting.text)[0].replace("&amp;", "&")
     house.resolver.hold.set()
-    monkeypatch.setattr(confirm, "_PATIENCE_S", 10)
+    monkeypatch.setattr(confirm, "_PATIENCE_S", 60)
     async with house.browser("ada") as browser:
         page = await browser.get(house.environment.url + onward)
         assert Boxes(page.text).state == boxes(shared="ticked")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from forms import Forms
 from house import COMMIT, IMAGE, OLDER, PREFIX, House, build_view, image_view, line, open_house, project_view
+from waiting import LONG_S
 
 from tljh_plugin.errors import EngineUnavailable
 from tljh_plugin.service.pages import confirm
@@ -254,7 +255,7 @@ async def test_a_slow_look_up_shows_a_page_that_goes_on_by_itself(
         await browser.visit(LINK)
         assert house.resolver.asked == 1
         house.resolver.hold.set()
-        monkeypatch.setattr(confirm, "_PATIENCE_S", 10)
+        monkeypatch.setattr(confirm, "_PATIENCE_S", 60)
         assert (await browser.visit(LINK)).status_code == 200
     assert house.resolver.asked == 1
 
@@ -437,7 +438,7 @@ async def test_the_form_gets_link_and_badge_from_the_one_grammar(house: House) -
 
 
 async def test_old_addresses_of_binderhub_lead_on(house: House) -> None:
-    async with httpx.AsyncClient(base_url=house.url) as stranger:
+    async with httpx.AsyncClient(base_url=house.url, timeout=LONG_S) as stranger:
         badge = await stranger.get("badge.svg")
         assert badge.headers["content-type"] == "image/svg+xml"
         assert "builder" in (await stranger.get("versions")).json()

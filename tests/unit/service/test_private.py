@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from house import COMMIT, IMAGE, House, StandInResolver, build_view, image_view
+from waiting import LONG_S
 
 from tljh_plugin.errors import CredentialRefused, Forbidden, ImageNotFound, RepositoryNotFound
 from tljh_plugin.source.credentials import Login
@@ -135,7 +136,7 @@ async def test_a_request_that_is_wrong_is_refused_without_the_secret(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     headers = {"Authorization": "token ada-token", "Content-Type": "application/json"}
-    async with httpx.AsyncClient(base_url=private.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=private.url, headers=headers, timeout=LONG_S) as client:
         answer = await client.post("api/v1/builds", content=body)
     assert answer.status_code in (400, 403)
     assert SECRET not in answer.text

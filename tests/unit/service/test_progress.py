@@ -133,7 +133,7 @@ async def test_a_reader_that_leaves_ends_both_sources() -> None:
         async for event in events:
             if event.line:
                 break
-    await asyncio.wait_for(hub_closed.wait(), 5)
+    await asyncio.wait_for(hub_closed.wait(), 60)
     assert log.closed == 1
 
 

@@ -334,10 +334,10 @@ def test_head_is_the_default_branch() -> None:
 def test_long_hostile_texts_take_no_time() -> None:
     for piece in ("x", "token", ":", "@", "/", "%", "a@:", "v2/gh/", "https://", "((", "?a=", " "):
         text = piece * (20_000 // len(piece))
-        began = time.perf_counter()
+        began = time.process_time()
         for parse in (parse_typed, parse_link):
             refusal(parse, text)
-        assert time.perf_counter() - began < 1.0, piece
+        assert time.process_time() - began < 1.0, piece
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_an_address_is_shown_again_without_its_user(text: str, without: str) -> 
 
 
 def test_texts_that_are_much_too_long_take_no_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert without_user("://" * 100_000 + "\n@").endswith("\n@")
     refusal(lambda text: LaunchLink(RepoSpec("gh", "o/r"), text), "%" + "25" * 2_000_000)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
