@@ -6,7 +6,11 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
+
+# For what is usually there at once; Playwright itself gives an expectation 5 s.
+LONG_MS = 120_000
+expect.set_options(timeout=LONG_MS)
 
 FLAGS = ("--no-sandbox", "--disable-background-networking")
 

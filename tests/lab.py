@@ -8,12 +8,12 @@ from collections.abc import Callable
 from playwright.sync_api import Page
 
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-BUILD_MS = 120_000
-START_MS = 60_000
+BUILD_MS = 300_000
+START_MS = 120_000
 LAB = re.compile(r"/user/[^/]+/[^/]+/lab")
 
 
-def wait_until(page: Page, condition: Callable[[], bool], timeout_ms: float = 30_000) -> None:
+def wait_until(page: Page, condition: Callable[[], bool], timeout_ms: float = START_MS) -> None:
     """Poll from the browser's clock, so that its events go on meanwhile."""
     for _ in range(int(timeout_ms / 100)):
         if condition():

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from chromium import LONG_MS
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+
+expect.set_options(timeout=LONG_MS)
 
 # Told to the console, which also hears what a page's own scripts would not.
 VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) => console.error(
@@ -19,6 +22,7 @@ class Visitor:
         self.context = context
         self.shots = shots
         self.complaints: list[str] = []
+        context.set_default_timeout(LONG_MS)
         context.add_init_script(VIOLATIONS)
         self.page: Page = context.new_page()
         self.page.on("console", self._hear)

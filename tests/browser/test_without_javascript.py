@@ -55,7 +55,8 @@ def search(page: Page, text: str, *, show: str = "", order: str = "") -> None:
     for label, value in (("Show", show), ("Order", order)):
         if value:
             page.get_by_label(label).select_option(value)
-    page.get_by_role("button", name="Search").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Search").click()
 
 
 def test_builds_and_their_logs_are_read_and_begun_without_scripts(page: Page, visitor: Visitor) -> None:
@@ -74,7 +75,8 @@ def test_builds_and_their_logs_are_read_and_begun_without_scripts(page: Page, vi
     page.get_by_role("link", name="Image", exact=True).click()
     page.get_by_role("button", name="Rebuild", exact=True).click()
     expect(page.get_by_role("heading", name=re.compile("Build of"))).to_be_visible()
-    page.get_by_role("button", name="Cancel the build").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Cancel the build").click()
     reload_until(page, lambda: page.get_by_text("cancelled", exact=True).count() > 0, START_MS)
 
 
@@ -110,9 +112,11 @@ def test_images_are_found_edited_pinned_and_erased_by_forms_alone(
     sizes = 'table.images td[data-label="Size"]'
     page.get_by_role("link", name="Size", exact=True).click()
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Size")
+    page.wait_for_load_state()
     falling = page.locator(sizes).all_inner_texts()
     page.get_by_role("link", name="Size", exact=True).click()
     expect(page.locator("th[aria-sort=ascending]")).to_have_text("Size")
+    page.wait_for_load_state()
     assert len(falling) > 1  # those of others on this machine, too
     assert page.locator(sizes).all_inner_texts()[0] == falling[-1] or page.locator("nav.pager").count()
 
@@ -145,7 +149,8 @@ def test_images_are_found_edited_pinned_and_erased_by_forms_alone(
     page.get_by_role("button", name="Plan the deletion of the selected").click()
     expect(page.get_by_role("heading", name="Delete 1 image?")).to_be_visible()
     visitor.shoot("plan")
-    page.get_by_role("button", name="Erase 1 image").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Erase 1 image").click()
     done = page.get_by_role("heading", name="1 of 1 images went")
     reload_until(page, lambda: done.count() == 1, START_MS)
     visitor.shoot("run")

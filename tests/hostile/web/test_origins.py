@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from chromium import opened_chromium
+from chromium import LONG_MS, opened_chromium
 from git_server import GitServer
 from house import PREFIX, House, cookie_secret, create_signed_value
 from playwright.async_api import Browser, BrowserContext, Page, Route
@@ -93,7 +93,7 @@ async def evil_page(context: BrowserContext, address: str) -> Page:
 
     await context.route(address, answer)
     page = await context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(LONG_MS)
     await page.goto(address)
     return page
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from chromium import opened_chromium
+from chromium import LONG_MS, opened_chromium
 from house import (
     COMMIT,
     IMAGE,
@@ -91,7 +91,7 @@ async def visitor(
     await context.add_cookies([{"name": "service-binder", "value": signed, "url": house.url}])
     await context.add_init_script(VIOLATIONS)
     page = await context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(LONG_MS)
 
     def heard(message: ConsoleMessage) -> None:
         if complaints is not None and "404 (Not Found)" not in message.text:
