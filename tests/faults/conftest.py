@@ -20,7 +20,8 @@ from tljh_plugin.settings import from_mapping
 DEBIAN = "littlest-binder/debian:bookworm"
 NOTE = b"the only copy of three months of work\n"
 # Seconds that Docker is given; `docker buildx` itself waits for ever, and ends when nothing more is said.
-PATIENCE_S, SILENCE_S = 8.0, 20.0
+# A disk that stalls for some seconds is no fault.
+PATIENCE_S, SILENCE_S = 20.0, 40.0
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     made = from_mapping(
-        {"desktop": {"sign_in_link_s": 0.5}}, platform="desktop", state_dir=tmp_path, owner="root"
+        {"desktop": {"sign_in_link_s": 600}}, platform="desktop", state_dir=tmp_path, owner="root"
     )
     ensure_state(made)
     return made
@@ -76,7 +76,7 @@ def test_a_sign_in_link_ends_when_it_was_said_to(
     clock.set_back(hours=1)
     assert use_code(settings, good)
     boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-    monkeypatch.setattr(desktop, "_uptime", lambda: boot + 1)
+    monkeypatch.setattr(desktop, "_uptime", lambda: boot + 601)
     assert not use_code(settings, late)
 
 

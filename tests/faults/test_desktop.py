@@ -44,7 +44,7 @@ async def test_a_killed_service_is_back_before_anybody_has_complained(tmp_path: 
                 return False
             return True
 
-        await until(answers, 60)
+        await until(answers)
         keeper, service = services(hub.state)
         began = time.monotonic()
         # Killed sooner than some seconds after its start it would be taken for one that cannot run.
@@ -52,7 +52,7 @@ async def test_a_killed_service_is_back_before_anybody_has_complained(tmp_path: 
         os.kill(service, signal.SIGKILL)
         killed = time.monotonic()
         await until(lambda: len(services(hub.state)) == 2 and service not in services(hub.state))
-        await until(answers, 20)  # JupyterHub alone would have taken up to 45 s
+        await until(answers)
         print(f"back after {time.monotonic() - killed:.1f} s")
-        assert services(hub.state)[0] == keeper
+        assert services(hub.state)[0] == keeper, "JupyterHub did it, which takes up to 45 s"
     await until(lambda: not services(hub.state))

@@ -20,7 +20,7 @@ from tljh_plugin.errors import BinderError
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
 # The longest way has a few calls that are tried again, or wait for Docker to come back.
-LONGEST_S = 120.0
+LONGEST_S = 240.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from git_server import GitServer
-from machine import Machine, content
+from machine import PATIENCE_S, Machine, content
 from private_docker import PrivateDocker
 from waiting import until
 
@@ -156,7 +156,7 @@ async def test_while_writing_the_store(machine: Machine, disks: dict[str, SmallD
 
 async def sign_in(machine: Machine, person: str) -> int:
     """The status with which the hub answers a person's name: 302 leads on."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{machine.port}", timeout=30) as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{machine.port}", timeout=60) as http:
         await http.get("/hub/login")
         answer = await http.post("/hub/login", data={"username": person, "_xsrf": http.cookies["_xsrf"]})
     return answer.status_code
@@ -184,8 +184,8 @@ async def test_the_store_fills_up_during_a_build(machine: Machine, disks: dict[s
     start = machine.begin("during", spec)
     await start.reached("Building the image")
     with disks["state"].full():
-        await until(lambda: start.ended or "could not be noted" in machine.log("service"), 90)
-    print(f"\nduring: {await start.over(200)} {start.error}")
+        await until(lambda: start.ended or "could not be noted" in machine.log("service"), PATIENCE_S)
+    print(f"\nduring: {await start.over()} {start.error}")
     await machine.sound()
     await works_again(machine, "during", spec, before)
 

@@ -19,7 +19,7 @@ from tljh_plugin.engine.values import KIND_LABEL
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
 NOTE = b"written in the server that Docker's end ended\n"
-QUICK_S = 5.0
+QUICK_S = 10.0  # of the 20 that Docker is given, see conftest.py
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -55,7 +55,7 @@ async def test_servers_outlive_hub_and_service(machine: Machine, one: Path) -> N
     await machine.start_service()
     await machine.kill_hub()
     await machine.start_hub()
-    await until(lambda: is_ready(machine, "one"), 30)
+    await until(lambda: is_ready(machine, "one"))
     await machine.sound()
     assert await running_server(machine) == before
 
@@ -65,19 +65,22 @@ async def test_docker_stops_and_servers_can_be_started_again(
 ) -> None:
     (one / "note.txt").write_bytes(NOTE)
     await asyncio.to_thread(private_docker.stop)
-    async with machine.client() as client:
-        health = await client.health()
-    assert not health.engine
-    assert "Docker cannot be reached" in health.message
+
+    async def told() -> str:
+        async with machine.client() as client:
+            health = await client.health()
+        return "" if health.engine else health.message  # what it knows may be some seconds old
+
+    assert "Docker cannot be reached" in await until(told)
     refused = machine.begin("two", machine.specs[0])
-    assert await refused.over(30) == "failed"
+    assert await refused.over() == "failed"
     assert "Docker cannot be reached" in refused.error
     await asyncio.to_thread(private_docker.start)
 
     async def stopped() -> bool:
         return not await is_ready(machine, "one")
 
-    await until(stopped, 30)
+    await until(stopped)
     await machine.sound()
     await machine.ready("one")
     assert (one / "note.txt").read_bytes() == NOTE
@@ -88,7 +91,7 @@ async def test_stopping_is_quick_while_anothers_call_hangs(
 ) -> None:
     proxy.begin(Call("POST /containers/create", 1), "hang")
     hanging = machine.begin("stuck", machine.specs[0], person="bob", storage="ephemeral")
-    await until(lambda: proxy.failed, 60)
+    await until(lambda: proxy.failed)
     begun = time.monotonic()
     await machine.gone("one")
     print(f"\nstopped in {time.monotonic() - begun:.1f} s")

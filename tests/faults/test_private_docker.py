@@ -101,7 +101,7 @@ def test_a_process_that_got_the_number_of_the_daemon_is_left_alone(tmp_path: Pat
         assert stranger.poll() is None
         engine._note.write_text(json.dumps(known))
         engine._take_over()
-        assert stranger.wait(10) == -signal.SIGKILL
+        assert stranger.wait(60) == -signal.SIGKILL
     finally:
         stranger.kill()
         stranger.wait()

@@ -597,7 +597,7 @@ class TestRestart:
         view = await house.request()
         await until(lambda: house.gate.inside)
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "import time; time.sleep(60)"),
+            *(sys.executable, "-c", "import time; time.sleep(600)"),
             start_new_session=True,
             env={**os.environ, MARK: view.id},
         )
@@ -606,7 +606,7 @@ class TestRestart:
         await house.store.set_worker(view.id, worker.pid, facts.start)
         await self.crash(house)
         await house.open()
-        assert await asyncio.wait_for(worker.wait(), 10) < 0
+        assert await asyncio.wait_for(worker.wait(), 60) < 0
 
     async def test_nothing_is_taken_in_while_it_stops(self, house: House) -> None:
         await house.queue.stop()

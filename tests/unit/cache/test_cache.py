@@ -160,7 +160,7 @@ class TestInventory:
         await asyncio.sleep(0)
         house.inventory._told.set()
         stopping = asyncio.create_task(house.inventory.stop())
-        done, _ = await asyncio.wait({stopping}, timeout=5)
+        done, _ = await asyncio.wait({stopping}, timeout=60)
         assert done
 
     async def test_it_starts_without_docker(self, house: House) -> None:

@@ -140,11 +140,11 @@ async def test_a_build_that_begins_or_fails_is_seen_without_a_word_of_docker(she
         again = shelf.build("b-2")
         await shelf.store.enqueue(again, per_person=9)
         shelf.inventory.wake()
-        await until(lambda: "building" in badges(), 5)
+        await until(lambda: "building" in badges())
         await shelf.store.start_build(again.id)
         await shelf.store.finish_unbuilt(again.id, "failed", ErrorView(code="x", message="x"))
         shelf.inventory.wake()
-        await until(lambda: "failed" in badges(), 5)
+        await until(lambda: "failed" in badges())
     finally:
         await shelf.inventory.stop()
 

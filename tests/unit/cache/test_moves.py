@@ -19,7 +19,7 @@ from waiting import until
 
 from tljh_plugin.build.check import CheckResult
 from tljh_plugin.build.identity import ImageIdentity, labels_for
-from tljh_plugin.cache import moves
+from tljh_plugin.cache import leases, moves
 from tljh_plugin.cache.claims import blank_row
 from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.leases import Leases
@@ -215,6 +215,8 @@ async def test_an_export_holds_its_image_for_as_long_as_it_takes(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not for hours after the service was killed."""
+    in_seconds = leases._in
+    monkeypatch.setattr(leases, "_in", lambda seconds: in_seconds(seconds + 3600))  # a slow machine has time
     monkeypatch.setattr(moves, "_LEASE_S", 0.4)
     async with place.moves.export(ROOT, ID) as export:
         [first] = await place.store.leases()

@@ -317,7 +317,7 @@ async def test_it_can_be_stopped_after_the_image_that_it_is_at(house: House) -> 
     assert (seen.finished, seen.results) == ("", ())
     house.sweep.stop(begun.id)
     go_on.set()
-    run = await house.sweep.wait(begun.id, 10)
+    run = await house.sweep.wait(begun.id, 60)
     assert outcomes(run) == ["evicted", "not-done", "not-done"]
     assert run.problem is not None
     assert run.problem.code == "run-ended"
@@ -344,7 +344,7 @@ async def test_a_caller_that_goes_away_stops_nothing(house: House) -> None:
     go_on.set()
     await until(lambda: not house.docker.names)
     [run] = await house.sweep.runs()
-    assert outcomes(await house.sweep.wait(run.id, 10)) == ["evicted"]
+    assert outcomes(await house.sweep.wait(run.id, 60)) == ["evicted"]
 
 
 @pytest.mark.parametrize("went", [True, False])

@@ -22,6 +22,8 @@ import pytest
 from tljh_plugin.engine import Engine, connection
 from tljh_plugin.errors import EngineError, EngineTimedOut, EngineUnavailable
 
+SILENT_S = 300.0  # longer than anything here is waited for
+
 
 class Daemon:
     """As much of Docker as these tests ask; `silent` paths get no answer until `speak` is set."""
@@ -43,7 +45,7 @@ class Daemon:
                 what = self.path.split("?")[0].split("/", 2)[-1]
                 daemon.asked.append(what)
                 if what in daemon.silent:
-                    daemon.speak.wait(30)
+                    daemon.speak.wait(SILENT_S)
                 if what in daemon.breaking:
                     self.send_response(200)
                     self.send_header("Transfer-Encoding", "chunked")
@@ -117,7 +119,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         running.stop()
 
 
-def engine(path: Path, timeout_s: float = 10.0) -> Engine:
+def engine(path: Path, timeout_s: float = 60.0) -> Engine:
     return Engine("test", base_url=f"unix://{path}", timeout_s=timeout_s)
 
 
@@ -140,7 +142,7 @@ async def test_a_silent_docker_times_out_and_the_error_names_the_call(daemon: Da
     began = time.monotonic()
     with pytest.raises(EngineTimedOut, match=r"within 0\.3 s when asked to tell about itself"):
         await engine(daemon.path, timeout_s=0.3).info()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SILENT_S / 2
 
 
 async def test_a_docker_that_is_silent_from_the_first_word_times_out(daemon: Daemon) -> None:
@@ -164,12 +166,11 @@ async def test_it_is_told_how_long_docker_really_had_for_its_first_word(
 async def test_slow_calls_delay_no_short_one(daemon: Daemon) -> None:
     daemon.silent.add("containers/x/wait")
     docker = engine(daemon.path)
-    waits = [asyncio.ensure_future(docker.wait("x", 20)) for _ in range(40)]
+    waits = [asyncio.ensure_future(docker.wait("x", SILENT_S)) for _ in range(40)]
     while daemon.asked.count("containers/x/wait") < 40:  # noqa: ASYNC110  # counted in another thread
         await asyncio.sleep(0.01)
-    began = time.monotonic()
     assert (await docker.info()).storage_driver == "overlay2"
-    assert time.monotonic() - began < 1
+    assert not any(each.done() for each in waits)
     daemon.speak.set()
     results = await asyncio.gather(*waits, return_exceptions=True)
     assert all(isinstance(result, EngineError) for result in results)
@@ -236,7 +237,7 @@ def test_a_call_that_never_returns_does_not_hold_up_the_end_of_the_process(daemo
         from tljh_plugin.errors import EngineTimedOut
 
         async def main():
-            engine = Engine("test", base_url="unix://{daemon.path}", timeout_s=30)
+            engine = Engine("test", base_url="unix://{daemon.path}", timeout_s={SILENT_S})
             waiting = asyncio.ensure_future(engine.info())
             await asyncio.wait({{waiting}}, timeout=0.5)
             waiting.cancel()
@@ -244,8 +245,8 @@ def test_a_call_that_never_returns_does_not_hold_up_the_end_of_the_process(daemo
         asyncio.run(main())
     """
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=25)
-    assert time.monotonic() - began < 15
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=SILENT_S)
+    assert time.monotonic() - began < SILENT_S / 2
 
 
 def test_an_engine_without_an_installation_is_refused() -> None:

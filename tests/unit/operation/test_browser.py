@@ -9,7 +9,7 @@ import sys
 
 import httpx
 import pytest
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.operation import browser
 
@@ -22,7 +22,7 @@ async def test_the_browser_is_sent_there_without_being_told_the_secret() -> None
 
     def opener(address: str) -> None:
         given.append(address)
-        seen.append(httpx.get(address))
+        seen.append(httpx.get(address, timeout=LONG_S))
 
     assert await browser.open_browser(LINK, opener=opener)
     await until(lambda: seen)
@@ -36,10 +36,10 @@ async def test_it_answers_once() -> None:
 
     def opener(address: str) -> None:
         given.append(address)
-        httpx.get(address)
+        httpx.get(address, timeout=LONG_S)
 
     assert await browser.open_browser(LINK, opener=opener)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=LONG_S) as http:
         with pytest.raises(httpx.TransportError):
             await http.get(given[0])
 
@@ -53,7 +53,7 @@ async def test_another_person_gets_nothing_and_does_not_use_it_up() -> None:
     def opener(address: str) -> None:
         command = [sys.executable, "-c", fetch, address]
         strangers.append(subprocess.run(command, capture_output=True, text=True))
-        httpx.get(address)
+        httpx.get(address, timeout=LONG_S)
 
     assert await browser.open_browser(LINK, opener=opener)
     assert "RemoteDisconnected" in strangers[0].stderr
@@ -66,7 +66,7 @@ async def test_without_a_browser_it_gives_up() -> None:
 
 async def test_a_browser_that_does_not_return_holds_nothing_up() -> None:
     async def fetched_at_last(address: str) -> None:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=LONG_S) as http:
             await http.get(address)
 
     loop = asyncio.get_running_loop()

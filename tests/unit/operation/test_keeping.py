@@ -24,8 +24,10 @@ print(os.getpid(), flush=True)
 def kept(then: str = "signal.pause()", settled: float = 0) -> Iterator[subprocess.Popen[str]]:
     script = PROGRAM.format(then=then, settled=settled)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as keeper:
-        yield keeper
-        keeper.kill()
+        try:
+            yield keeper
+        finally:
+            keeper.kill()
 
 
 def child_of(keeper: subprocess.Popen[str]) -> int:
@@ -45,14 +47,14 @@ def test_it_is_started_again_when_it_is_killed() -> None:
 def test_one_that_is_killed_right_after_its_start_is_not() -> None:
     with kept(settled=60) as keeper:
         os.kill(child_of(keeper), signal.SIGKILL)
-        assert keeper.wait(20) == 128 + signal.SIGKILL
+        assert keeper.wait(60) == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_one_that_ends_by_itself_is_not_and_its_exit_code_is_passed_on(code: int) -> None:
     with kept(f"sys.exit({code})") as keeper:
         child_of(keeper)
-        assert keeper.wait(20) == code
+        assert keeper.wait(60) == code
 
 
 def test_a_request_to_end_reaches_it() -> None:
@@ -62,7 +64,7 @@ def test_a_request_to_end_reaches_it() -> None:
         assert keeper.stdout
         assert keeper.stdout.readline() == "set\n"
         keeper.terminate()
-        assert keeper.wait(20) == 7
+        assert keeper.wait(60) == 7
 
 
 def test_it_ends_with_its_keeper() -> None:
