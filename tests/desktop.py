@@ -127,12 +127,12 @@ class Desktop:
 
     def link(self) -> str:
         """A new sign-in link."""
-        done = self.command("link", timeout_s=30)
+        done = self.command("link")
         found = LINK.search(done.stdout)
         assert found, done.stdout + done.stderr
         return found[0]
 
-    def stop(self, by: signal.Signals = signal.SIGINT, timeout_s: float = 90) -> int:
+    def stop(self, by: signal.Signals = signal.SIGINT, timeout_s: float = 180) -> int:
         """Ctrl-C; returns the exit code of `up`."""
         assert self.process is not None
         if self.process.poll() is None:

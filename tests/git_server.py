@@ -256,6 +256,7 @@ class GitServer:
 
 class _Threads(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # more than 5 at once would begin to wait for a second, as TCP does
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves early is no error."""

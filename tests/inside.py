@@ -73,7 +73,7 @@ class Inside:
         ]
         (row,) = client.containers(filters={"label": labels})
         self.container = client.inspect_container(row["Id"])
-        async with httpx.AsyncClient(headers=self._headers, timeout=30) as http:
+        async with httpx.AsyncClient(headers=self._headers, timeout=60) as http:
             made = await http.post(f"{self.origin}/api/kernels", json={"name": "python3"})
         made.raise_for_status()
         self._kernel = made.json()["id"]
@@ -83,7 +83,7 @@ class Inside:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"token {self._token}"}
 
-    async def run(self, code: str, timeout_s: float = 60) -> str:
+    async def run(self, code: str, timeout_s: float = 120) -> str:
         """What `code` prints, errors included."""
         url = f"{self.origin.replace('http', 'ws', 1)}/api/kernels/{self._kernel}/channels"
         channel = await websocket_connect(HTTPRequest(url, headers=self._headers))
@@ -99,7 +99,7 @@ class Inside:
         finally:
             channel.close()
 
-    async def value(self, code: str, place: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Any:
+    async def value(self, code: str, place: Mapping[str, Any] | None = None, timeout_s: float = 120) -> Any:
         """What `code` sets `got` to."""
         return answer(await self.run(program(code, place), timeout_s))
 

@@ -196,7 +196,7 @@ class Machine:
         for process in (self.service, self.hub):
             if process is not None:
                 try:
-                    await asyncio.to_thread(process.wait, 20)
+                    await asyncio.to_thread(process.wait, 60)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
@@ -263,7 +263,7 @@ class Machine:
                 return False
             return True
 
-        await until(answers, 90, every=0.05)
+        await until(answers, PATIENCE_S, every=0.05)
         with contextlib.suppress(BinderError):
             for name in PEOPLE:
                 await self._make_person(name)
@@ -275,7 +275,7 @@ class Machine:
 
     async def start_service(self) -> None:
         """Start it, once the hub has said with which of its tokens, and wait until it answers."""
-        await until((self.settings.run_dir / "service.json").exists, 90)
+        await until((self.settings.run_dir / "service.json").exists, PATIENCE_S)
         self.service = self._popen("service", ["tljh_plugin.cli", "serve"])
 
         async def answers() -> bool:
@@ -288,7 +288,7 @@ class Machine:
                 return False
             return True
 
-        await until(answers, 90, every=0.05)
+        await until(answers, PATIENCE_S, every=0.05)
 
     async def kill_hub(self) -> None:
         """The hub alone: its proxy and the servers go on."""
@@ -377,7 +377,7 @@ class Machine:
                 found = await api.server(person, server)
                 return found is None or not found.active
 
-            await until(stopped, 60)
+            await until(stopped, PATIENCE_S)
 
     @contextlib.asynccontextmanager
     async def gone_if_it_fails(self, start: Start) -> AsyncIterator[None]:
@@ -401,11 +401,12 @@ class Machine:
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """What the store holds, read beside the service."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.settings.store_path}?mode=ro", uri=True)) as db:
+        place = f"file:{self.settings.store_path}?mode=ro"
+        with contextlib.closing(sqlite3.connect(place, uri=True, timeout=60)) as db:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute(query)]
 
-    async def sound(self, seconds: float = 100) -> list[str]:
+    async def sound(self, seconds: float = PATIENCE_S) -> list[str]:
         """Nothing is lost, doubled, left over or untrue; fails with what still is after `seconds`.
 
         What was the last to become true.
@@ -607,4 +608,4 @@ def content(folder: Path) -> dict[str, str]:
 async def _kill(process: Program | None) -> None:
     assert process is not None
     process.send_signal(signal.SIGKILL)
-    await asyncio.to_thread(process.wait, 20)
+    await asyncio.to_thread(process.wait, PATIENCE_S)

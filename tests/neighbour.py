@@ -96,7 +96,7 @@ class Neighbour:
         ip("-n", self.name, *arguments)
 
 
-def _until_it_answers(address: str, seconds: float = 10) -> None:
+def _until_it_answers(address: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

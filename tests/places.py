@@ -1,12 +1,11 @@
-"""Installations for tests of `source`, the fingerprint of a folder, and waiting."""
+"""Installations for tests of `source`, and the fingerprint of a folder."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -67,11 +66,3 @@ def fingerprint(root: Path) -> str:
             elif os.path.isfile(path):
                 digest.update(Path(path).read_bytes())
     return digest.hexdigest()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for a condition that another process brings about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        await asyncio.sleep(0.01)

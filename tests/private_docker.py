@@ -31,7 +31,8 @@ from tljh_plugin.desktop import boot_id
 
 STATE = Path(__file__).resolve().parent / ".state" / "private-docker"
 _SIZE = 7 * 1024**3
-_START_S = 60.0
+# On a busy disk half a minute passes until a daemon that listens serves.
+_START_S = 240.0
 _LOCK_S = 300.0
 _LISTS = {"ENTRYPOINT": "Entrypoint", "CMD": "Cmd"}
 _WORDS = {"USER": "User", "WORKDIR": "WorkingDir"}
@@ -201,7 +202,7 @@ class PrivateDocker:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(30)
+                self.process.wait(60)
         self.kill()
 
     def kill(self) -> None:
@@ -342,7 +343,7 @@ class PrivateDocker:
 
     def _end_containerd(self) -> None:
         """containerd and its shims outlive a daemon that was killed; they know this engine's folder."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + _START_S
         while left := [pid for pid in _processes() if str(self.run) in _told(pid) and pid != os.getpid()]:
             assert time.monotonic() < deadline, left
             for pid in left:

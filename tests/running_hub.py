@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from desktop import free_port
 from ruamel.yaml import YAML
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.desktop import HOST, new_link
@@ -49,7 +49,7 @@ def browser(origin: str = "") -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=Localhost(),
         base_url=origin,
-        timeout=60,
+        timeout=LONG_S,
         headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"},
     )
 
@@ -133,18 +133,19 @@ class RunningHub:
 
     async def service_answers(self) -> None:
         """Wait for the real service."""
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=LONG_S) as http:
             health = f"http://127.0.0.1:{self.port}{SERVICE_PREFIX}api/v1/health"
             host = {"Host": self.service_origin.removeprefix("http://")}
 
             async def answers() -> bool:
                 return (await http.get(health, headers=host)).status_code == 200
 
-            await until(answers, 90)
+            await until(answers)
 
     async def person(self, name: str) -> str:
         """A token of a person who is made if need be."""
-        async with httpx.AsyncClient(headers={"Authorization": f"token {self.token}"}) as http:
+        sign_in = {"Authorization": f"token {self.token}"}
+        async with httpx.AsyncClient(headers=sign_in, timeout=LONG_S) as http:
             url = f"http://127.0.0.1:{self.port}/hub/api/users/{name}"
             await http.post(url)
             answer = await http.post(f"{url}/tokens", json={"note": "test"})
@@ -178,7 +179,7 @@ class RunningHub:
     async def __aenter__(self) -> RunningHub:
         self._start()
         try:
-            await until(self._is_up, 90)
+            await until(self._is_up)
         except BaseException:
             await self.stop()
             print(self.log)
@@ -206,4 +207,9 @@ class RunningHub:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(by)
-        await asyncio.to_thread(self.process.wait, 60)
+        try:
+            await asyncio.to_thread(self.process.wait, LONG_S)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()

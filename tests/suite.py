@@ -42,7 +42,7 @@ _DEBIAN = {
 }
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was told to end may take this long until it is gone, in seconds.
-_GRACE_S = 10.0
+_GRACE_S = 60.0
 # Set this where others use the same Docker meanwhile: a difference is then shown, and is no failure.
 SHARED = "LITTLEST_BINDER_SHARED_DOCKER"
 

@@ -8,9 +8,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# A disk that stalls, or a machine that others use too, has made tests wait half a minute for what is usually
+# there at once; nobody waits so long but for what never comes.
+LONG_S = 120.0
+
 
 async def until(
-    condition: Callable[[], T | Awaitable[T]], seconds: float = 30.0, *, every: float = 0.01
+    condition: Callable[[], T | Awaitable[T]], seconds: float = LONG_S, *, every: float = 0.01
 ) -> T:
     """What `condition` gives, plain or awaitable, as soon as it is true; fails after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds

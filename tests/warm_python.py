@@ -70,7 +70,7 @@ class WarmPython:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=60)
 
     def popen(
         self,

@@ -23,7 +23,7 @@ from hostile_image import hostile_image
 from inside import Inside, answer, program
 from neighbour import PORT, Neighbour, ip
 from running_hub import RunningHub
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.engine.kernel import look
 from tljh_plugin.engine.network import bridge_name
@@ -240,7 +240,7 @@ async def test_a_servers_token_opens_nothing(
 
 
 async def test_the_same_requests_succeed_with_more_rights(hub: RunningHub, victim: Inside) -> None:
-    async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}) as http:
+    async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}, timeout=LONG_S) as http:
         for path in ("/users/victim", "/users/victim/tokens", "/proxy"):
             answer = await http.get(f"http://127.0.0.1:{hub.port}/hub/api{path}")
             assert answer.status_code == 200, path

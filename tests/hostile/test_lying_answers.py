@@ -37,7 +37,7 @@ async def server(answer: Answer) -> AsyncIterator[tuple[int, list[bytes]]]:
         listening.close()
 
 
-async def wait_for(port: int, timeout_s: float = 1.0) -> None:
+async def wait_for(port: int, timeout_s: float = 60.0) -> None:
     async def ended() -> str:
         return ""
 

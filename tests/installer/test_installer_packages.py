@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -130,7 +131,8 @@ def test_killed_while_it_fetches_it_leaves_the_machines_apt_as_it_was(tmp_path: 
     partial = tmp_path / "state" / "lists" / "partial"
     while installer.poll() is None and not (partial.exists() and any(partial.iterdir())):
         time.sleep(0.002)
-    os.killpg(installer.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it was done before we looked
+        os.killpg(installer.pid, signal.SIGKILL)
     installer.wait()
     assert apt_state() == before
 

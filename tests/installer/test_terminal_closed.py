@@ -55,7 +55,7 @@ def test_closing_the_terminal_stops_everything(tmp_path: Path) -> None:
     # The kernel sends SIGHUP, and every write from now on fails.
     os.close(terminal)
     try:
-        until(lambda: not living(tmp_path), 60, lambda: f"still there: {living(tmp_path).values()}")
+        until(lambda: not living(tmp_path), 180, lambda: f"still there: {living(tmp_path).values()}")
     finally:
         for number in living(tmp_path):
             os.kill(number, signal.SIGKILL)

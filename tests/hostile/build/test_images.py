@@ -68,8 +68,7 @@ async def parts(tmp_path: Path, git_server: GitServer, base: BaseImage) -> Async
     sections = {
         "policy": policy,
         "servers": {"uid": 1000, "gid": 1000},
-        "build": {"disk_reserve_bytes": 0, "check_timeout_s": 3},
-        "docker": {"timeout_s": 10},
+        "build": {"disk_reserve_bytes": 0, "check_timeout_s": 60},
     }
     async with visited(settings_for(tmp_path / "state", sections)) as ours:
         yield ours
@@ -121,7 +120,7 @@ async def test_an_entry_point_that_does_as_it_likes(
     command = ENTRY_POINTS[round_number % len(ENTRY_POINTS)]
     image = bench.made(dockerfile(f"ENTRYPOINT {json.dumps(command)}"))
     settings = settings_for(tmp_path / "state", {"build": {"check_timeout_s": 2}})
-    engine = Engine(secrets.token_hex(8), timeout_s=4)
+    engine = Engine(secrets.token_hex(8), timeout_s=30)
     try:
         found = await check_image(engine, settings, image, base.id)
         assert not found.ok

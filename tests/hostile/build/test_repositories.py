@@ -219,7 +219,7 @@ def test_no_key_of_the_person_is_offered_to_an_ssh_server() -> None:
     environment = dict(_ssh_access("ssh://git@example.org/x", ["192.0.2.1"]).environment)
     words = environment["GIT_SSH_COMMAND"].split()
     done = subprocess.run(
-        [*words, "-G", "git@example.org"], capture_output=True, text=True, check=True, timeout=20
+        [*words, "-G", "git@example.org"], capture_output=True, text=True, check=True, timeout=60
     )
     effective = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     assert effective["pubkeyauthentication"] in ("no", "false")

@@ -9,7 +9,7 @@ import stat
 import httpx
 import pytest
 from house import PREFIX, House, line
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.build.log import clean
 from tljh_plugin.service import app
@@ -44,7 +44,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 )
 async def test_a_body_that_is_no_honest_json_is_refused_in_words(house: House, body: bytes) -> None:
     headers = {"Content-Type": "application/json", "Authorization": "token ada-token"}
-    async with httpx.AsyncClient(base_url=house.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=house.url, headers=headers, timeout=LONG_S) as client:
         for path in ("resolve", "builds", "launches"):
             answer = await client.post(f"api/v1/{path}", content=body)
             assert answer.status_code == 400, path
@@ -68,7 +68,7 @@ async def test_a_body_that_is_no_honest_json_is_refused_in_words(house: House, b
 )
 async def test_json_of_another_type_is_refused(house: House, kind: str) -> None:
     headers = {"Content-Type": kind, "Authorization": "token ada-token"}
-    async with httpx.AsyncClient(base_url=house.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=house.url, headers=headers, timeout=LONG_S) as client:
         answer = await client.post("api/v1/builds", content=b'{"spec": "gh/owner/repo/main"}')
     assert answer.status_code == 400
     assert not house.queue.requested
@@ -76,7 +76,7 @@ async def test_json_of_another_type_is_refused(house: House, kind: str) -> None:
 
 async def test_honest_json_is_taken(house: House) -> None:
     headers = {"Content-Type": "application/json; charset=utf-8", "Authorization": "token ada-token"}
-    async with httpx.AsyncClient(base_url=house.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=house.url, headers=headers, timeout=LONG_S) as client:
         answer = await client.post("api/v1/builds", content=b'{"spec": "gh/owner/repo/main"}')
     assert answer.status_code == 202
 
@@ -137,8 +137,8 @@ async def spoken(house: House, said: bytes) -> bytes:
 async def test_many_slow_requests_end_and_hold_nobody_up(
     house: House, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "_SLOW_BODY_S", 0.5)
-    monkeypatch.setattr(app, "_IDLE_S", 0.5)
+    monkeypatch.setattr(app, "_SLOW_BODY_S", 2.0)
+    monkeypatch.setattr(app, "_IDLE_S", 2.0)
     async with house.away():
         pass  # it listens anew, with these patiences
     host, port = house.environment.address
@@ -150,9 +150,9 @@ async def test_many_slow_requests_end_and_hold_nobody_up(
     for _, writer in slow:
         writer.write(said[part].encode())
     async with house.client("root") as client:
-        assert await asyncio.wait_for(client.builds(), 5)
+        assert await asyncio.wait_for(client.builds(), 60)
     for reader, writer in slow:
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
         writer.close()
 
 

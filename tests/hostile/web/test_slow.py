@@ -37,10 +37,10 @@ async def connection(hub: RunningHub) -> tuple[asyncio.StreamReader, asyncio.Str
 async def answers(hub: RunningHub) -> None:
     """Within a time in which a person does not ask what is the matter, also on a busy machine."""
     began = time.monotonic()
-    async with httpx.AsyncClient(headers={"Host": f"{HOST}:{hub.port}"}, timeout=20) as http:
+    async with httpx.AsyncClient(headers={"Host": f"{HOST}:{hub.port}"}, timeout=60) as http:
         for path in ("/hub/api/", "/hub/sign-in?code=wrong"):
             assert (await http.get(f"http://127.0.0.1:{hub.port}{path}")).status_code in (200, 403), path
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 @pytest.mark.attack("web: slow requests")
@@ -83,7 +83,7 @@ async def test_a_request_without_end_is_answered_before_it_has_one(hub: RunningH
     except ConnectionError:
         pass  # broken off while we wrote
     try:
-        said = await within(20, answer)
+        said = await within(60, answer)
     except ConnectionError:
         said = b""
     finally:

@@ -23,9 +23,9 @@ from tljh_plugin.build.job import ResultEvent
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
-PATIENCE_S = 4.0
+PATIENCE_S = 10.0
 # What the worker itself may take until it starts the docker command, and after it.
-AROUND_S = 20.0
+AROUND_S = 60.0
 DOCKERFILE = {"Dockerfile": "FROM littlest-binder/base\nRUN true\n"}
 
 

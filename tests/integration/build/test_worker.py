@@ -348,7 +348,7 @@ def running(marker: str) -> bool:
     return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
@@ -365,8 +365,8 @@ def test_a_worker_that_is_let_go_leaves_nothing(bench: Bench, end: str) -> None:
         wait_for(lambda: running(f"sleep\0{marker}"))
         began = time.monotonic()
         worker.cut() if end == "cut" else worker.process.terminate()
-        assert worker.process.wait(30) == -signal.SIGKILL
-        assert time.monotonic() - began < 10  # 2 s on a quiet machine
+        assert worker.process.wait(60) == -signal.SIGKILL
+        assert time.monotonic() - began < 60  # 2 s on a quiet machine; the step itself takes days
         wait_for(lambda: not running(f"sleep\0{marker}"))
     assert worker.result is None
     assert list(bench.temporary.iterdir()) == []

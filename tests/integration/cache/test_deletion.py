@@ -148,7 +148,7 @@ async def test_a_service_that_is_killed_in_the_middle_leaves_nothing_undone_for_
         return len({each.id for each in await engine.images()} & set(ids)) < 3
 
     try:
-        await until(begun, 60)
+        await until(begun)
     finally:
         child.kill()
         child.wait()

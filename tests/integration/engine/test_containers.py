@@ -127,7 +127,7 @@ async def test_the_log_is_bounded(engine: Engine, limits: Limits) -> None:
 async def test_docker_confirms_what_was_asked(engine: Engine, limits: Limits) -> None:
     await engine.ensure_network()
     network = f"littlest-binder-{engine.instance}"
-    spec = shell(replace(limits, groups=(4242,)), "sleep 60", network=network)
+    spec = shell(replace(limits, groups=(4242,)), "sleep 600", network=network)
     container = await engine.start(spec)
     try:
         said = await engine.inspect(container)
@@ -257,7 +257,7 @@ async def test_anonymous_volumes_go_with_the_container(
     engine: Engine, limits: Limits, build_image: Callable[..., str], client: docker.APIClient
 ) -> None:
     image = build_image(f"FROM {DEBIAN}\nVOLUME /data\n")
-    container = await engine.start(replace(shell(limits, "sleep 60"), image=image))
+    container = await engine.start(replace(shell(limits, "sleep 600"), image=image))
     said = await engine.inspect(container)
     assert said is not None
     volume = said["Mounts"][0]["Name"]
@@ -267,7 +267,7 @@ async def test_anonymous_volumes_go_with_the_container(
 
 
 async def test_removing_what_is_gone_is_no_error(engine: Engine, limits: Limits) -> None:
-    container = await engine.start(shell(limits, "sleep 60"))
+    container = await engine.start(shell(limits, "sleep 600"))
     await asyncio.gather(engine.remove(container), engine.remove(container))
     await engine.remove(container)
     assert await engine.logs(container) == ""
@@ -280,8 +280,8 @@ async def test_what_is_not_ours_is_never_removed(engine: Engine, foreign: str) -
 
 async def test_strays_are_ours_and_of_one_kind(engine: Engine, limits: Limits, foreign: str) -> None:
     other = Engine(engine.instance + "-other")
-    theirs = await other.start(shell(limits, "sleep 60"))
-    fill = await engine.start(shell(limits, "sleep 60", kind="fill"))
+    theirs = await other.start(shell(limits, "sleep 600"))
+    fill = await engine.start(shell(limits, "sleep 600", kind="fill"))
     ended = await engine.start(shell(limits, "true", name=f"stray-{engine.instance}"))
     later = Engine(engine.instance)  # of the next process
     try:
@@ -297,7 +297,9 @@ async def test_strays_are_ours_and_of_one_kind(engine: Engine, limits: Limits, f
 
 
 async def test_a_label_cannot_take_the_place_of_ours(engine: Engine, limits: Limits) -> None:
-    container = await engine.start(shell(limits, "sleep 60", labels={INSTANCE_LABEL: "another", "mine": "1"}))
+    container = await engine.start(
+        shell(limits, "sleep 600", labels={INSTANCE_LABEL: "another", "mine": "1"})
+    )
     try:
         row = next(row for row in await engine.containers() if row.id == container)
         assert engine.is_ours(row.labels)

@@ -24,7 +24,7 @@ def docker(*arguments: str) -> str:
 
 
 async def started(engine: Engine, limits: Limits) -> dict[str, Any]:
-    spec = ContainerSpec(image=DEBIAN, command=("sleep", "60"), limits=limits, kind="server")
+    spec = ContainerSpec(image=DEBIAN, command=("sleep", "600"), limits=limits, kind="server")
     found = await engine.inspect(await engine.start(spec))
     assert found is not None
     return found
@@ -64,7 +64,7 @@ async def test_a_limit_that_was_raised_behind_our_back_is_told(
 
 
 async def test_a_container_without_our_rules_is_told_in_full(engine: Engine, limits: Limits) -> None:
-    identifier = docker("run", "--detach", "--user", "0", "--network", "host", DEBIAN, "sleep", "60")
+    identifier = docker("run", "--detach", "--user", "0", "--network", "host", DEBIAN, "sleep", "600")
     try:
         found = await engine.inspect(identifier)
         assert found is not None
@@ -78,6 +78,6 @@ async def test_a_container_without_our_rules_is_told_in_full(engine: Engine, lim
             "Uid 0, not 1000", "Gid 0, not 1000", "CapEff", "CapBnd", "NoNewPrivs is not 1",
             "the net namespace", "limit of pids", "limit of memory", "limit of swap", "limit of processors",
         ):  # fmt: skip
-            await until(lambda words=words: words in told(), 5)  # type: ignore[misc]
+            await until(lambda words=words: words in told())  # type: ignore[misc]
     finally:
         docker("rm", "--force", identifier)

@@ -109,7 +109,7 @@ async def answers(address: str) -> None:
     while True:
         try:
             reader, writer = await asyncio.open_connection(address, 8888)
-        except ConnectionRefusedError:
+        except OSError:
             await asyncio.sleep(0.02)
             continue
         assert await reader.read() == b"hello\n"
@@ -156,7 +156,7 @@ async def test_a_subnet_that_is_taken_is_an_error_that_names_it(engine: Engine) 
 async def test_it_is_not_made_anew_under_running_servers(engine: Engine, limits: Limits, name: str) -> None:
     before = await engine.ensure_network(subnet())
     server = await engine.start(
-        ContainerSpec(image=DEBIAN, command=("sleep", "60"), limits=limits, kind="server", network=name)
+        ContainerSpec(image=DEBIAN, command=("sleep", "600"), limits=limits, kind="server", network=name)
     )
     try:
         with pytest.raises(EngineError, match="subnet"):

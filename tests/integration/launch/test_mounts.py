@@ -227,7 +227,7 @@ def swapped(tmp_path: Path) -> tuple[Path, Path]:
 
 def spec_of(base_image: str, limits: Limits, *mounts: Mount) -> ContainerSpec:
     return ContainerSpec(
-        image=base_image, command=("sleep", "60"), entrypoint=(), limits=limits, kind="server", mounts=mounts
+        image=base_image, command=("sleep", "600"), entrypoint=(), limits=limits, kind="server", mounts=mounts
     )
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from running_hub import Localhost, RunningHub
 from stand_in_facts import COMMIT
-from waiting import until
+from waiting import LONG_S, until
 
 from tljh_plugin.errors import BinderError, LaunchError
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
@@ -102,7 +102,7 @@ async def test_a_server_starts_isolated_answers_and_leaves_nothing(
     assert environment["HOME"] == "/home/jovyan"
     assert environment["MEM_LIMIT"] == str(hub.settings.servers.memory_bytes)
     assert environment["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/a%20%7Bb%7D.ipynb"
-    async with httpx.AsyncClient(transport=Localhost()) as http:
+    async with httpx.AsyncClient(transport=Localhost(), timeout=LONG_S) as http:
         answer = await http.get(f"{last['url']}api")
     assert answer.status_code == 200
     assert "version" in answer.json()
@@ -217,10 +217,10 @@ async def test_a_start_can_be_cancelled_while_the_server_does_not_answer(
 async def test_a_silent_server_is_given_up_with_its_last_lines(
     tmp_path: Path, base_image: str, client: docker.APIClient
 ) -> None:
-    async with RunningHub(tmp_path, settings={"servers": {"start_timeout_s": 2}}) as hub:
+    async with RunningHub(tmp_path, settings={"servers": {"start_timeout_s": 5}}) as hub:
         said = await start(hub, {"repository": "gh/test/silent/main"})
         assert said[-1]["failed"]
-        assert "did not answer within 2 s" in said[-1]["message"]
+        assert "did not answer within 5 s" in said[-1]["message"]
         assert "I say nothing" in said[-1]["message"]
         (log,) = (hub.settings.log_dir / "servers").iterdir()
         assert log.read_text() == "I say nothing\n"
@@ -316,6 +316,6 @@ async def test_a_server_can_do_little_with_its_own_token(hub: RunningHub, client
         await api.start(owner, "two", HIT)
     gateway = dict(each.partition("=")[::2] for each in environment)["JUPYTERHUB_API_URL"]
     assert not gateway.startswith("http://127.")
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=LONG_S) as http:
         assert (await http.get(gateway)).status_code == 200
         assert (await http.get(gateway.removesuffix("/api") + "/login")).status_code == 404

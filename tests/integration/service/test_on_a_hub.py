@@ -13,6 +13,7 @@ import pytest_asyncio
 from git_server import GitServer
 from running_hub import SERVICE_PREFIX as PREFIX
 from running_hub import RunningHub, browser, xsrf
+from waiting import LONG_S
 
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.errors import Forbidden, NotFound
@@ -143,7 +144,7 @@ async def test_rights_come_from_the_hub_and_a_token_has_no_more_than_its_own(
             with pytest.raises(Forbidden) as caught:
                 await client.build(BuildRequest(spec=spec.spec, rebuild=True))
             assert caught.value.code == "not-a-builder"
-        async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}) as http:
+        async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}, timeout=LONG_S) as http:
             group = f"http://127.0.0.1:{hub.port}/hub/api/groups/binder-builder/users"
             (await http.post(group, json={"users": ["bob"]})).raise_for_status()
         async with hub.service_client(await hub.person("bob")) as client:

@@ -121,8 +121,8 @@ def planted(image: str, root: Path) -> Iterator[str]:
     file, name = root / "planted.sqlite-wal", f"littlest-binder-test/{secrets.token_hex(6)}:1"
     file.write_bytes(b"\0" + PASSWORD.encode())
     container = docker("create", "--env", f"X={FORMS[2]}", image)
-    shown = subprocess.Popen(["sleep", "60"], env={"X": PASSWORD}, executable="/bin/sleep")
-    said = subprocess.Popen([PASSWORD, "60"], executable="/bin/sleep")
+    shown = subprocess.Popen(["sleep", "600"], env={"X": PASSWORD}, executable="/bin/sleep")
+    said = subprocess.Popen([PASSWORD, "600"], executable="/bin/sleep")
     try:
         docker("cp", str(file), f"{container}:/planted")
         docker("commit", "--message", PASSWORD, "--change", f"LABEL x={PASSWORD}", container, name)

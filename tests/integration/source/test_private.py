@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from git_server import GitServer, git
-from places import Place, until
+from places import Place
+from waiting import until
 
 from tljh_plugin.errors import CredentialNeeded, RepositoryNotFound
 from tljh_plugin.source.credentials import Credentials, Login, origin_of

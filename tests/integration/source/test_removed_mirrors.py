@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from git_server import GitServer
-from places import Place, until
+from places import Place
+from waiting import until
 
 from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.cache.claims import blank_row

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from git_server import GitServer, git
-from places import Place, until
+from places import Place
+from waiting import until
 
 from tljh_plugin.errors import (
     AmbiguousRef,
