@@ -23,16 +23,19 @@ from typing import Any
 from ruamel.yaml import YAML
 
 LINK = re.compile(r"http://\S+/hub/sign-in\?\S+")
+_chosen_ports: set[int] = set()
 
 
 def free_port() -> int:
     """One below those that the kernel gives to connections, which would take it before its program does, and
-    below those that a hub chooses for itself."""
+    below those that a hub chooses for itself; another at each call."""
     while True:
         port = random.randrange(16_000, 24_000)  # not a secret
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _chosen_ports:
+                _chosen_ports.add(port)
+                return port
 
 
 class Desktop:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import random
 import secrets
 import signal
 import sqlite3
@@ -41,6 +43,8 @@ from tljh_plugin.wire import Person
 CONFIG = Path(__file__).parent / "faults" / "hub_config.py"
 HOME_FILES = 300
 PEOPLE = ("ann", "bob")
+# Several machines have their networks in one Docker at the same time.
+_SUBNETS = itertools.cycle(random.sample(range(250), 250))
 # On a machine that is busy with other things JupyterLab has taken a minute to answer.
 PATIENCE_S = 240.0
 # Each so manieth round is as on a real machine: JupyterLab, freshly started programs, our own intervals.
@@ -148,7 +152,7 @@ class Machine:
             "policy": {**policy, "dockerfile": "everyone"},
             "source": {"resolve_cache_s": 0},
             "build": {"disk_reserve_bytes": 0},
-            "network": {"subnet": f"10.214.{secrets.randbelow(250)}.0/24"},
+            "network": {"subnet": f"10.214.{next(_SUBNETS)}.0/24"},
             **(section or {}),
         }
         self.settings: Settings = from_mapping(self.section, platform="jupyterhub", state_dir=self.state)
