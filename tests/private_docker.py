@@ -102,15 +102,17 @@ class PrivateDocker:
             self._leave()
 
     def _leave(self) -> None:
-        self.stop()
-        self._end_containerd()
-        for place in self._mounts():
-            subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
-        shutil.rmtree(self.run, ignore_errors=True)
-        self._note.unlink(missing_ok=True)
-        if self._lock is not None:
-            self._lock.close()
+        try:
+            self.stop()
+            self._end_containerd()
+        finally:  # else the next one waits in vain for the lock
+            for place in self._mounts():
+                subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+            subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
+            shutil.rmtree(self.run, ignore_errors=True)
+            self._note.unlink(missing_ok=True)
+            if self._lock is not None:
+                self._lock.close()
 
     # -- what a killed run left -----------------------------------------------------------------------
 

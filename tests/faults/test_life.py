@@ -71,11 +71,13 @@ async def test_docker_stops_and_servers_can_be_started_again(
             health = await client.health()
         return "" if health.engine else health.message  # what it knows may be some seconds old
 
-    assert "Docker cannot be reached" in await until(told)
-    refused = machine.begin("two", machine.specs[0])
-    assert await refused.over() == "failed"
-    assert "Docker cannot be reached" in refused.error
-    await asyncio.to_thread(private_docker.start)
+    try:
+        assert "Docker cannot be reached" in await until(told)
+        refused = machine.begin("two", machine.specs[0])
+        assert await refused.over() == "failed"
+        assert "Docker cannot be reached" in refused.error
+    finally:  # other tests need it too
+        await asyncio.to_thread(private_docker.start)
 
     async def stopped() -> bool:
         return not await is_ready(machine, "one")
