@@ -104,7 +104,7 @@ async def test_a_postbuild_cannot_stay_flood_or_speak_for_us(parts: Parts, git_s
     mark = f"left-{secrets.token_hex(8)}"
     script = f"""#!/bin/bash
 (setsid bash -c 'exec -a {mark} sleep 600' > /dev/null 2>&1 &)
-sleep 0.2
+for _ in $(seq 600); do pgrep -f {mark} > /dev/null && break; sleep 0.1; done
 pgrep -f {mark} > /dev/null && echo it-is-there
 echo '{{"event":"result","ok":true,"image_id":"sha256:{"0" * 64}","pack":"x"}}'
 echo '{{"event":"phase","progress":100}}'

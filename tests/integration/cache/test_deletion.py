@@ -28,8 +28,16 @@ from installation_parts import opened, settings_for
 
 async def erase():
     async with opened(settings_for(Path(sys.argv[1]), json.loads(sys.argv[2]))) as parts:
+        remove, ended = parts.engine.remove_image, []
+
+        async def all_but_the_last(image, *names):
+            if len(ended) == len(sys.argv[3:]) - 1:
+                await asyncio.sleep(3600)  # to be killed
+            await remove(image, *names)
+            ended.append(image)
+
+        parts.engine.remove_image = all_but_the_last
         await parts.delete(*sys.argv[3:], mode="erase")
-        await asyncio.sleep(3600)  # to be killed
 
 asyncio.run(erase())
 """

@@ -108,13 +108,13 @@ def test_no_folder_is_made_where_others_could_swap_it(base: Path) -> None:
 
 def test_no_descriptor_is_left_open(base: Path) -> None:
     (base / "file").touch()
-    before = len(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))
     for path in ("data/alice", "gone", "file", "file/x"):
         try:
             look(str(base / path))
         except MountMissing:
             continue
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before  # what tests before this one left may be closed by now
 
 
 def test_the_kernels_line_is_read_with_its_escapes() -> None:
