@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from desktop import free_port
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -40,6 +41,7 @@ from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.launch.running import Running
 from tljh_plugin.projects.deletion import read_title
+from tljh_plugin.service import engine_health, events, folders, lookups, room
 from tljh_plugin.service.again import Again
 from tljh_plugin.service.app import cookie_secret, listening
 from tljh_plugin.service.context import Context
@@ -49,6 +51,7 @@ from tljh_plugin.service.folders import Folders
 from tljh_plugin.service.launches import Launches
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
+from tljh_plugin.service.pages import confirm
 from tljh_plugin.service.room import Room
 from tljh_plugin.settings import RetentionSettings, Settings
 from tljh_plugin.source.credentials import Credentials, Login
@@ -1026,6 +1029,19 @@ class Browser(httpx.AsyncClient):
         return await self.get(
             path, headers={"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", **headers}
         )
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is slow here but the machine, which is not what tests of the service are about."""
+    for module, name in (
+        (confirm, "_PATIENCE_S"),
+        (engine_health, "_WAIT_S"),
+        (events, "_FIRST_S"),
+        (folders, "_DOCKER_S"),
+        (lookups, "_DOCKER_S"),
+        (room, "_WAIT_S"),
+    ):
+        monkeypatch.setattr(module, name, LONG_S)
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ def ask(method, path, token, body):
     headers = {'Authorization': 'token ' + token}
     request = urllib.request.Request(place['api'] + path, data, headers, method=method)
     try:
-        return urllib.request.urlopen(request, timeout=10).status
+        return urllib.request.urlopen(request, timeout=60).status
     except urllib.error.HTTPError as error:
         return error.code
 """
@@ -257,7 +257,7 @@ async def test_of_the_hub_only_its_api_can_be_reached(attacker: Inside) -> None:
 import http.client
 got = {}
 for path in place['paths']:
-    connection = http.client.HTTPConnection(place['host'], place['port'], timeout=10)
+    connection = http.client.HTTPConnection(place['host'], place['port'], timeout=60)
     connection.putrequest('GET', path, skip_host=False)
     connection.endheaders()
     got[path] = connection.getresponse().status

@@ -3,10 +3,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
-from house import COMMIT, OLDER, House, build_view, image_view, line, open_house, project_view
+from house import COMMIT, OLDER, House, be_patient, build_view, image_view, line, open_house, project_view
 
 MAIN = {"repository": "gh/owner/repo/main", "commit": COMMIT}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
 
 
 @pytest_asyncio.fixture

@@ -5,25 +5,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from house import House, open_house
-from waiting import LONG_S
-
-from tljh_plugin.service import engine_health, events, folders, lookups, room
-from tljh_plugin.service.pages import confirm
+from house import House, be_patient, open_house
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here is slow but the machine, which is not what these tests are about."""
-    for module, name in (
-        (confirm, "_PATIENCE_S"),
-        (engine_health, "_WAIT_S"),
-        (events, "_FIRST_S"),
-        (folders, "_DOCKER_S"),
-        (lookups, "_DOCKER_S"),
-        (room, "_WAIT_S"),
-    ):
-        monkeypatch.setattr(module, name, LONG_S)
+    be_patient(monkeypatch)
 
 
 @pytest_asyncio.fixture
