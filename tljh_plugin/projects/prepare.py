@@ -155,7 +155,9 @@ class Projects:
             if project is None:
                 return None
             await in_thread(lambda: self._check_owner(project))
-            found = uses(project.path, await self._engine.containers(), await self._store.leases())
+            # First the leases: one is given back when its server's container is there, which is seen then.
+            leases = await self._store.leases()
+            found = uses(project.path, await self._engine.containers(), leases)
             others = of_other_images(found, image.id, f"{person.name}/{request.server}")
             if others:
                 raise ProjectInUse(

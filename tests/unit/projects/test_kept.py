@@ -179,6 +179,28 @@ async def test_a_project_that_a_start_was_promised_stays(lab: Lab) -> None:
     assert await lab.kept.delete(ANN, "p")
 
 
+async def comes_up_while_docker_answers(lab: Lab, row: ProjectRow) -> None:
+    """A start in progress, whose server is there just after Docker has told of all others."""
+    lease = await lab.store.add_lease("sha256:1", lab.later(hours=1).isoformat(), "ann/first")
+    await lab.store.lease_project(lease.id, row.path)
+
+    async def told_before() -> list[ContainerRow]:
+        told = list(lab.docker.rows)
+        lab.docker.serve(row.path, "first", "sha256:1")
+        await lab.store.end_lease(lease.id)
+        return told
+
+    lab.docker.containers = told_before  # type: ignore[method-assign]
+
+
+async def test_a_server_that_comes_up_at_the_same_moment_keeps_its_files(lab: Lab) -> None:
+    row = lab.keep("ann", "p")
+    await comes_up_while_docker_answers(lab, row)
+    with pytest.raises(ProjectInUse, match="first"):
+        await lab.kept.delete(ANN, "p")
+    assert Path(row.path).is_dir()
+
+
 async def test_without_docker_nothing_is_deleted(lab: Lab) -> None:
     lab.keep("ann", "p")
     lab.docker.problem = EngineUnavailable("Docker does not run.", "Start it.")
@@ -442,6 +464,12 @@ async def test_a_start_in_progress_counts_as_a_server(lab: Lab) -> None:
         await lab.projects.prepare(ANN, request("second"), image("sha256:2"), "base")
     with pytest.raises(ProjectInUse):
         await lab.kept.delete(ANN, "p")
+
+
+async def test_a_server_that_comes_up_at_the_same_moment_gets_no_other_image_beside_it(lab: Lab) -> None:
+    await comes_up_while_docker_answers(lab, lab.keep("ann", "p"))
+    with pytest.raises(ProjectInUse, match="first"):
+        await lab.projects.prepare(ANN, request("second"), image("sha256:2"), "base")
 
 
 async def test_a_start_given_up_before_the_copy_leaves_no_folder(
