@@ -342,10 +342,11 @@ def choose(rows: Rows, request: PrepareRequest, subdir: str = "") -> ProjectRow 
 
 def _finish(folder: Path, staging: Staging, project: ProjectRow, image_name: str, skipped: list[str]) -> None:
     """From here on it is a project: the marker first, then in one step the name by which it is known."""
-    write_marker(folder, project, image_name, skipped)
     home = folder / HOME
+    # A deleted project that was brought back into this folder while it was still empty has its own marker.
     if os.path.lexists(home):
         raise ProjectFailed(f"{home} came into being meanwhile.", "Start again: it is used then.")
+    write_marker(folder, project, image_name, skipped)
     staging.home.rename(home)
     sync_folder(folder)
     with suppress(OSError):

@@ -20,12 +20,16 @@ from tljh_plugin.errors import (
     EngineUnavailable,
     InvalidRequest,
     NotFound,
+    ProjectFailed,
     ProjectInUse,
     StorageFull,
     StorageMissing,
 )
-from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock
+from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock, prepare
+from tljh_plugin.projects.archive import read_deleted
 from tljh_plugin.projects.deletion import read_title
+from tljh_plugin.projects.fill import Filled
+from tljh_plugin.projects.names import project_id
 from tljh_plugin.projects.people import MY_FILES, ensure_person_folder
 from tljh_plugin.projects.sizes import Kept, is_due
 from tljh_plugin.service.kept_files import KeptFiles
@@ -492,6 +496,31 @@ async def test_a_start_given_up_before_the_copy_leaves_no_folder(
     await asyncio.wait({start})
     assert start.cancelled()
     assert not list(lab.settings.storage_root.glob("*/owner-repo*"))
+
+
+async def test_what_came_back_in_the_moment_of_a_fill_stays_what_it_was(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = project_id(request().repository)
+    lab.keep("ann", name)
+    await lab.kept.rename(ANN, name, "Thesis")
+    await lab.kept.delete(ANN, name)
+    really = lab.projects._make_folder
+
+    def while_it_comes_back(*given: Any) -> Path:
+        folder = really(*given)
+        [deleted] = read_deleted(folder.parent, "ann")
+        deleted.folder.rename(folder)  # who brings it back has looked before the folder was made
+        return folder
+
+    async def filled(*_: Any, **__: Any) -> Filled:
+        return Filled(0, 0, 0, [])
+
+    monkeypatch.setattr(lab.projects, "_make_folder", while_it_comes_back)
+    monkeypatch.setattr(prepare, "fill", filled)
+    with pytest.raises(ProjectFailed, match="came into being meanwhile"):
+        await lab.projects.prepare(ANN, request(), image("sha256:1"), "base")
+    assert [(each.id, each.title) for each in await lab.projects.list(ANN)] == [(name, "Thesis")]
 
 
 # -- titles ------------------------------------------------------------------------------------------------
