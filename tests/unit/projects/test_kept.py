@@ -25,7 +25,7 @@ from tljh_plugin.errors import (
     StorageFull,
     StorageMissing,
 )
-from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock, prepare
+from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock, prepare, sizes
 from tljh_plugin.projects.archive import read_deleted
 from tljh_plugin.projects.deletion import read_title
 from tljh_plugin.projects.fill import Filled
@@ -335,6 +335,26 @@ async def test_everything_that_a_person_keeps_counts(lab: Lab) -> None:
     assert 50_000 <= (storage.my_files_bytes or 0) <= 60_000
     assert (storage.whole, storage.limit_bytes, storage.state) == (True, 1_000_000, "fine")
     assert 300_000 <= (await lab.kept.storage(BOB)).used_bytes <= 320_000
+
+
+async def test_what_comes_while_the_background_looks_keeps_its_size(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.keep("ann", "p", 1000)
+    await lab.upkeep.round()
+    gone = await lab.kept.delete(ANN, "p")
+    really = sizes.in_thread
+
+    async def look_then_it_comes_back(look: Any) -> Any:
+        monkeypatch.setattr(sizes, "in_thread", really)
+        found = await really(look)
+        await lab.kept.undelete(ANN, gone.id)
+        return found
+
+    monkeypatch.setattr(sizes, "in_thread", look_then_it_comes_back)
+    await lab.projects.sizes.round({}, ())
+    [project] = await lab.kept.projects(ANN)
+    assert project.size_bytes == gone.size_bytes
 
 
 async def test_the_limit_warns_then_refuses_and_deletes_nothing(lab: Lab) -> None:
