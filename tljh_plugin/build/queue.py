@@ -337,10 +337,13 @@ class Queue:
             raise Forbidden(
                 f"{person.name} did not ask for the build {build_id}.", "Ask its owner or an administrator."
             )
-        await self._store.audit(person.name, "build.cancel", row.spec, build_id)
+        # It may have ended by itself in this moment: then it stays so, and is not cut short.
+        cancelled = (await self._row(build_id)).state == "cancelled"
+        if cancelled:
+            await self._store.audit(person.name, "build.cancel", row.spec, build_id)
         entry = self._entries.get(build_id)
         if entry is not None:
-            if entry.work is not None:
+            if cancelled and entry.work is not None:
                 entry.work.cancel()
             await entry.done.wait()
         return await self.get(build_id)

@@ -492,6 +492,21 @@ class TestCancelling:
         view = await house.queue.finished((await house.request()).id)
         assert (await house.queue.cancel(view.id, ANN)).state == "built"
 
+    async def test_what_ends_in_the_moment_of_the_cancel_stays_as_it_ended(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        requesters = house.store.requesters
+
+        async def while_it_is_recorded(build_id: str) -> list[str]:
+            found = await requesters(build_id)
+            house.gate.open.set()
+            await until(lambda: house.store.image(f"sha256:{view.id}"))
+            return found
+
+        house.store.requesters = while_it_is_recorded
+        assert (await house.queue.cancel(view.id, ANN)).state == "built"
+        assert "build.cancel" not in [entry.what for entry in await house.store.audit_entries()]
+
     async def test_a_wish_after_the_cancel_is_a_new_build(self, house: House) -> None:
         view = await house.request()
         await until(lambda: house.gate.inside)
