@@ -623,6 +623,33 @@ class TestRestart:
         await house.open()
         assert await asyncio.wait_for(worker.wait(), 10) < 0
 
+    async def test_a_request_that_is_under_way_when_it_stops_begins_nothing(self, house: House) -> None:
+        look = house.inventory.look
+
+        async def look_while_it_stops(*what: object) -> object:
+            await house.queue.stop()
+            return await look(*what)
+
+        house.inventory.look = look_while_it_stops
+        with pytest.raises(ServiceDown):
+            await house.request()
+        assert await house.queue.list() == []
+
+    async def test_a_build_that_is_queued_when_it_stops_waits_for_the_next_start(self, house: House) -> None:
+        enqueue = house.store.enqueue
+
+        async def enqueue_while_it_stops(*what: object, **more: object) -> object:
+            await house.queue.stop()
+            return await enqueue(*what, **more)
+
+        house.store.enqueue = enqueue_while_it_stops
+        view = await house.request()
+        assert view.state == "queued"
+        assert not house.queue._entries
+        await house.restart()
+        house.gate.open.set()
+        assert (await house.queue.finished(view.id)).state == "built"
+
     async def test_nothing_is_taken_in_while_it_stops(self, house: House) -> None:
         await house.queue.stop()
         with pytest.raises(ServiceDown):
