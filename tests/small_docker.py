@@ -117,11 +117,12 @@ class SmallDocker:
         """An image that loses a name to another one stays, if need be without any."""
         self._answer("tag")
         await self.before_naming(image_id)
-        if image_id not in self.names:
+        found = await self.image(image_id)
+        if found is None:
             raise ImageNotFound(f"no {image_id}", "")
         for names in self.names.values():
             names[:] = [each for each in names if each != name]
-        self.names[image_id].append(name)
+        self.names[found.id].append(name)
 
     async def untag(self, name: str) -> None:
         """An image goes with its last name."""
