@@ -202,7 +202,7 @@ async def test_a_server_that_comes_up_at_the_same_moment_keeps_its_files(lab: La
     await comes_up_while_docker_answers(lab, row)
     with pytest.raises(ProjectInUse, match="first"):
         await lab.kept.delete(ANN, "p")
-    assert Path(row.path).is_dir()
+    assert [each.id for each in await lab.projects.list(ANN)] == ["p"]
 
 
 async def test_without_docker_nothing_is_deleted(lab: Lab) -> None:
