@@ -20,7 +20,7 @@ from tljh_plugin.installation import INSTANCE_LABEL
 
 
 async def _at_once(image_id: str) -> None:
-    """What happens before an image goes: nothing."""
+    """What happens before an image goes, or gets a name: nothing."""
 
 
 class SmallDocker:
@@ -35,6 +35,7 @@ class SmallDocker:
         self.disk = 10**12
         self.broken: dict[str, Exception] = {}  # what removing an image fails with
         self.before_removal: Callable[[str], Awaitable[None]] = _at_once
+        self.before_naming: Callable[[str], Awaitable[None]] = _at_once
 
     def add(self, image_id: str, *names: str) -> None:
         self.names[image_id] = list(names)
@@ -111,6 +112,26 @@ class SmallDocker:
             self.names[image_id] = strangers
         else:
             del self.names[image_id]
+
+    async def tag(self, image_id: str, name: str) -> None:
+        """An image that loses a name to another one stays, if need be without any."""
+        self._answer("tag")
+        await self.before_naming(image_id)
+        found = await self.image(image_id)
+        if found is None:
+            raise ImageNotFound(f"no {image_id}", "")
+        for names in self.names.values():
+            names[:] = [each for each in names if each != name]
+        self.names[found.id].append(name)
+
+    async def untag(self, name: str) -> None:
+        """An image goes with its last name."""
+        self._answer("untag")
+        for image_id, names in list(self.names.items()):
+            if name in names:
+                names.remove(name)
+                if not names:
+                    del self.names[image_id]
 
     async def events(
         self, types: tuple[str, ...] = (), *, from_memory: bool = False

@@ -274,6 +274,9 @@ async def ensure_python(
         except (EngineUnavailable, EngineTimedOut):
             raise
         except EngineError as error:
+            found = await engine.image(name)
+            if found is not None and found.env.get(PYTHON_VARIABLE) == version:
+                return name  # another build got it meanwhile, and stands on it
             say(f"Python {version} could not be had: {error.message}")
             await engine.tag(base, name)
             return None

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ..errors import DiskLow
 from ..store.rows import utc_now
 from ..wire import ErrorView, LogLine, Phase
+from .run import to_its_end
 
 FINAL_PHASES = frozenset({"built", "failed", "cancelled"})
 MAX_TEXT = 8 * 1024
@@ -66,8 +67,11 @@ class BuildLog:
     async def open(self) -> None:
         """Open for writing, readable by the owner alone; what a crash has torn is cut off. Can be called
         again."""
-        if self._descriptor is not None:
-            return
+        if self._descriptor is None:
+            # Also when cancelled: nobody would close it, and the final line would be lost.
+            await to_its_end(self._open())
+
+    async def _open(self) -> None:
         self._descriptor, self._last, self._size, self._final = await asyncio.to_thread(_reopen, self.path)
         self._writing = True
 

@@ -94,6 +94,7 @@ class Pipeline:
         self._inventory = inventory
         self._worker = tuple(worker)
         self._base_lock = asyncio.Lock()
+        self._naming = asyncio.Lock()  # from the look whether a name is free until an image has it
 
     async def check_disk(self) -> None:
         """Raises `DiskLow` if Docker's disk has less free than the reserve."""
@@ -164,27 +165,31 @@ class Pipeline:
         if not check.ok:
             raise ImageNotLaunchable(check.problem, check.next_step)
         await report.reach("checking", _RECORDING, f"The server answered after {check.seconds:.1f} s.")
-        image = ImageRow(
-            image_id=facts.id,
-            name=await self._free_name(identity, recipe, facts.id),
-            identity=identity.key,
-            url=row.url,
-            commit=row.commit,
-            subdir=row.subdir,
-            platform=row.platform,
-            spec=pinned.spec.with_ref(row.commit).path,
-            asked_ref=row.asked_ref,
-            title=pinned.spec.display,
-            built_by=row.requested_by,
-            build_id=row.id,
-            created=utc_now(),
-            size=facts.size,
-            recipe=recipe,
-            home=check.home,
-            workdir=check.workdir,
-            visibility=row.visibility,
-        )
-        await self._record(row, image)
+        # Two builds of one private commit, for two people, want the same name.
+        async with self._naming:
+            image = ImageRow(
+                image_id=facts.id,
+                name=await self._free_name(identity, recipe, facts.id),
+                identity=identity.key,
+                url=row.url,
+                commit=row.commit,
+                subdir=row.subdir,
+                platform=row.platform,
+                spec=pinned.spec.with_ref(row.commit).path,
+                asked_ref=row.asked_ref,
+                title=pinned.spec.display,
+                built_by=row.requested_by,
+                build_id=row.id,
+                created=utc_now(),
+                size=facts.size,
+                recipe=recipe,
+                home=check.home,
+                workdir=check.workdir,
+                visibility=row.visibility,
+            )
+            await self._record(row, image)
+        self._inventory.recipe = recipe
+        await self._inventory.look_again()
         if check.packages is not None:
             await self._store.about_images.put_packages(image.image_id, check.packages)
         return image
@@ -304,8 +309,6 @@ class Pipeline:
         if not await self._store.finish_built(row.id, image):
             raise BuildCancelled("The build was cancelled.", "Start it again.")
         await self._engine.tag(image.image_id, image.name)
-        self._inventory.recipe = image.recipe
-        await self._inventory.look_again()
 
     # -- around the steps -----------------------------------------------------------------------------
 
@@ -342,9 +345,12 @@ class Pipeline:
             await to_its_end(_remove_tree(path))
 
     async def _discard_quietly(self, row: BuildRow) -> None:
-        """Take the provisional name away, and with it an image that got no other one."""
+        """Take the provisional name away, and with it an image that got no other one.
+
+        What was cut off between record and name is named before, or the recorded image would go.
+        """
         try:
-            await self._engine.untag(building_name(row.id))
+            await self.tidy(await self._store.build(row.id) or row)
         except BinderError:
             return  # `tidy` comes back to it
 

@@ -203,8 +203,7 @@ class Queue:
         `EngineError`, `ImageRetired`, `Forbidden` for somebody who may not build, and where it has to be seen
         whether a credential is needed `SourceError`.
         """
-        if self._stopping:
-            raise ServiceDown("The service is stopping.", "Try again in a few seconds.")
+        self._refuse_while_stopping()
         rebuild = rebuild or no_cache
         identity = await self._identity(pinned)
         wish: BuildRow | None = None
@@ -229,6 +228,7 @@ class Queue:
                 await self._pipeline.check_disk()
             # Somebody who may not build joins what others have built, which only `enqueue` can tell for sure.
             allowed = may_build(person, self._settings.policy.builders)
+            self._refuse_while_stopping()
             answer = await self._store.enqueue(
                 wish,
                 per_person=self._settings.build.per_person if allowed else 0,
@@ -248,9 +248,14 @@ class Queue:
                 )
             if answer.joined:
                 return self._view(answer.build, joined=True)
-            self._enter(answer.build, self._build_log(wish.id, live=True), pinned.login)
+            if not self._stopping:  # else nobody would end it: the next start takes it up
+                self._enter(answer.build, self._build_log(wish.id, live=True), pinned.login)
             await self._store.audit(person.name, what, wish.spec, wish.id)
             return self._view(answer.build)
+
+    def _refuse_while_stopping(self) -> None:
+        if self._stopping:
+            raise ServiceDown("The service is stopping.", "Try again in a few seconds.")
 
     async def state_of(self, person: Person, pinned: PinnedRepo) -> BuildView | None:
         """The hit or the active build for a commit, or None; starts nothing. Raises `EngineError`, and
@@ -337,10 +342,13 @@ class Queue:
             raise Forbidden(
                 f"{person.name} did not ask for the build {build_id}.", "Ask its owner or an administrator."
             )
-        await self._store.audit(person.name, "build.cancel", row.spec, build_id)
+        # It may have ended by itself in this moment: then it stays so, and is not cut short.
+        cancelled = (await self._row(build_id)).state == "cancelled"
+        if cancelled:
+            await self._store.audit(person.name, "build.cancel", row.spec, build_id)
         entry = self._entries.get(build_id)
         if entry is not None:
-            if entry.work is not None:
+            if cancelled and entry.work is not None:
                 entry.work.cancel()
             await entry.done.wait()
         return await self.get(build_id)

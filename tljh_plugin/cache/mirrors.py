@@ -90,7 +90,8 @@ class Mirrors:
         elif now < self._next:
             return
         self._next = now + _EVERY_S
-        await in_thread(lambda: mirrors.sweep(self._root))
+        async with self._removing:  # what an administrator removes now is not what was cut off
+            await in_thread(lambda: mirrors.sweep(self._root))
         if days:
             await self.remove("system", days)
 

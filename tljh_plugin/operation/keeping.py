@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
 log = logging.getLogger("littlest_binder.keeper")
 
@@ -33,13 +34,16 @@ def keep(settled_s: float = 3.0) -> None:
     def pass_on(number: int, _: object) -> None:
         told.append(number)
         for child in children:
-            os.kill(child, number)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(child, number)
 
     before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
     while True:
         began = time.monotonic()
         # A request to end that comes between two lines waits until it is known whom it concerns.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        if told:  # it came while there was nobody to pass it on to
+            sys.exit(128 + told[0])
         child = os.fork()
         if not child:
             for number, handler in before.items():

@@ -7,6 +7,7 @@ back any more, and whoever finds it goes on removing it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -88,13 +89,19 @@ def bring_back(deleted: Deleted) -> ProjectRow:
     """Move a deleted project back, under another id if its own is taken by now. Raises `OSError`."""
     person_folder = deleted.folder.parents[1]
     identifier = deleted.project
-    while os.path.lexists(person_folder / identifier):
-        identifier = further_project_id(deleted.row.repository, deleted.row.subdir)
-    if identifier != deleted.project:
-        # First, since a project whose marker says another id than its folder's name is none.
-        change_marker(deleted.folder, id=identifier)
-    target = person_folder / identifier
-    deleted.folder.rename(target)
+    while True:
+        while os.path.lexists(person_folder / identifier):
+            identifier = further_project_id(deleted.row.repository, deleted.row.subdir)
+        if identifier != deleted.project:
+            # First, since a project whose marker says another id than its folder's name is none.
+            change_marker(deleted.folder, id=identifier)
+        target = person_folder / identifier
+        try:
+            deleted.folder.rename(target)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else one was begun there meanwhile
+                raise
     _sync(person_folder, deleted.folder.parent)
     row = read_project(target)
     if row is None:

@@ -76,7 +76,9 @@ class DeletedProjects:
 
     async def users(self, path: str) -> list[Use]:
         """Who uses the project whose files are at `path`. Raises an `EngineError`."""
-        return uses(path, await self._engine.containers(), await self._store.leases())
+        # First the leases: one is given back when its server's container is there, which is seen then.
+        leases = await self._store.leases()
+        return uses(path, await self._engine.containers(), leases)
 
     async def delete(self, person: Person, identifier: str) -> Deleted:
         """Put a person's own project away. Raises `NotFound`, `ProjectInUse`, `ProjectFailed`, or an

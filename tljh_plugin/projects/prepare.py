@@ -155,7 +155,9 @@ class Projects:
             if project is None:
                 return None
             await in_thread(lambda: self._check_owner(project))
-            found = uses(project.path, await self._engine.containers(), await self._store.leases())
+            # First the leases: one is given back when its server's container is there, which is seen then.
+            leases = await self._store.leases()
+            found = uses(project.path, await self._engine.containers(), leases)
             others = of_other_images(found, image.id, f"{person.name}/{request.server}")
             if others:
                 raise ProjectInUse(
@@ -340,10 +342,11 @@ def choose(rows: Rows, request: PrepareRequest, subdir: str = "") -> ProjectRow 
 
 def _finish(folder: Path, staging: Staging, project: ProjectRow, image_name: str, skipped: list[str]) -> None:
     """From here on it is a project: the marker first, then in one step the name by which it is known."""
-    write_marker(folder, project, image_name, skipped)
     home = folder / HOME
+    # A deleted project that was brought back into this folder while it was still empty has its own marker.
     if os.path.lexists(home):
         raise ProjectFailed(f"{home} came into being meanwhile.", "Start again: it is used then.")
+    write_marker(folder, project, image_name, skipped)
     staging.home.rename(home)
     sync_folder(folder)
     with suppress(OSError):

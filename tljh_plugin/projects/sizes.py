@@ -155,12 +155,12 @@ class Sizes:
         `used_until` tells by path when a project was used last, `in_use` which folders are used now.
         """
         busy = frozenset(in_use)
+        known = await self._store.sizes()  # before the look: what comes meanwhile is not taken for gone
         everything = await in_thread(
             lambda: [
                 each for name, folder in people(self._settings.storage_root) for each in kept_of(name, folder)
             ]
         )
-        known = await self._store.sizes()
         for path in set(known) - {each.path for each in everything}:
             await self._store.forget_size(path)
         for each in everything:

@@ -34,11 +34,11 @@ class KeptFiles:
     async def projects(self, person: Person) -> list[ProjectView]:
         """The projects, last used first, with the servers that use them as far as Docker says it now."""
         found = await self._projects.list(person)
+        leases = await self._store.leases()  # before the containers, see `DeletedProjects.users`
         try:
             containers = await self._projects.containers()
         except BinderError:
             containers = []
-        leases = await self._store.leases()
         paths = {row.id: row.path for row in await self._store.projects(person.name)}
         views = [
             each.model_copy(

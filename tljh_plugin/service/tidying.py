@@ -121,6 +121,8 @@ class Tidying:
                 await work()
             except (BinderError, OSError) as error:
                 log.info("What %s may have left is looked for again later: %s", what, error)
+            except Exception:  # a mistake of ours: what is left over stays if nobody looks any more
+                log.exception("What %s may have left was not looked for", what)
 
     async def _run(self) -> None:
         while True:

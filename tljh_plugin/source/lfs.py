@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,6 +85,10 @@ class _AnotherContent(Exception):
     """What was read is not what the pointer names."""
 
 
+class _GivenUp(Exception):
+    """Nobody waits for the contents any more."""
+
+
 async def fill(
     mirror: Mirror,
     pinned: PinnedRepo,
@@ -113,7 +118,7 @@ async def fill(
         else:
             await _fetch(await _endpoint(mirror, pinned), pinned, missing, kept, settings)
         say(f"Received in {time.monotonic() - started:.1f} s")
-    put, bad = await asyncio.to_thread(_put, pointers, kept, target)
+    put, bad = await _put_all(pointers, kept, target)
     await asyncio.to_thread(_forget, kept, frozenset(wanted), settings.source.max_checkout_bytes)
     return put, [_warning(bad)] if bad else []
 
@@ -391,14 +396,28 @@ def _opened_below(folder: Path, parts: Sequence[str]) -> Iterator[IO[bytes]]:
         yield closing.enter_context(os.fdopen(os.open(parts[-1], flags, dir_fd=here), "rb"))
 
 
-def _put(pointers: Sequence[Pointer], kept: Path, target: Path) -> tuple[int, list[Pointer]]:
+async def _put_all(pointers: Sequence[Pointer], kept: Path, target: Path) -> tuple[int, list[Pointer]]:
+    given_up = threading.Event()
+    putting = asyncio.ensure_future(asyncio.to_thread(_put, pointers, kept, target, given_up))
+    try:
+        return await asyncio.shield(putting)
+    except asyncio.CancelledError:
+        # Only when the thread has ended may the folder be removed: it would make files behind the removal.
+        given_up.set()
+        await asyncio.gather(putting, return_exceptions=True)
+        raise
+
+
+def _put(
+    pointers: Sequence[Pointer], kept: Path, target: Path, given_up: threading.Event
+) -> tuple[int, list[Pointer]]:
     """Put contents in the place of their pointers; the bytes written, and what is still a pointer."""
     written, bad = 0, []
     for pointer in pointers:
         path = target / pointer.path
         try:
             with (kept / pointer.oid).open("rb") as source:
-                _copy(source, pointer, path, path.lstat().st_mode & 0o777)
+                _copy(source, pointer, path, path.lstat().st_mode & 0o777, given_up)
         except FileNotFoundError:
             bad.append(pointer)
             continue
@@ -412,13 +431,19 @@ def _put(pointers: Sequence[Pointer], kept: Path, target: Path) -> tuple[int, li
     return written, bad
 
 
-def _copy(source: IO[bytes], pointer: Pointer, path: Path, mode: int) -> None:
-    """A file with the content that the pointer names; raises `_AnotherContent`, and leaves nothing then."""
+def _copy(
+    source: IO[bytes], pointer: Pointer, path: Path, mode: int, given_up: threading.Event | None = None
+) -> None:
+    """A file with the content that the pointer names; raises `_AnotherContent` or `_GivenUp`, and leaves
+    nothing then.
+    """
     draft = path.parent / f".lfs-{secrets.token_hex(8)}"
     digest, size = hashlib.sha256(), 0
     try:
         with draft.open("xb") as file:
             while (chunk := source.read(_CHUNK)) and size <= pointer.size:
+                if given_up is not None and given_up.is_set():
+                    raise _GivenUp
                 size += len(chunk)
                 _append(file, digest, chunk)
             os.fchmod(file.fileno(), mode)

@@ -89,9 +89,11 @@ def occupied_bytes(folder: Path) -> int:
 
 
 def _used(folder: Path) -> datetime | None:
-    """None for what is no mirror."""
-    moments = []
-    for name in ("lock", "state.json"):
-        with contextlib.suppress(FileNotFoundError):
-            moments.append((folder / name).lstat().st_mtime)
-    return datetime.fromtimestamp(max(moments), timezone.utc) if (folder / "lock").exists() else None
+    """None for what is no mirror, or is just being made."""
+    try:
+        moments = [(folder / "lock").lstat().st_mtime]
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        moments.append((folder / "state.json").lstat().st_mtime)
+    return datetime.fromtimestamp(max(moments), timezone.utc)

@@ -47,14 +47,21 @@ class Connection:
 
     async def _call(self, work: Callable[[], Result]) -> Result:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError:  # the thread has ended: it was closed
+            raise self._not_open() from None
+        try:
+            return await running
         except sqlite3.DatabaseError as error:
             raise _explain(error, self.path) from error
 
     def _database(self) -> Database:
         if self._db is None:
-            raise StoreError(f"The store {self.path} is not open.", "Open it before it is used.")
+            raise self._not_open()
         return self._db
+
+    def _not_open(self) -> StoreError:
+        return StoreError(f"The store {self.path} is not open.", "Open it before it is used.")
 
     def _transaction(self, work: Callable[[Database], Result]) -> Result:
         db = self._database()

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from small_docker import SmallDocker
 
 from tljh_plugin.build import base as base_module
-from tljh_plugin.build.base import BaseImage, _context, _lines, _Patience, _reason, recipe_digest, sources
+from tljh_plugin.build.base import (
+    PYTHON_VARIABLE,
+    BaseImage,
+    _context,
+    _lines,
+    _Patience,
+    _reason,
+    ensure_python,
+    recipe_digest,
+    sources,
+)
 from tljh_plugin.build.machine import IndexSettings, Machine
-from tljh_plugin.errors import BuildTimedOut, EngineTimedOut
+from tljh_plugin.engine import ImageFacts
+from tljh_plugin.errors import BuildTimedOut, EngineError, EngineTimedOut
 from tljh_plugin.settings import Settings, from_mapping
 
 RECIPE = Path(base_module.__file__).parent / "recipe"
@@ -156,3 +170,33 @@ async def test_a_builder_that_speaks_is_heard_to_its_end() -> None:
     output.feed_data(b"one\ntwo")
     output.feed_eof()
     assert [line async for line in _lines(output, "base", _Patience(1))] == [b"one\n", b"two"]
+
+
+@pytest.mark.parametrize("other_got_it", [True, False])
+async def test_a_python_that_another_build_has_got_is_not_noted_as_none(
+    monkeypatch: pytest.MonkeyPatch, other_got_it: bool
+) -> None:
+    docker: Any = SmallDocker()
+    docker.add("sha256:base", "base")
+    docker.close = docker.info
+    image = docker.image
+
+    async def image_with_python(ref: str) -> ImageFacts | None:
+        found = await image(ref)
+        python = "3.12" if found and found.id == "sha256:other" else "3.11"
+        return found and replace(found, env={PYTHON_VARIABLE: python})
+
+    async def build(*_: object) -> None:
+        if other_got_it:
+            docker.add("sha256:other", "base-python-3.12")
+        raise EngineError("The network was slow.", "Try again.")
+
+    docker.image = image_with_python
+    monkeypatch.setattr(base_module, "Engine", lambda *_, **__: docker)
+    monkeypatch.setattr(base_module, "_build", build)
+    said = await ensure_python(
+        "base", "3.12", machine=Machine(), owner=(1000, 1000), again=False, say=lambda _: None
+    )
+    assert said == ("base-python-3.12" if other_got_it else None)
+    holder = await docker.image("base-python-3.12")
+    assert holder.id == ("sha256:other" if other_got_it else "sha256:base")

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_docker import SmallDocker
 
-from tljh_plugin.build.pipeline import cache_namespace, dockerfile_allowed
+from tljh_plugin.build import pipeline
+from tljh_plugin.build.base import BaseImage
+from tljh_plugin.build.check import CheckResult
+from tljh_plugin.build.identity import building_name
+from tljh_plugin.build.pipeline import Pipeline, cache_namespace, dockerfile_allowed
+from tljh_plugin.build.run import WorkerResult
+from tljh_plugin.cache.inventory import Inventory
+from tljh_plugin.engine import ImageFacts
+from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import Settings, from_mapping
-from tljh_plugin.store import BuildRow
+from tljh_plugin.source.resolve import PinnedRepo
+from tljh_plugin.source.spec import RepoSpec
+from tljh_plugin.store import BuildRow, Store, utc_now
+from tljh_plugin.wire import Phase
 
 ROW = BuildRow(
     id="b-1",
@@ -69,3 +84,94 @@ def test_repositories_installations_and_private_builds_never_share() -> None:
         cache_namespace("me", replace(mine, requested_by="bob")),
     }
     assert len(names) == 5
+
+
+# -- the end of a build: its image is recorded, then named ------------------------------------------------
+
+
+class Ended(Pipeline):
+    """Every build has just made the image `sha256:<build>`; its check ends with that of `at_once` builds."""
+
+    at_once = 1
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.docker: Any = SmallDocker()
+        self.store = store
+        self._here = 0
+        self._all_here = asyncio.Event()
+        nobody: Any = None
+        us: Any = self
+        super().__init__(settings, store, self.docker, us, nobody, Inventory(store, self.docker))
+
+    async def resolve(self, spec: RepoSpec, commit: str, login: object) -> PinnedRepo:
+        return PinnedRepo(spec, spec.normal_url, commit)
+
+    async def begun(self, name: str) -> BuildRow:
+        """The row of a build that runs, for one person."""
+        row = replace(ROW, id=name, requested_by=name, visibility="private", created=utc_now())
+        await self.store.enqueue(row, per_person=1)
+        await self.store.start_build(name)
+        return row
+
+    async def check(self, *_: object) -> CheckResult:
+        self._here += 1
+        if self._here == self.at_once:
+            self._all_here.set()
+        await self._all_here.wait()
+        return CheckResult(True, "/home/jovyan", "/home/jovyan", 1.0)
+
+    async def _base(self, report: object) -> BaseImage:
+        return BaseImage("base", "sha256:base", "0" * 64)
+
+    async def _fetch_and_run(self, row: BuildRow, *_: object) -> WorkerResult:
+        self.docker.add(f"sha256:{row.id}", building_name(row.id))
+        return WorkerResult(True)
+
+    async def _image_of(self, row: BuildRow, *_: object) -> ImageFacts:
+        found: ImageFacts = await self.docker.image(building_name(row.id))
+        return found
+
+
+class Quiet:
+    def say(self, text: str) -> None: ...
+    async def reach(self, phase: Phase, progress: int, text: str = "") -> None: ...
+    async def drain(self) -> None: ...
+
+
+@pytest.fixture
+async def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ended]:
+    here = from_mapping({}, platform="tljh", state_dir=tmp_path)
+    ensure_state(here)
+    store = await Store.open(here.store_path)
+    made = Ended(here, store)
+    monkeypatch.setattr(pipeline, "check_image", made.check)
+    yield made
+    await store.close()
+
+
+async def test_two_peoples_images_of_one_commit_that_are_ready_at_once_both_keep_a_name(ended: Ended) -> None:
+    ended.at_once = 2
+    rows = [await ended.begun(name) for name in ("ann", "bob")]
+    await asyncio.gather(*(ended.build(row, Quiet()) for row in rows))
+    recorded = {image.image_id: [image.name] for image in await ended.store.images()}
+    assert len(recorded) == 2
+    assert ended.docker.names == recorded
+
+
+async def test_an_image_that_is_recorded_stays_when_its_build_is_ended_before_it_is_named(
+    ended: Ended,
+) -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(image_id: str) -> None:
+        reached.set()
+        await go.wait()
+
+    ended.docker.before_naming = slowly
+    building = asyncio.ensure_future(ended.build(await ended.begun("ann"), Quiet()))
+    await reached.wait()
+    building.cancel()
+    go.set()
+    await asyncio.wait({building})
+    [image] = await ended.store.images()
+    assert ended.docker.names == {image.image_id: [image.name]}

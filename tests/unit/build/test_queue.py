@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from small_docker import SmallDocker
 from waiting import until
 
+from tljh_plugin.build import log
 from tljh_plugin.build.processes import MARK, process_facts
 from tljh_plugin.build.queue import MAX_ATTEMPTS, Queue
 from tljh_plugin.cache.inventory import Inventory
@@ -438,6 +440,10 @@ async def _progress(house: House, build_id: str) -> bool:
     return (await house.queue.get(build_id)).progress == 40
 
 
+async def _was_audited(house: House, what: str) -> bool:
+    return what in [entry.what for entry in await house.store.audit_entries()]
+
+
 class TestCancelling:
     async def test_a_running_build_ends_and_says_who_ended_it(self, house: House) -> None:
         view = await house.request()
@@ -449,6 +455,27 @@ class TestCancelling:
         assert last.phase == "cancelled"
         assert "cancelled by ann" in last.text
         assert await house.store.unsettled_builds() == []
+
+    async def test_a_build_that_is_cancelled_while_its_log_is_opened_has_an_end_in_it(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opening, go = threading.Event(), threading.Event()
+        reopen = log._reopen
+
+        def slowly(path: Path) -> object:
+            opening.set()
+            go.wait(30)
+            return reopen(path)
+
+        monkeypatch.setattr(log, "_reopen", slowly)
+        view = await house.request()
+        await until(opening.is_set)
+        cancelling = asyncio.ensure_future(house.queue.cancel(view.id, ANN))
+        await until(lambda: _was_audited(house, "build.cancel"))  # and with it the work was cancelled
+        go.set()
+        assert (await cancelling).state == "cancelled"
+        lines = house.settings.log_dir.joinpath(f"{view.id}.jsonl").read_text().splitlines()
+        assert [json.loads(line)["phase"] for line in lines] == ["cancelled"]
 
     async def test_a_queued_build_never_starts(self, house: House) -> None:
         for number in range(3):
@@ -491,6 +518,21 @@ class TestCancelling:
         house.gate.open.set()
         view = await house.queue.finished((await house.request()).id)
         assert (await house.queue.cancel(view.id, ANN)).state == "built"
+
+    async def test_what_ends_in_the_moment_of_the_cancel_stays_as_it_ended(self, house: House) -> None:
+        view = await house.request()
+        await until(lambda: house.gate.inside)
+        requesters = house.store.requesters
+
+        async def while_it_is_recorded(build_id: str) -> list[str]:
+            found = await requesters(build_id)
+            house.gate.open.set()
+            await until(lambda: house.store.image(f"sha256:{view.id}"))
+            return found
+
+        house.store.requesters = while_it_is_recorded
+        assert (await house.queue.cancel(view.id, ANN)).state == "built"
+        assert not await _was_audited(house, "build.cancel")
 
     async def test_a_wish_after_the_cancel_is_a_new_build(self, house: House) -> None:
         view = await house.request()
@@ -607,6 +649,33 @@ class TestRestart:
         await self.crash(house)
         await house.open()
         assert await asyncio.wait_for(worker.wait(), 60) < 0
+
+    async def test_a_request_that_is_under_way_when_it_stops_begins_nothing(self, house: House) -> None:
+        look = house.inventory.look
+
+        async def look_while_it_stops(*what: object) -> object:
+            await house.queue.stop()
+            return await look(*what)
+
+        house.inventory.look = look_while_it_stops
+        with pytest.raises(ServiceDown):
+            await house.request()
+        assert await house.queue.list() == []
+
+    async def test_a_build_that_is_queued_when_it_stops_waits_for_the_next_start(self, house: House) -> None:
+        enqueue = house.store.enqueue
+
+        async def enqueue_while_it_stops(*what: object, **more: object) -> object:
+            await house.queue.stop()
+            return await enqueue(*what, **more)
+
+        house.store.enqueue = enqueue_while_it_stops
+        view = await house.request()
+        assert view.state == "queued"
+        assert not house.queue._entries
+        await house.restart()
+        house.gate.open.set()
+        assert (await house.queue.finished(view.id)).state == "built"
 
     async def test_nothing_is_taken_in_while_it_stops(self, house: House) -> None:
         await house.queue.stop()

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 PROGRAM = """
-import os, signal, sys
+import logging, os, signal, sys
 from tljh_plugin.operation.keeping import keep
+{before}
 keep(settled_s={settled})
 print(os.getpid(), flush=True)
 {then}
@@ -21,8 +22,10 @@ print(os.getpid(), flush=True)
 
 
 @contextmanager
-def kept(then: str = "signal.pause()", settled: float = 0) -> Iterator[subprocess.Popen[str]]:
-    script = PROGRAM.format(then=then, settled=settled)
+def kept(
+    then: str = "signal.pause()", settled: float = 0, before: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    script = PROGRAM.format(then=then, settled=settled, before=before)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as keeper:
         try:
             yield keeper
@@ -65,6 +68,32 @@ def test_a_request_to_end_reaches_it() -> None:
         assert keeper.stdout.readline() == "set\n"
         keeper.terminate()
         assert keeper.wait(60) == 7
+
+
+def test_a_request_to_end_that_comes_between_two_children_ends_it() -> None:
+    when_it_says_so = """
+class Stop(logging.Handler):
+    def emit(self, record):
+        os.kill(os.getpid(), signal.SIGTERM)
+logging.getLogger("littlest_binder.keeper").addHandler(Stop())
+"""
+    with kept(before=when_it_says_so) as keeper:
+        os.kill(child_of(keeper), signal.SIGKILL)
+        assert keeper.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_request_to_end_that_comes_when_it_has_just_ended_changes_nothing() -> None:
+    just_after_its_end = """
+wait = os.waitpid
+def then_a_request_comes(*what):
+    ended = wait(*what)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return ended
+os.waitpid = then_a_request_comes
+"""
+    with kept("sys.exit(3)", before=just_after_its_end) as keeper:
+        child_of(keeper)
+        assert keeper.wait(20) == 3
 
 
 def test_it_ends_with_its_keeper() -> None:

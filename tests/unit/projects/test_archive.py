@@ -61,6 +61,23 @@ def test_what_was_begun_anew_meanwhile_keeps_its_name(tmp_path: Path) -> None:
     assert {row.id for row in read_projects(tmp_path, "ann")} == {"p", back.id}
 
 
+def test_what_is_begun_anew_in_that_very_moment_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_away(make(tmp_path / "p"), NOW)
+    lexists = os.path.lexists
+
+    def looked_before(path: Path) -> bool:
+        monkeypatch.setattr(os.path, "lexists", lexists)
+        (tmp_path / "p" / ".filling-1").mkdir(parents=True)
+        return False
+
+    monkeypatch.setattr(os.path, "lexists", looked_before)
+    back = bring_back(read_deleted(tmp_path, "ann")[0])
+    assert back.id != "p"
+    assert read_projects(tmp_path, "ann") == [back]
+
+
 def test_a_crash_between_marker_and_rename_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

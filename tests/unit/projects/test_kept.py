@@ -20,12 +20,16 @@ from tljh_plugin.errors import (
     EngineUnavailable,
     InvalidRequest,
     NotFound,
+    ProjectFailed,
     ProjectInUse,
     StorageFull,
     StorageMissing,
 )
-from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock
+from tljh_plugin.projects import DeletedProjects, Projects, Upkeep, clock, prepare, sizes
+from tljh_plugin.projects.archive import read_deleted
 from tljh_plugin.projects.deletion import read_title
+from tljh_plugin.projects.fill import Filled
+from tljh_plugin.projects.names import project_id
 from tljh_plugin.projects.people import MY_FILES, ensure_person_folder
 from tljh_plugin.projects.sizes import Kept, is_due
 from tljh_plugin.service.kept_files import KeptFiles
@@ -179,6 +183,28 @@ async def test_a_project_that_a_start_was_promised_stays(lab: Lab) -> None:
     assert await lab.kept.delete(ANN, "p")
 
 
+async def comes_up_while_docker_answers(lab: Lab, row: ProjectRow) -> None:
+    """A start in progress, whose server is there just after Docker has told of all others."""
+    lease = await lab.store.add_lease("sha256:1", lab.later(hours=1).isoformat(), "ann/first")
+    await lab.store.lease_project(lease.id, row.path)
+
+    async def told_before() -> list[ContainerRow]:
+        told = list(lab.docker.rows)
+        lab.docker.serve(row.path, "first", "sha256:1")
+        await lab.store.end_lease(lease.id)
+        return told
+
+    lab.docker.containers = told_before  # type: ignore[method-assign]
+
+
+async def test_a_server_that_comes_up_at_the_same_moment_keeps_its_files(lab: Lab) -> None:
+    row = lab.keep("ann", "p")
+    await comes_up_while_docker_answers(lab, row)
+    with pytest.raises(ProjectInUse, match="first"):
+        await lab.kept.delete(ANN, "p")
+    assert [each.id for each in await lab.projects.list(ANN)] == ["p"]
+
+
 async def test_without_docker_nothing_is_deleted(lab: Lab) -> None:
     lab.keep("ann", "p")
     lab.docker.problem = EngineUnavailable("Docker does not run.", "Start it.")
@@ -309,6 +335,26 @@ async def test_everything_that_a_person_keeps_counts(lab: Lab) -> None:
     assert 50_000 <= (storage.my_files_bytes or 0) <= 60_000
     assert (storage.whole, storage.limit_bytes, storage.state) == (True, 1_000_000, "fine")
     assert 300_000 <= (await lab.kept.storage(BOB)).used_bytes <= 320_000
+
+
+async def test_what_comes_while_the_background_looks_keeps_its_size(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.keep("ann", "p", 1000)
+    await lab.upkeep.round()
+    gone = await lab.kept.delete(ANN, "p")
+    really = sizes.in_thread
+
+    async def look_then_it_comes_back(look: Any) -> Any:
+        monkeypatch.setattr(sizes, "in_thread", really)
+        found = await really(look)
+        await lab.kept.undelete(ANN, gone.id)
+        return found
+
+    monkeypatch.setattr(sizes, "in_thread", look_then_it_comes_back)
+    await lab.projects.sizes.round({}, ())
+    [project] = await lab.kept.projects(ANN)
+    assert project.size_bytes == gone.size_bytes
 
 
 async def test_the_limit_warns_then_refuses_and_deletes_nothing(lab: Lab) -> None:
@@ -444,6 +490,12 @@ async def test_a_start_in_progress_counts_as_a_server(lab: Lab) -> None:
         await lab.kept.delete(ANN, "p")
 
 
+async def test_a_server_that_comes_up_at_the_same_moment_gets_no_other_image_beside_it(lab: Lab) -> None:
+    await comes_up_while_docker_answers(lab, lab.keep("ann", "p"))
+    with pytest.raises(ProjectInUse, match="first"):
+        await lab.projects.prepare(ANN, request("second"), image("sha256:2"), "base")
+
+
 async def test_a_start_given_up_before_the_copy_leaves_no_folder(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,6 +516,31 @@ async def test_a_start_given_up_before_the_copy_leaves_no_folder(
     await asyncio.wait({start})
     assert start.cancelled()
     assert not list(lab.settings.storage_root.glob("*/owner-repo*"))
+
+
+async def test_what_came_back_in_the_moment_of_a_fill_stays_what_it_was(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = project_id(request().repository)
+    lab.keep("ann", name)
+    await lab.kept.rename(ANN, name, "Thesis")
+    await lab.kept.delete(ANN, name)
+    really = lab.projects._make_folder
+
+    def while_it_comes_back(*given: Any) -> Path:
+        folder = really(*given)
+        [deleted] = read_deleted(folder.parent, "ann")
+        deleted.folder.rename(folder)  # who brings it back has looked before the folder was made
+        return folder
+
+    async def filled(*_: Any, **__: Any) -> Filled:
+        return Filled(0, 0, 0, [])
+
+    monkeypatch.setattr(lab.projects, "_make_folder", while_it_comes_back)
+    monkeypatch.setattr(prepare, "fill", filled)
+    with pytest.raises(ProjectFailed, match="came into being meanwhile"):
+        await lab.projects.prepare(ANN, request(), image("sha256:1"), "base")
+    assert [(each.id, each.title) for each in await lab.projects.list(ANN)] == [(name, "Thesis")]
 
 
 # -- titles ------------------------------------------------------------------------------------------------

@@ -105,6 +105,9 @@ class TestTheFile:
         store = await Store.open(tmp_path / "store.sqlite")
         await store.close()
         await store.close()
+        for use in (store.images, lambda: store.drop_lease("l-1")):
+            with pytest.raises(StoreError, match="is not open"):
+                await use()
 
     async def test_a_second_one_in_the_same_process_is_refused(self, store: Store, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=f"in use by process {os.getpid()}"):
