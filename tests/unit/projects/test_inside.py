@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
+import runpy
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from unit.projects.stream import END, MAGIC, file, folder, further_name, link, skipped
+from waiting import until
 
+from tljh_plugin.projects import inside
 from tljh_plugin.projects.staging import script
 
 GIB = 1024**3
@@ -69,6 +75,33 @@ def tell(stream: bytes, pipe: Path, into: Path, **limits: int) -> Any:
     said = receive(pipe, into, **limits)
     writer.join()
     return said
+
+
+@pytest.mark.parametrize("name", ["send.py", "receive.py"])
+async def test_both_sides_let_others_go_first(name: str, tmp_path: Path, pipe: Path, into: Path) -> None:
+    arguments = (tmp_path, pipe) if name == "send.py" else (pipe, into, GIB, 1000, 0)
+    wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    waiting = await asyncio.create_subprocess_exec(*program(name, *arguments))  # for the pipe's other end
+    try:
+        await until(lambda: os.getpriority(os.PRIO_PROCESS, waiting.pid) == wanted)
+    finally:
+        waiting.kill()
+        await waiting.wait()
+
+
+def test_the_disk_begins_long_before_the_end(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = runpy.run_path(str(Path(inside.__file__).with_name("receive.py")))
+    begun: list[int] = []
+    receiver = names["Receiver"](str(into), GIB, 1000, 0)
+    monkeypatch.setattr(
+        receiver, "_library", SimpleNamespace(sync_file_range=lambda *_: begun.append(receiver.written))
+    )
+    mib = 1024 * 1024
+    content = os.urandom(mib)
+    chunks = [(number * mib, content) for number in range(20)]
+    receiver.receive(names["Stream"](io.BytesIO(MAGIC + file(b"large", *chunks) + END)))
+    assert begun == [8 * mib, 16 * mib]
+    assert (into / "large").read_bytes() == content * 20
 
 
 def listing(root: Path) -> dict[str, tuple[Any, ...]]:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 MAGIC = b"littlest-binder fill 1\n"
 CHUNK = 1024 * 1024
 ZEROS = bytes(CHUNK)
+NICENESS = 10  # others' pages and servers come first
 F_SETPIPE_SZ = 1031  # <linux/fcntl.h>; Python knows it from 3.10 on
 
 
@@ -123,6 +124,7 @@ def widen(pipe: BinaryIO) -> None:
 
 
 def main() -> int:
+    os.nice(NICENESS)
     home, pipe_path = os.fsencode(sys.argv[1]), sys.argv[2]
     try:
         with open(pipe_path, "wb", buffering=CHUNK) as pipe:
