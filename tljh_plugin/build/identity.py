@@ -102,6 +102,11 @@ def building_name(build_id: str) -> str:
     return f"{BUILDING}:{build_id}"
 
 
+def build_named(name: str) -> str:
+    """The id of the build whose image has such a name; empty for any other name."""
+    return name.removeprefix(f"{BUILDING}:") if name.startswith(f"{BUILDING}:") else ""
+
+
 def labels_for(
     identity: ImageIdentity, *, spec: str, ref: str, recipe: str, secret: bytes, audience: str = ""
 ) -> dict[str, str]:

@@ -37,7 +37,7 @@ from ..source.resolve import PinnedRepo, Resolver
 from ..source.spec import parse_link
 from ..store import BuildRow, ImageRow, Store, utc_now
 from ..wire import BuildState, BuildView, ErrorView, LogLine, Person, Phase
-from .identity import ImageIdentity, platform_of
+from .identity import ImageIdentity, build_named, platform_of
 from .log import BuildLog
 from .pipeline import Pipeline
 from .processes import end_orphan
@@ -134,6 +134,16 @@ class Queue:
                 _log.warning("The end of build %s was never noted; it is taken up again.", row.id)
             # Of one that has ended the final line may be missing: it was noted, and then the disk was full.
             await self._take_up(row)
+        await self._tidy_late_images()
+
+    async def _tidy_late_images(self) -> None:
+        """Docker goes on exporting an image after its client was killed, and names it when nobody looks."""
+        for image in self._inventory.snapshot.present.values():
+            for build_id in filter(None, map(build_named, image.tags)):
+                row = await self._store.build(build_id)
+                if row is not None and row.settled and build_id not in self._entries:
+                    _log.warning("The image of build %s came after its end; it is let go.", build_id)
+                    await self._pipeline.tidy(row)
 
     async def _remove_strays(self) -> None:
         try:

@@ -17,6 +17,7 @@ from small_docker import SmallDocker
 from waiting import until
 
 from tljh_plugin.build import log
+from tljh_plugin.build.identity import building_name
 from tljh_plugin.build.processes import MARK, process_facts
 from tljh_plugin.build.queue import MAX_ATTEMPTS, Queue
 from tljh_plugin.cache.inventory import Inventory
@@ -372,6 +373,23 @@ class TestEnds:
         assert await house.store.unsettled_builds() == []
         phases = [line.phase for line in await house.log(view.id)]
         assert phases.count("failed") == 1
+
+    async def test_an_image_that_docker_names_after_the_end_of_its_build_is_let_go(
+        self, house: House
+    ) -> None:
+        house.gate.error = BuildFailed("The process of the build was killed.", "again")
+        house.gate.open.set()
+        ended = await house.queue.finished((await house.request()).id)
+        house.gate.open.clear()
+        running = await house.request(ref="other", commit="d" * 40)
+        house.docker.add("sha256:late", "littlest-binder/mine:1", building_name(ended.id))
+        house.docker.add("sha256:now", building_name(running.id))
+        house.docker.add("sha256:import", building_name("import-0123456789abcdef"))
+        house.docker.add("sha256:another", building_name("b-20261122-0123456789"))  # on the same Docker
+        await house.inventory.refresh()
+        house.gate.tidied.clear()
+        await house.queue.tidy()
+        assert house.gate.tidied == [ended.id]
 
     async def test_a_final_line_for_which_there_was_no_room_is_written_later(
         self, house: House, monkeypatch: pytest.MonkeyPatch
