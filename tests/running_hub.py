@@ -21,6 +21,7 @@ from waiting import LONG_S, until
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.desktop import HOST, new_link
 from tljh_plugin.engine import Engine
+from tljh_plugin.errors import BinderError
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import instance_id
 from tljh_plugin.settings import Settings, load_desktop
@@ -151,6 +152,17 @@ class RunningHub:
             answer = await http.post(f"{url}/tokens", json={"note": "test"})
             answer.raise_for_status()
             return str(answer.json()["token"])
+
+    async def refusal(self, options: dict[str, Any] | None, server: str = "one") -> str:
+        """What a start is refused with: at once, or at its end if a busy hub had answered by then."""
+        api = self.api()
+        try:
+            await api.start(self.owner, server, options)
+        except BinderError as refused:
+            return str(refused)
+        last = [event async for event in api.progress(self.owner, server)][-1]
+        assert last.get("failed"), last
+        return str(last["message"])
 
     async def signed_in(self) -> httpx.AsyncClient:
         """The owner's browser, signed in at the hub."""

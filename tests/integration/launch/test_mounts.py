@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from running_hub import RunningHub
 from waiting import until
 
 from tljh_plugin.engine import ContainerSpec, Engine, Limits, Mount
-from tljh_plugin.errors import LaunchError, MountsDiffer, MountTargetTaken, MountUnknown, MountUnsafe
+from tljh_plugin.errors import MountsDiffer
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
 from tljh_plugin.launch import endings, kernel_mounts
 from tljh_plugin.launch.host_folders import look
@@ -139,31 +139,24 @@ async def test_ids_that_are_not_theirs_and_folders_that_are_not_safe_are_refused
         await hub.api().stop(hub.owner, "one")
         kept = await options_of(hub)
         assert kept["mounts"] == ["course"]
-        refused: list[tuple[list[str], type[LaunchError], str]] = [
-            (["theirs"], MountUnknown, "no mount `theirs` for you"),
-            (["nowhere"], MountUnknown, "no mount `nowhere` for you"),
-            (["grant-000000000000"], MountUnknown, "for you"),
-            (["/etc"], LaunchError, "not a path"),
-            (["inside"], MountUnsafe, "in which servers can write"),
-            (["course", "over"], MountTargetTaken, "/data/course"),
-        ]
-        for ids, kind, shown in refused:
-            with pytest.raises(kind, match=shown):
-                await start(hub, {**HIT, "mounts": ids})
+        refused = {
+            ("theirs",): "no mount `theirs` for you",
+            ("nowhere",): "no mount `nowhere` for you",
+            ("grant-000000000000",): "for you",
+            ("/etc",): "not a path",
+            ("inside",): "in which servers can write",
+            ("course", "over"): "/data/course",
+            ("home",): "your home is at /home/jovyan",
+        }
+        for ids, shown in refused.items():
+            assert shown in await hub.refusal({**HIT, "mounts": list(ids)})
             assert await options_of(hub) == kept
-        # The image's home is known only when the image is there, so the hub may have answered by then.
-        with suppress(MountTargetTaken):
-            assert (
-                "your home is at /home/jovyan" in (await start(hub, {**HIT, "mounts": ["home"]}))["message"]
-            )
-        assert await options_of(hub) == kept
         assert container_of(hub, client) == ""
 
         # What a person may have changes with the file, while the hub runs.
         (lab.base / "new").mkdir()
         write(hub, [*lab.catalogue[1:], {"id": "new", "source": str(lab.base / "new")}])
-        with pytest.raises(MountUnknown, match="no mount `course` for you"):
-            await start(hub, None)
+        assert "no mount `course` for you" in await hub.refusal(None)
         assert (await start(hub, {**HIT, "mounts": ["new"]})).get("ready"), hub.log
         await hub.api().stop(hub.owner, "one")
 
@@ -175,8 +168,7 @@ async def test_ids_that_are_not_theirs_and_folders_that_are_not_safe_are_refused
         await hub.api().stop(hub.owner, "one")
         own.rmdir()
         own.symlink_to("/etc")
-        with pytest.raises(MountUnsafe, match="is a link"):
-            await start(hub, None)
+        assert "is a link" in await hub.refusal(None)
         assert container_of(hub, client) == ""
 
 
