@@ -144,7 +144,7 @@ class Machine:
         self.docker_host = docker_host
         self.state = folder / "state"
         self.hub_folder = folder / "hub"
-        self.hub_folder.mkdir(exist_ok=True)
+        self.hub_folder.mkdir(parents=True, exist_ok=True)
         self.port, self.hub_port, self.proxy_port = free_port(), free_port(), free_port()
         self.token = secrets.token_hex(16)
         policy = {key: list(value) for key, value in git_server.settings().items()}
