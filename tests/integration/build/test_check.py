@@ -21,10 +21,16 @@ DEBIAN = "littlest-binder/debian:bookworm"
 
 # Answers only if everything is as it will be for a real server.
 STRICT_SERVER = """#!/usr/bin/env python3
-import json, os, sys, urllib.request
+import json, os, socket, sys, time, urllib.parse, urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 hub = os.environ["JUPYTERHUB_API_URL"]
+place = urllib.parse.urlsplit(hub)
+for _ in range(600):  # as JupyterHub's own does: a hub may come up a moment later
+    with socket.socket() as knock:
+        if knock.connect_ex((place.hostname, place.port)) == 0:
+            break
+    time.sleep(0.05)
 for path, data in (("", None), ("/user", None), ("/users/check/activity", b"{}"), ("/oauth2/token", b"x=1")):
     with urllib.request.urlopen(hub + path, data=data) as answer:
         assert answer.headers["X-JupyterHub-Version"], path

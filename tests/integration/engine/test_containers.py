@@ -317,7 +317,7 @@ async def test_files_are_there_before_it_starts_and_belong_to_its_user(
     engine: Engine, limits: Limits
 ) -> None:
     files = {"/tmp/NOTE.txt": "nothing is kept\n", "/nowhere/at/all": "x", "/etc/passwd/x": "y"}
-    spec = shell(limits, "stat -c '%u:%g %a' /tmp/NOTE.txt; cat /tmp/NOTE.txt; ls /nowhere", files=files)
+    spec = shell(limits, "stat -c '%u:%g %a' /tmp/NOTE.txt; cat /tmp/NOTE.txt; ls /nowhere 2>&1", files=files)
     ended = await engine.run(spec, 60)
     assert ended.output.startswith("1000:1000 644\nnothing is kept\n")
     assert "No such file" in ended.output

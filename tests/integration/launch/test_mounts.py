@@ -185,10 +185,9 @@ async def test_a_server_whose_mount_ended_elsewhere_is_stopped(
     )
     environment = {"TEST_IMAGE": image}
     async with RunningHub(tmp_path, settings={"mounts": lab.catalogue}, environment=environment) as hub:
-        said = await start(hub, {**HIT, "mounts": ["course"]})
-        assert said.get("failed")
-        assert "nothing is mounted at /data/course" in said["message"]
-        assert "at /srv/course, which nobody asked for" in said["message"]
+        said = await hub.refusal({**HIT, "mounts": ["course"]})
+        assert "nothing is mounted at /data/course" in said
+        assert "at /srv/course, which nobody asked for" in said
         assert container_of(hub, client) == ""
 
 

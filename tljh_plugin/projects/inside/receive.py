@@ -26,6 +26,7 @@ SYNC_FILE_RANGE_WRITE = 2  # <linux/fs.h>
 # Others' pages and servers come first.
 NICENESS = 10
 LONGEST_PATH = 4000
+LARGEST = 2**63 - 1  # bytes of a file; a file system may take less
 SHOWN_NAMES = 20
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -139,11 +140,13 @@ class Receiver:
     def file(self, stream: Stream) -> None:
         path = stream.text()
         mode, time, size = stream.numbers(">IqQ")
+        if size > LARGEST:
+            raise Refused("stream", f"a file of {size} bytes")
         parent, name = self.place(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = os.open(name, flags, 0o600, dir_fd=parent)
         try:
-            os.ftruncate(descriptor, min(size, 2**63 - 1))
+            os.ftruncate(descriptor, size)
             self.content(stream, descriptor, size)
             os.fchmod(descriptor, (mode & 0o777) | 0o400)
             os.utime(descriptor, ns=(time, time))
