@@ -21,7 +21,7 @@ from waiting import LONG_S, until
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.desktop import HOST, new_link
 from tljh_plugin.engine import Engine
-from tljh_plugin.errors import BinderError
+from tljh_plugin.errors import BinderError, LaunchError
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import instance_id
 from tljh_plugin.settings import Settings, load_desktop
@@ -158,10 +158,12 @@ class RunningHub:
         api = self.api()
         try:
             await api.start(self.owner, server, options)
-        except BinderError as refused:
-            return str(refused)
+        except LaunchError as error:
+            return str(error) if type(error) is not LaunchError else "it did not come as a value"
+        except BinderError as error:
+            return str(error)
         last = [event async for event in api.progress(self.owner, server)][-1]
-        assert last.get("failed"), last
+        assert last.get("failed"), self.log
         return str(last["message"])
 
     async def signed_in(self) -> httpx.AsyncClient:

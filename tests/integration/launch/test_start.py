@@ -16,7 +16,7 @@ from running_hub import Localhost, RunningHub
 from stand_in_facts import COMMIT
 from waiting import LONG_S, until
 
-from tljh_plugin.errors import BinderError, LaunchError
+from tljh_plugin.errors import BinderError
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]
@@ -51,19 +51,6 @@ async def start(
 ) -> list[dict[str, Any]]:
     await hub.api().start(hub.owner, server, options)
     return await events(hub, server)
-
-
-async def refusal(hub: RunningHub, options: dict[str, Any] | None, server: str = "one") -> str:
-    """Why a start did not succeed, whether it failed before the hub had answered or afterwards."""
-    try:
-        await hub.api().start(hub.owner, server, options)
-    except LaunchError as error:
-        return str(error) if type(error) is not LaunchError else "it did not come as a value"
-    except BinderError as error:
-        return str(error)
-    last = (await events(hub, server))[-1]
-    assert last.get("failed"), hub.log
-    return str(last["message"])
 
 
 def containers(hub: RunningHub, client: docker.APIClient) -> list[dict[str, Any]]:
@@ -133,13 +120,13 @@ async def test_refused_options_do_not_replace_the_last_good_ones(hub: RunningHub
         ({"repository": "gh/test/hit/main", "project": "/etc"}, "/etc"),
         ({"repository": "gh/test/unknown/main"}, "There is no repository gh/test/unknown/main"),
     ):
-        assert word in await refusal(hub, bad)
+        assert word in await hub.refusal(bad)
         assert await options_of(hub) == good
     assert (await start(hub))[-1].get("ready")
 
 
 async def test_a_server_that_was_never_started_says_what_is_missing(hub: RunningHub) -> None:
-    assert "never started" in await refusal(hub, None)
+    assert "never started" in await hub.refusal(None)
 
 
 async def test_the_progress_of_a_build_comes_first_and_names_the_build(hub: RunningHub) -> None:
@@ -160,8 +147,8 @@ async def test_the_progress_of_a_build_comes_first_and_names_the_build(hub: Runn
 async def test_a_failed_build_tells_its_cause_and_leaves_nothing(
     hub: RunningHub, client: docker.APIClient
 ) -> None:
-    assert "No package is called nonsense. Correct line 1." in await refusal(
-        hub, {"repository": "gh/test/bad/main"}
+    assert "No package is called nonsense. Correct line 1." in await hub.refusal(
+        {"repository": "gh/test/bad/main"}
     )
     assert containers(hub, client) == []
     # Correcting the repository and starting again is the next step: the options stay.
@@ -238,12 +225,12 @@ async def test_an_image_chosen_by_id_comes_back_after_its_eviction(hub: RunningH
     (hub.state / "image-gone").touch()
     assert (await start(hub))[-1].get("ready"), hub.log
     assert asked(hub, "builds")[-1]["body"]["spec"] == "gh/test/hit/main"
-    assert "not on this machine any more" in await refusal(hub, {"image": base_image}, "two")
+    assert "not on this machine any more" in await hub.refusal({"image": base_image}, "two")
 
 
 async def test_without_the_service_a_start_fails_at_once(tmp_path: Path) -> None:
     async with RunningHub(tmp_path, service="none") as hub:
-        assert "is not running" in await refusal(hub, HIT)
+        assert "is not running" in await hub.refusal(HIT)
         page = (await (await hub.signed_in()).get("/hub/spawn")).text
         assert "images cannot be listed" in page
 
@@ -254,7 +241,7 @@ async def test_without_docker_people_sign_in_and_a_start_says_what_is_wrong(
     nowhere = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "HOME": str(tmp_path)}
     async with RunningHub(tmp_path, environment=nowhere) as hub:
         assert (await (await hub.signed_in()).get("/hub/home")).status_code == 200
-        assert "Docker cannot be reached" in await refusal(hub, HIT)
+        assert "Docker cannot be reached" in await hub.refusal(HIT)
 
 
 async def test_a_running_server_that_dies_leaves_its_log_and_can_be_started_again(
