@@ -158,10 +158,8 @@ class RunningHub:
         api = self.api()
         try:
             await api.start(self.owner, server, options)
-        except LaunchError as error:
-            return str(error) if type(error) is not LaunchError else "it did not come as a value"
         except BinderError as error:
-            return str(error)
+            return "it did not come as a value" if type(error) is LaunchError else str(error)
         last = [event async for event in api.progress(self.owner, server)][-1]
         assert last.get("failed"), self.log
         return str(last["message"])

@@ -51,13 +51,10 @@ class StorageRoot:
 
         Raises `StorageMissing` if it is not the one that was made, `ProjectFailed` if the disk refuses.
         """
-        # Before the look, since whoever makes it marks it first: what is remembered has its marker by then.
-        remembered = self._remembered()
-        found = _look(self.path)
-        if found.marked_by == self._instance:
+        if self.ready:
             self._remember()
             return self.path
-        problem = judge(found, self.path, remembered, has_projects, self._is_default)
+        problem = self.problem(has_projects)
         if problem is not None:
             raise problem
         self.adopt()
@@ -65,7 +62,8 @@ class StorageRoot:
 
     def problem(self, has_projects: bool) -> StorageMissing | None:
         """Why files cannot be reached now, if they cannot; changes nothing."""
-        remembered = self._remembered()  # before the look, as above
+        # Before the look, since whoever makes it marks it first: what is remembered has its marker by then.
+        remembered = self._remembered()
         found = _look(self.path)
         if found.marked_by == self._instance:
             return None

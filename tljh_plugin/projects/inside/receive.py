@@ -174,8 +174,8 @@ class Receiver:
         """Have the disk begin with what this file has, if it is time; a refusal only means later."""
         if self.written - self._begun >= WRITE_BACK:
             self._begun = self.written
-            whole = ctypes.c_int64(0)  # 0 bytes from byte 0: to the end
-            self._library.sync_file_range(descriptor, whole, whole, SYNC_FILE_RANGE_WRITE)
+            offset, to_the_end = ctypes.c_int64(0), ctypes.c_int64(0)
+            self._library.sync_file_range(descriptor, offset, to_the_end, SYNC_FILE_RANGE_WRITE)
 
     def spare(self) -> None:
         """Refuse when the disk is about to run full; asked once a chunk."""
