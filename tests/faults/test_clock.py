@@ -9,7 +9,13 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import docker
 import pytest
+import pytest_asyncio
+from machine import Machine, content
+from private_docker import PrivateDocker
+from waiting import until
+from warm_python import MovedClock
 
 from tljh_plugin import desktop
 from tljh_plugin.build.log import BuildLog
@@ -125,3 +131,70 @@ async def test_the_project_that_was_used_last_is_the_one_that_was_used_last(
     await store.use_project("ann", "second", "sha256:0")
     last = max(await store.projects("ann"), key=lambda row: row.last_used)
     assert last.id == "second"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def moved(machine: Machine, tmp_path: Path) -> AsyncIterator[MovedClock]:
+    """The time of day of hub and service; both are new ones afterwards."""
+
+    async def start_again(clock: MovedClock | None) -> None:
+        machine.brisk, machine.clock = True, clock
+        await machine.kill_service()
+        await machine.kill_hub()
+        await machine.start_hub()
+        await machine.start_service()
+
+    clock = MovedClock(tmp_path / "clock")
+    await start_again(clock)
+    yield clock
+    await start_again(None)
+
+
+@pytest.mark.docker
+@pytest.mark.hub
+@pytest.mark.asyncio(loop_scope="session")
+async def test_hub_and_service_go_on_when_the_clock_goes_back(
+    machine: Machine, moved: MovedClock, private_docker: PrivateDocker
+) -> None:
+    spec = machine.specs[0]
+    await machine.ready("stays", spec)
+    await machine.ready("deleted", machine.repository())
+    await machine.gone("deleted")
+    name = machine.specs[-1].split("%2F")[-1].split("/")[0]
+    [(project, home)] = [each for each in machine.projects().items() if each[0].startswith(name)]
+    files = content(home)
+    async with machine.client() as client:
+        deleted = await client.delete_project(project.split()[0])
+
+    moved.move(-timedelta(days=1).total_seconds())
+    await machine.ready("later", machine.repository())
+    before, after = (row["created"] for row in machine.rows("SELECT created FROM builds ORDER BY rowid")[-2:])
+    assert after < before, "their clock was not set back"
+    async with machine.client() as client:
+        assert [each.id for each in await client.deleted_projects()] == [deleted.id]
+        await client.undelete_project(deleted.id)
+    assert content(home) == files
+    await machine.sound()
+    # Both are still looked after: what ends is noticed, and starts again.
+    await end_container(machine, private_docker, "stays")
+    async with machine.hub_api as api:
+
+        async def noticed() -> bool:
+            found = await api.server("ann", "stays")
+            return found is None or not found.active
+
+        await until(noticed)
+    await machine.ready("stays")
+    for each in ("stays", "later"):
+        await machine.gone(each)
+    await machine.sound()
+
+
+async def end_container(machine: Machine, private_docker: PrivateDocker, server: str) -> None:
+    """As a crash does, behind the hub's back."""
+    container = await machine.container(server)
+    client = docker.APIClient(base_url=private_docker.host)
+    try:
+        client.kill(container)
+    finally:
+        client.close()

@@ -1,5 +1,5 @@
-"""What a server's person is told at their next visit: why a rule of its profile stopped it (`end`), and which
-links in its home have another name than was said (`links`), as long as it runs.
+"""What a server's person is told at their next visit: why it ended though they did not stop it (`end`), and
+which links in its home have another name than was said (`links`), as long as it runs.
 
 The hub writes it, the service reads it; both own the state folder. A lost note loses a sentence, no more.
 """

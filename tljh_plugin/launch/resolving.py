@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..engine import Mount
 from ..errors import BinderError, MountError, MountMissing, MountUnsafe
@@ -25,6 +24,7 @@ _SYSTEM = (
     "/var/run",
 )  # fmt: skip
 _DOCKERS = ("/var/lib/docker", "/var/lib/containerd")
+_SOCKET = "/var/run/docker.sock"
 _TLJHS = ("/opt/tljh",)
 # TLJH's hub has folders of its own there (its unit says PrivateTmp), which are not those that Docker sees.
 _PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108  # compared, not used
@@ -163,8 +163,12 @@ def _places(wanted: Iterable[tuple[str, str, int]]) -> Sequence[Place]:
 
 
 def _socket_folders() -> list[str]:
-    host = os.environ.get("DOCKER_HOST", "")
-    return [str(Path(host.removeprefix("unix://")).parent)] if host.startswith("unix://") else []
+    """Where Docker's socket is said to be, and where it is: Docker Desktop's usual one is a link."""
+    host = os.environ.get("DOCKER_HOST") or f"unix://{_SOCKET}"
+    if not host.startswith("unix://"):
+        return []
+    socket = host.removeprefix("unix://")
+    return [os.path.dirname(each) for each in (socket, os.path.realpath(socket))]
 
 
 def _writes(grant: grants.Grant) -> bool:

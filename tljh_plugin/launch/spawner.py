@@ -25,7 +25,15 @@ from traitlets import default
 from ..client import ServiceClient
 from ..engine import ContainerSpec, Limits, Mount, Network
 from ..engine.threads import in_thread
-from ..errors import BinderError, EngineError, ImageNotFound, InvalidOptions, MountError, UnexpectedFailure
+from ..errors import (
+    BinderError,
+    EngineError,
+    EngineUnavailable,
+    ImageNotFound,
+    InvalidOptions,
+    MountError,
+    UnexpectedFailure,
+)
 from ..settings import Settings
 from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
 from . import endings, ephemeral, form, isolation, kernel_mounts, lifetime, links, server_logs
@@ -44,12 +52,16 @@ from .readiness import not_ready, wait_until_ready
 from .resolving import Chosen, offered
 from .room import read_machine, refuse_if_too_much
 from .running import Running, Span, of_labels
+from .unasked import Seen, why
+from .watch import Watch
 
 # Queueing, building and filling have their own limits, which say what took too long; this is only the last.
 _START_TIMEOUT_S = 24 * 3600
 _FORM_S = 5.0
 _LOG_LINES = 2000
 _DEFAULT_PATH = "lab"
+# The kernel's own doing where there is too little memory, of which not every engine hears.
+_KILLED = 137
 _SCOPE_PREFIX = "custom:binder:"
 # A token with which the hub asks a server for its activity.
 _LOOK_S = 60
@@ -82,7 +94,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         self._refused: BinderError | None = None
         self._shown: Callable[[], tuple[form.Choice, str]] | None = None
         self._ended_as = ""
+        self._seen: Seen = "nothing"
         self._stopping: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         super().__init__(**kwargs)
 
     @default("start_timeout")  # type: ignore[untyped-decorator]
@@ -274,13 +288,14 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         hub = self._hub_origin()
         # It is needed only when the image is there, and costs a few calls to Docker.
         network = self.pad.behind(self.pad.ready_network(hub, self.hub.base_url))
+        self._seen = "start"
         lease, ok = "", False
         async with self.pad.client(self._person()) as client:
             try:
                 prepared = await self._prepare(client, options)
                 lease = prepared.lease
                 url = await self._run(prepared, place, limits, *await asyncio.shield(network))
-                ok = True
+                ok, self._seen = True, "running"
                 self.log.info("%s is ready: %s", self._log_name, self._progress.laps())
             finally:
                 network.cancel()
@@ -453,6 +468,18 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
 
     # -- running and stopping -------------------------------------------------------------------------
 
+    def start_polling(self) -> None:
+        """As JupyterHub does, also when the time of day is set back."""
+        self.stop_polling()
+        if self.poll_interval > 0:
+            self._watch = Watch(self.poll_and_notify, self.poll_interval, self.poll_jitter)
+            self._watch.start()
+
+    def stop_polling(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
     async def poll(self) -> str | int | None:
         """None while it runs, else how it ended; a container that ended by itself leaves its log."""
         if not self.object_id:
@@ -461,14 +488,32 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         try:
             found = await self.pad.engine.inspect(self.object_id)
             if found is not None and found["State"]["Running"]:
+                self._saw("running")
                 return await self._end_if_due(found) or None
         except EngineError as error:
+            if isinstance(error, EngineUnavailable):
+                self._saw("no-docker")
             self.log.warning("Cannot look after %s: %s", self._log_name, error)
             return None  # what cannot be seen is not taken for gone
-        self._ended_as = how = self._ended_as or _ending(found)
+        if not self._ended_as:
+            self._ended_as = _ending(found)
+            self._tell_end()
+        how = self._ended_as
         if not self._start_pending:
             await self.pad.finish(self._take_away(keep_log=True))
         return how
+
+    def _saw(self, seen: Seen) -> None:
+        if self._seen != "start":
+            self._seen = seen
+
+    def _tell_end(self) -> None:
+        """Let the person know at their next visit that it ended without having been stopped."""
+        told = why(self._ended_as, self._seen)
+        ending = self._stopping is not None and not self._stopping.done()  # which tells its own reason
+        if told and not ending:
+            self.log.warning("%s is not running any more. %s", self._log_name, told)
+            endings.note(self.pad.settings.state_dir, self.user.name, self.name, told)
 
     async def _end_if_due(self, inspect: Mapping[str, Any]) -> str:
         """Stop a server whose time is over; why, or nothing. Its files are kept as with any stop."""
@@ -514,6 +559,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     async def stop(self, now: bool = False) -> None:
         """Let the server end by itself within `binder.servers.stop_timeout_s` seconds, then remove it."""
         if self.object_id:
+            self._ended_as = self._ended_as or "it was stopped"
             if not now:
                 with suppress(EngineError):
                     await self.pad.engine.stop(self.object_id, self.pad.settings.servers.stop_timeout_s)
@@ -569,7 +615,9 @@ def _ending(inspect: Mapping[str, Any] | None) -> str:
     if inspect is None:
         return "its container was removed"
     state = inspect["State"]
-    if state.get("OOMKilled"):
+    if state.get("OOMKilled") and state.get("ExitCode"):  # else it was a program in it, some time before
         return "it needed more memory than a server gets"
     said = str(state.get("Error") or "")
+    if state.get("ExitCode") == _KILLED and not said:
+        said = "as when the kernel ends it for its memory"
     return f"exit code {state.get('ExitCode')}" + (f", {said}" if said else "")

@@ -18,6 +18,7 @@ from waiting import LONG_S, until
 
 from tljh_plugin.errors import BinderError
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.launch import endings
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]
 
@@ -199,6 +200,7 @@ async def test_a_start_can_be_cancelled_while_the_server_does_not_answer(
     assert len(containers(hub, client)) == 1
     await hub.api().stop(hub.owner, "one")
     await until(lambda: containers(hub, client) == [])
+    assert endings.read(hub.state, hub.owner, "one") is None
 
 
 async def test_a_silent_server_is_given_up_with_its_last_lines(
@@ -244,18 +246,60 @@ async def test_without_docker_people_sign_in_and_a_start_says_what_is_wrong(
         assert "Docker cannot be reached" in await hub.refusal(HIT)
 
 
+# The kernel prefers all other programs of the server to this one.
+TAKES_TOO_MUCH = """
+import glob, os
+for place in glob.glob("/proc/[0-9]*/oom_score_adj"):
+    if place != f"/proc/{os.getpid()}/oom_score_adj":
+        open(place, "w").write("1000")
+x = bytearray(600 * 1024**2)
+"""
+
+
 async def test_a_running_server_that_dies_leaves_its_log_and_can_be_started_again(
-    hub: RunningHub, client: docker.APIClient
+    tmp_path: Path, base_image: str, client: docker.APIClient
 ) -> None:
-    assert (await start(hub, HIT))[-1].get("ready")
-    (row,) = containers(hub, client)
-    client.kill(row["Id"])
-    client.wait(row["Id"])
-    assert (await start(hub))[-1].get("ready"), hub.log
-    (second,) = containers(hub, client)
-    assert second["Id"] != row["Id"]
-    (log,) = (hub.settings.log_dir / "servers").iterdir()
-    assert "Jupyter" in log.read_text()
+    """And its person is told why: it was killed, it needed too much memory, or nobody saw it."""
+    settings = {"servers": {"memory_bytes": "256MiB"}}
+    environment = {"TEST_POLL_S": "1", "TEST_KEEP_SERVERS": "1"}
+    async with RunningHub(tmp_path, settings=settings, environment=environment) as hub:
+
+        def told() -> str:
+            found = endings.read(hub.state, hub.owner, "one")
+            return found.why if found else ""
+
+        async def over() -> bool:
+            found = await hub.api().server(hub.owner, "one")
+            return found is not None and not found.active
+
+        assert (await start(hub, HIT))[-1].get("ready")
+        (row,) = containers(hub, client)
+        client.kill(row["Id"])
+        assert "the hub had not stopped it: exit code 137" in await until(told, 60)
+        await until(over, 60)
+        assert containers(hub, client) == []
+        (log,) = (hub.settings.log_dir / "servers").iterdir()
+        assert "Jupyter" in log.read_text()
+
+        assert (await start(hub))[-1].get("ready"), hub.log
+        assert told() == ""
+        (second,) = containers(hub, client)
+        run = client.exec_create(second["Id"], ["/srv/venv/bin/python", "-c", TAKES_TOO_MUCH])
+        client.exec_start(run)
+        assert "memory" in await until(told, 60)
+        await until(over, 60)
+
+        assert (await start(hub))[-1].get("ready"), hub.log
+        (third,) = containers(hub, client)
+        await hub.stop()
+        client.kill(third["Id"])
+        await hub.start_again()
+        assert (await until(told, 60)).startswith("It ended while the hub was not running")
+        await until(over, 60)
+
+        assert (await start(hub))[-1].get("ready"), hub.log
+        assert await hub.api().stop(hub.owner, "one")
+        assert told() == "", "who stops it needs not be told"
 
 
 async def test_a_hub_that_is_told_to_end_takes_its_servers_with_it(

@@ -92,6 +92,20 @@ def test_our_own_state_and_dockers_folder_are_never_mounted_nor_what_is_around_t
     assert "people's files" in problem(storage)
 
 
+def test_the_folder_of_dockers_socket_is_never_mounted_wherever_it_is(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the address leads to it by a link, as Docker Desktop's does."""
+    link = lab / "shared" / "link.sock"
+    link.symlink_to(lab / "course" / "docker.sock")
+    course = settings(lab, mount("x", lab / "course"))
+    assert problem(course) == ""
+    for place in (lab / "course" / "docker.sock", link):
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{place}")
+        assert "Docker's own" in problem(course), place
+        assert "Docker's own" in problem(settings(lab, mount("x", lab))), place
+
+
 def test_what_is_below_a_folder_that_servers_write_in_is_refused(lab: Path) -> None:
     shared = mount("shared", lab / "shared", access="read-write", people=["bob"])
     assert "in which servers can write" in problem(
