@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,13 @@ TITLE = "My <b>thesis</b>"
 
 
 @pytest.fixture(scope="module")
-def running(desktop: Desktop) -> Iterator[Desktop]:
+def begun() -> datetime:
+    """When the first of these tests began."""
+    return datetime.now(timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def running(desktop: Desktop, begun: datetime) -> Iterator[Desktop]:
     """Up, and stopped at the end: other modules begin with an installation at rest."""
     desktop.up()
     yield desktop
@@ -47,6 +55,11 @@ def memory_of(desktop: Desktop, server: str) -> int:
 def homes(desktop: Desktop) -> list[Path]:
     """The folders of projects that are in use."""
     return list((desktop.state / "projects").glob("*/*plain*/home"))
+
+
+def folders(desktop: Desktop) -> set[Path]:
+    """Of people, and of all that they keep."""
+    return {each for depth in ("*", "*/*") for each in (desktop.state / "projects").glob(depth)}
 
 
 def in_section(page: Page, section: str, text: str) -> Locator:
@@ -80,7 +93,7 @@ def test_a_profile_goes_from_the_form_to_the_container(
 
 
 def test_a_project_is_renamed_deleted_and_brought_back(
-    signed_in: Page, running: Desktop, visitor: Visitor
+    signed_in: Page, running: Desktop, visitor: Visitor, begun: datetime
 ) -> None:
     [home] = homes(running)
     (home / "result.csv").write_text("1,2,3\n")
@@ -88,6 +101,9 @@ def test_a_project_is_renamed_deleted_and_brought_back(
     page.get_by_role("link", name="Rename, delete, bring back").click()
     found = in_section(page, "projects", "Plain Jupyter")
     expect(found).to_contain_text("used by little")
+    expect(found.locator("[data-label=Size]")).to_have_text(re.compile(r"^\d[\d.]* (bytes|[KMG]iB)$"))
+    used = found.locator("[data-label='Last used'] time").get_attribute("datetime")
+    assert begun <= datetime.fromisoformat(used or "") <= datetime.now(timezone.utc)
     found.get_by_text("Rename").click()
     found.get_by_label("New title of Plain Jupyter").fill(TITLE)
     found.get_by_role("button", name="Save").click()
@@ -117,3 +133,34 @@ def test_a_project_is_renamed_deleted_and_brought_back(
     assert (home / "result.csv").read_text() == "1,2,3\n"
     page.get_by_role("link", name=f"Continue {TITLE}").click()
     expect(page.get_by_role("heading", name="Launch Plain Jupyter?")).to_be_visible()
+
+
+def test_what_keeps_nothing_says_so_before_and_during(
+    signed_in: Page, running: Desktop, visitor: Visitor
+) -> None:
+    before = folders(running)
+    page = signed_in
+    page.locator("li.card", has_text="Plain Jupyter").get_by_role("link", name="Launch").click()
+    choice = page.locator(".choice", has=page.get_by_label("Keep nothing"))
+    expect(choice).to_contain_text("Everything that you change or make is lost when the server stops.")
+    page.get_by_label("Keep nothing").check()
+    page.get_by_role("checkbox", name="My files").uncheck()
+    page.get_by_label("Name of the server").fill("passing")
+    visitor.shoot("keep-nothing")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.get_by_text("nothing is kept when it stops")).to_be_visible()
+    arrive(page, BUILD_MS)
+    files = page.locator(".jp-DirListing-content")
+    expect(files.get_by_text("NOTHING-HERE-IS-KEPT.txt", exact=True)).to_be_visible(timeout=START_MS)
+    visitor.shoot("nothing-is-kept")
+
+    page.goto(running.hub_url)
+    shown = in_section(page, "servers", "Nothing in it is kept")
+    expect(shown.locator("strong").first).to_have_text("passing")
+    page.get_by_role("button", name="Stop passing").click()
+    expect(page.get_by_text("This server keeps nothing")).to_be_visible()
+    assert memory_of(running, "passing")  # it still runs
+    visitor.shoot("stop-and-lose")
+    page.get_by_role("button", name="Stop it and lose its files").click()
+    expect(page.get_by_role("button", name="Remove passing")).to_be_visible(timeout=START_MS)
+    assert folders(running) == before

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 from ..amounts import shown_bytes
 from ..engine.threads import in_thread
 from ..errors import ProjectError, StorageFull
-from ..settings import Settings, StorageSettings
+from ..settings import Settings, StorageSettings, fresh
 from ..store import SizeRow, utc_now
 from ..time_limit import within
 from .archive import read_deleted
@@ -114,7 +114,8 @@ class Sizes:
 
     async def standing(self, owner: str) -> Standing:
         """How a person stands, by what was measured last."""
-        return judge(await self._kept(owner), await self._store.sizes(owner), self._settings.storage)
+        kept, sizes = await self._kept(owner), await self._store.sizes(owner)
+        return judge(kept, sizes, fresh(self._settings).storage)
 
     async def check_room(self, owner: str) -> None:
         """Raises `StorageFull` if a person keeps as much as one person may; measured anew for that answer."""

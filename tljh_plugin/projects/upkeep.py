@@ -16,7 +16,7 @@ from typing import Protocol
 from ..engine import Engine
 from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..store import ProjectRow
 from ..time_limit import within
 from .archive import Deleted, give_up, given_up, read_deleted, remove
@@ -97,9 +97,10 @@ class Upkeep:
     async def remove_expired(self, now: datetime) -> None:
         """Remove what was deleted longer ago than `storage.keep_deleted_days`, and what was given up."""
         everybody = await in_thread(lambda: list(people(self._root.path)))
+        days = fresh(self._settings).storage.keep_deleted_days
         for owner, folder in everybody:
             for each in await in_thread(lambda o=owner, f=folder: read_deleted(f, o)):  # type: ignore[misc]
-                if each.until(self._settings.storage.keep_deleted_days) <= now:
+                if each.until(days) <= now:
                     await self._expire(owner, each)
             for place in await in_thread(lambda f=folder: given_up(f)):  # type: ignore[misc]
                 await self._remove(owner, place)

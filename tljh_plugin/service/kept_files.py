@@ -9,7 +9,7 @@ from ..projects import DeletedProjects, Projects, Sizes
 from ..projects.archive import Deleted
 from ..projects.prepare import project_view
 from ..projects.usage import uses
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..store import SizeRow, Store
 from ..wire import ErrorView, Person, ProjectView, StorageView
 
@@ -118,7 +118,7 @@ class KeptFiles:
         return next(each for each in found if each.id == row.id)
 
     def _view(self, deleted: Deleted, sizes: dict[str, SizeRow]) -> ProjectView:
-        until = deleted.until(self._settings.storage.keep_deleted_days)
+        until = deleted.until(fresh(self._settings).storage.keep_deleted_days)
         return project_view(deleted.row, sizes.get(deleted.row.path)).model_copy(
             update={
                 "archived": True,

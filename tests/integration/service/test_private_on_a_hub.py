@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import secrets
 import subprocess
@@ -22,25 +23,36 @@ from waiting import until
 
 from tljh_plugin.errors import ImageNotFound, NotFound
 from tljh_plugin.hub_api import HubApi
+from tljh_plugin.wire import BuildRequest
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker]
 
 USER, PASSWORD = "robot", f"Secret-{secrets.token_hex(12)}/+{secrets.token_hex(4)}"
-FORMS = (
-    PASSWORD,
-    quote(PASSWORD, safe=""),
-    base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
+# Of the administrator's file, which names `carol` alone.
+INSTITUTE = f"Institute-{secrets.token_hex(12)}/+{secrets.token_hex(4)}"
+FORMS = tuple(
+    form
+    for each in (PASSWORD, INSTITUTE)
+    for form in (each, quote(each, safe=""), base64.b64encode(f"{USER}:{each}".encode()).decode())
 )
 
 
 @pytest_asyncio.fixture
 async def hub(tmp_path: Path, git_server: GitServer, base_image: str) -> AsyncIterator[RunningHub]:
-    """A hub with the real service, and a private repository that builds within seconds."""
-    lines = f"FROM littlest-binder/base\nENV TEST_RUN={secrets.token_hex(8)}\nCOPY . /home/jovyan\n"
-    git_server.new("secret", {"Dockerfile": lines, "notes.txt": "for few"})
-    git_server.private["secret"] = (USER, PASSWORD)
+    """A hub with the real service, and two private repositories that build within seconds."""
+    for name, password in (("secret", PASSWORD), ("institute", INSTITUTE)):
+        lines = f"FROM littlest-binder/base\nENV TEST_RUN={secrets.token_hex(8)}\nCOPY . /home/jovyan\n"
+        git_server.new(name, {"Dockerfile": lines, "notes.txt": "for few"})
+        git_server.private[name] = (USER, password)
+    hosts = tmp_path / "hosts.yaml"
+    entry = {"host": git_server.url(""), "username": USER, "password": INSTITUTE, "people": ["carol"]}
+    hosts.write_text(json.dumps([entry]))
+    hosts.chmod(0o600)
     policy = {key: list(value) for key, value in git_server.settings().items()}
-    settings = {"policy": {**policy, "dockerfile": "everyone"}}
+    settings = {
+        "policy": {**policy, "dockerfile": "everyone"},
+        "source": {"credentials_file": str(hosts)},
+    }
     async with RunningHub(tmp_path / "home", service="real", settings=settings) as running:
         await running.service_answers()
         yield running
@@ -162,15 +174,18 @@ async def test_the_password_is_nowhere_afterwards(
                 assert events[-1].type == "ready", events[-1].error
                 [build] = await api.builds()
                 [image] = [each for each in await api.images() if each.build_id == build.id]
+            git_before = watcher.git
+            theirs = await built_with_the_administrators(hub, git_server)
     try:
         assert (build.visibility, image.visibility) == ("private", "private")
         assert git_server.authorizations
 
         # Nothing of it is anywhere …
         assert watcher.looks > 10
-        assert watcher.git > 0
+        assert watcher.git > git_before > 0
         assert watcher.found == set()
-        assert await asyncio.to_thread(images_with_it, image.id) == []
+        for each in (image.id, theirs):
+            assert await asyncio.to_thread(images_with_it, each) == []
         assert containers_with_it() == []
         assert files_with_it(tmp_path / "home") == []
         async with hub.api() as api:
@@ -190,7 +205,17 @@ async def test_the_password_is_nowhere_afterwards(
         async with hub.api() as api:
             await api.stop(hub.owner, "few", remove=True)
         await until(lambda: not running_on(image.id))
-        docker("image", "rm", "-f", image.id)
+        docker("image", "rm", "-f", image.id, theirs)
+
+
+async def built_with_the_administrators(hub: RunningHub, git_server: GitServer) -> str:
+    """The image of a build that needed the administrator's credential; nobody gave one."""
+    async with hub.service_client(await hub.person("carol")) as carol:
+        build = await carol.build(BuildRequest(spec=git_server.spec("institute")))
+        assert [line async for line in carol.events(build.id)][-1].phase == "built"
+        [image] = [each for each in await carol.images() if each.build_id == build.id]
+    assert image.visibility == "private"
+    return image.id
 
 
 async def others_see_nothing(

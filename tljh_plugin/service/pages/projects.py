@@ -8,6 +8,7 @@ from math import ceil
 
 from ...amounts import shown_bytes
 from ...errors import BinderError, NotFound
+from ...settings import fresh
 from ...source.spec import LaunchLink
 from ...wire import ErrorView, ProjectView
 from ..links import read_spec
@@ -66,7 +67,7 @@ class OfProjects(Page):
             used=shown_size(storage.used_bytes, storage.whole),
             limit=shown_bytes(storage.limit_bytes) if storage.limit_bytes else "",
             my_files=shown_size(storage.my_files_bytes, True) if storage.my_files_bytes is not None else "",
-            keep_days=f"{self.context.settings.storage.keep_deleted_days:g}",
+            keep_days=f"{fresh(self.context.settings).storage.keep_deleted_days:g}",
         )
 
 
@@ -123,7 +124,7 @@ class DeleteProject(Page):
             project=shown_project(self, project),
             archived=project.archived,
             refused=ErrorView(**error.to_dict()) if error else None,
-            keep_days=f"{self.context.settings.storage.keep_deleted_days:g}",
+            keep_days=f"{fresh(self.context.settings).storage.keep_deleted_days:g}",
         )
 
     async def _project(self, identifier: str) -> ProjectView:
