@@ -11,14 +11,16 @@ import asyncio
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 # What happens to a call: an answer with that status; the connection is cut before Docker was asked; Docker
-# was asked and its answer is lost; half of it comes; no answer comes, before or after Docker was asked.
-Fault = Literal["500", "404", "409", "cut", "lost", "half", "hang", "hung"]
+# was asked and its answer is lost; half of it comes; no answer comes, before or after Docker was asked; the
+# answer comes late, within the time that Docker is given or after it.
+Fault = Literal["500", "404", "409", "cut", "lost", "half", "hang", "hung", "late", "too late"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 _VERSION = re.compile(r"^/v1\.\d+")
@@ -45,15 +47,26 @@ def plain(method: str, target: str) -> str:
 
 
 class DockerProxy:
-    """Use as an async context manager; `host` is for `DOCKER_HOST`."""
+    """Use as an async context manager; `host` is for `DOCKER_HOST`.
 
-    def __init__(self, path: Path, docker: Path = Path("/var/run/docker.sock")) -> None:
+    `late_s` are the seconds that an answer is late, and those that it is too late.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        docker: Path = Path("/var/run/docker.sock"),
+        late_s: tuple[float, float] = (2.0, 10.0),
+    ) -> None:
         self.path = path
         self._docker = docker
+        self._late_s: dict[Fault | None, float] = {"late": late_s[0], "too late": late_s[1]}
         self.calls: list[Call] = []
         self.failed: list[Call] = []
         self._counts: Counter[str] = Counter()
         self._plan: tuple[Call, Fault] | None = None
+        # What to make of the JSON that comes with a request, by `plain`.
+        self.rewrite: dict[str, Callable[[dict[str, Any]], object]] = {}
         self._open: set[asyncio.Task[None]] = set()
 
     @property
@@ -113,7 +126,20 @@ class DockerProxy:
         if fault in ("500", "404", "409"):
             await self._refuse(reader, head, writer, fault)
             return
-        await self._pass(reader, head, writer, fault)
+        body = b""
+        if what in self.rewrite:
+            head, body = await self._rewritten(reader, head, self.rewrite[what])
+        await self._pass(reader, head, writer, fault, body)
+
+    async def _rewritten(
+        self, reader: asyncio.StreamReader, head: bytes, change: Callable[[dict[str, Any]], object]
+    ) -> tuple[bytes, bytes]:
+        found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        assert found, head
+        asked = json.loads(await reader.readexactly(int(found[1])))
+        change(asked)
+        body = json.dumps(asked).encode()
+        return head.replace(found[0], b"\r\nContent-Length: %d" % len(body)), body
 
     async def _refuse(
         self, reader: asyncio.StreamReader, head: bytes, writer: asyncio.StreamWriter, status: str
@@ -136,19 +162,24 @@ class DockerProxy:
         head: bytes,
         writer: asyncio.StreamWriter,
         fault: Fault | None,
+        body: bytes,
     ) -> None:
         if not re.search(rb"(?i)\r\nupgrade:", head):
             head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
             head = head[:-2] + b"Connection: close\r\n\r\n"
         from_docker, to_docker = await asyncio.open_unix_connection(self._docker)
-        to_docker.write(head)
+        to_docker.write(head + body)
         asking = asyncio.ensure_future(_copy(reader, to_docker))
         try:
             if fault is None:
                 await _copy(from_docker, writer)
                 return
             first = await from_docker.read(65536)
-            if fault == "half":
+            if fault in self._late_s:
+                await asyncio.sleep(self._late_s[fault])
+                writer.write(first)
+                await _copy(from_docker, writer)
+            elif fault == "half":
                 writer.write(first[: max(1, len(first) // 2)])
                 await writer.drain()
             elif fault == "hung":

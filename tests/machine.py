@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from desktop import free_port
 from git_server import GitServer
-from waiting import until
-from warm_python import Forked, WarmPython
+from waiting import Overdue, until
+from warm_python import Forked, MovedClock, WarmPython
 
 from tljh_plugin.build.identity import building_name
 from tljh_plugin.build.processes import MARK
@@ -37,6 +38,7 @@ from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import BinderError
 from tljh_plugin.hub_api import HubApi, HubServer
 from tljh_plugin.installation import ensure_state, instance_id
+from tljh_plugin.launch.running import SERVER_LABEL
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.wire import Person
 
@@ -126,8 +128,8 @@ class Start:
     async def over(self, seconds: float = PATIENCE_S) -> str:
         try:
             return await until(lambda: self.ended, seconds)
-        except AssertionError:
-            raise AssertionError(f"{self.server} is not over after {seconds:g} s: {self.said}") from None
+        except Overdue:
+            raise Overdue(f"{self.server} is not over after {seconds:g} s: {self.said}") from None
 
 
 Program = subprocess.Popen[bytes] | Forked
@@ -159,12 +161,13 @@ class Machine:
         ensure_state(self.settings)
         self.engine = Engine(instance_id(self.settings), base_url=docker_host)
         self.specs: list[str] = []  # of the repositories that were made
-        self._evicted: set[str] = set()  # images that tests let go
+        self.evicted: set[str] = set()  # images that tests let go
         self.built = ""  # a repository whose image is there, if a test has said so
         self.hub: Program | None = None
         self.service: Program | None = None
         # Programs begin at once and look often, and new repositories start something light.
         self.brisk = False
+        self.clock: MovedClock | None = None  # of programs that begin at once
         self._warm = contextlib.ExitStack()
         self._warm_python: WarmPython | None = None
         self._whole_logs: dict[str, tuple[str, Seen]] = {}
@@ -205,8 +208,7 @@ class Machine:
                     process.kill()
                     process.wait()
         await asyncio.to_thread(self._warm.close)
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((self.state / "proxy.pid").read_text()), signal.SIGKILL)
+        self.kill_proxy()
         with contextlib.suppress(BinderError):
             for each in await self.engine.containers():
                 if self.engine.is_ours(each.labels):
@@ -245,7 +247,12 @@ class Machine:
             if self._warm_python is None:
                 self._warm_python = self._warm.enter_context(WarmPython(_WARM, environment))
             return self._warm_python.popen(
-                arguments, cwd=self.state, env=environment, log=path, intervals=_INTERVALS
+                arguments,
+                cwd=self.state,
+                env=environment,
+                log=path,
+                intervals=_INTERVALS,
+                clock=self.clock,
             )
         with path.open("ab") as log:
             return subprocess.Popen(
@@ -297,6 +304,11 @@ class Machine:
     async def kill_hub(self) -> None:
         """The hub alone: its proxy and the servers go on."""
         await _kill(self.hub)
+
+    def kill_proxy(self) -> None:
+        """JupyterHub's, through which people come."""
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.state / "proxy.pid").read_text()), signal.SIGKILL)
 
     async def kill_service(self) -> None:
         await _kill(self.service)
@@ -382,6 +394,28 @@ class Machine:
                 return found is None or not found.active
 
             await until(stopped, PATIENCE_S)
+
+    async def container(self, server: str) -> str:
+        """The id of the container in which a server runs."""
+        [found] = [
+            each.id
+            for each in await self.engine.containers()
+            if self.engine.is_ours(each.labels)
+            and each.labels[KIND_LABEL] == "server"
+            and each.labels[SERVER_LABEL] == server
+        ]
+        return found
+
+    async def page(self, path: str, person: str = "ann") -> str:
+        """What somebody reads who signs in at a browser and opens a page."""
+        headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
+        address = f"http://127.0.0.1:{self.port}"
+        async with httpx.AsyncClient(base_url=address, timeout=60, headers=headers) as http:
+            await http.get("/hub/login")
+            await http.post("/hub/login", data={"username": person, "_xsrf": http.cookies["_xsrf"]})
+            answer = await http.get(path, follow_redirects=True)
+        assert answer.status_code == 200, answer.text
+        return answer.text
 
     @contextlib.asynccontextmanager
     async def gone_if_it_fails(self, start: Start) -> AsyncIterator[None]:
@@ -522,7 +556,7 @@ class Machine:
         for row in self.rows("SELECT id, state, image_id FROM builds"):
             if building_name(row["id"]) in names:
                 found.append(f"half image of {row['id']}")
-            there = {each.id for each in images} | self._evicted
+            there = {each.id for each in images} | self.evicted
             if row["state"] == "built" and row["image_id"] not in there:
                 found.append(f"{row['id']} is built, and its image is not there")
         async with self.client("root", admin=True) as client:
@@ -535,13 +569,28 @@ class Machine:
                 )
         return found
 
+    async def erase(self, image_id: str) -> None:
+        """Let one image go with all that only it used."""
+        self.evicted.add(image_id)
+        async with self.client("root", admin=True) as client:
+
+            async def gone() -> bool:
+                if image_id not in {each.id for each in await client.images()}:
+                    return True
+                # A server that has just stopped is taken for a user of its image for a moment.
+                await client.delete_images([image_id], "erase")
+                return False
+
+            await until(gone, 60, every=0.2)
+            await until(lambda: not self.rows("SELECT * FROM runs WHERE finished = ''"), every=0.05)
+
     async def evict_old(self, keep: int, beyond: int) -> None:
         """Evict all images but the newest `keep`, if there are more than `beyond`."""
         async with self.client("root", admin=True) as client:
             images = sorted(await client.images(), key=lambda each: each.created)
             if len(images) > beyond:
                 old = {each.id for each in images[:-keep]}
-                self._evicted |= old
+                self.evicted |= old
                 done = await client.delete_images(sorted(old), "evict")
                 assert done.run, done
                 await until(lambda: not self.rows("SELECT * FROM runs WHERE finished = ''"), every=0.05)

@@ -208,10 +208,19 @@ class PrivateDocker:
         self.kill()
 
     def kill(self) -> None:
-        """As the kernel kills it for memory: containers and containerd go on without it."""
+        """As the kernel kills it for memory: containers and containerd go on without it.
+
+        All but one that it was just about to start. Docker 20.10 loses that one: it gives its address to the
+        next container, while the half-started one answers there as well until the machine restarts.
+        """
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+            for pid in _processes():
+                if _is_half_started(pid, self.run):
+                    print(f"\nended what Docker was about to start: {pid}")
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
     def answers(self) -> bool:
         if not self.socket.exists():
@@ -380,6 +389,15 @@ def _quoted(text: str) -> str:
 
 def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _is_half_started(pid: int, run: Path) -> bool:
+    """Whether it waits to become a container's first process, for the engine in `run`."""
+    place = Path("/proc") / str(pid)
+    with contextlib.suppress(OSError):
+        waits = (place / "comm").read_text().startswith("runc:[")
+        return waits and bytes(run) in (place / "environ").read_bytes()
+    return False
 
 
 def _take(lock: IO[str]) -> None:

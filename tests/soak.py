@@ -10,6 +10,7 @@ Rounds mostly wait, so that several runs side by side get through more of them: 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ LEDGER = Path(__file__).parent / ".state" / "soak.passed"
 
 
 class Ledger:
-    """The cases of a soak run that passed, one node id a line."""
+    """The cases of a soak run that passed, one node id a line; in `notes` is what else its pieces share."""
 
     def __init__(self, path: Path = LEDGER) -> None:
         self.path = path
+        self.notes = path.with_name(f"{path.name}.notes")
 
     def passed(self) -> set[str]:
         try:
@@ -40,6 +42,7 @@ class Ledger:
 
     def begin_anew(self) -> None:
         self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.notes, ignore_errors=True)
 
 
 @dataclass(frozen=True)

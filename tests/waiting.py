@@ -13,10 +13,14 @@ T = TypeVar("T")
 LONG_S = 120.0
 
 
+class Overdue(AssertionError):
+    """What was waited for did not come in its time."""
+
+
 async def until(
     condition: Callable[[], T | Awaitable[T]], seconds: float = LONG_S, *, every: float = 0.01
 ) -> T:
-    """What `condition` gives, plain or awaitable, as soon as it is true; fails after `seconds`."""
+    """What `condition` gives, plain or awaitable, as soon as it is true; raises `Overdue` after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         found = condition()
@@ -24,5 +28,5 @@ async def until(
         if result:
             return result
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {condition}")
+            raise Overdue(f"not within {seconds:g} s: {condition}")
         await asyncio.sleep(every)

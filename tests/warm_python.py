@@ -2,24 +2,41 @@
 
 Most of a round of a soak run would go into imports. What runs is the program itself in a process, a session
 and an environment of its own; only that it is no child of the tests. `intervals` are constants of modules
-that the program is to have, such as `{"tljh_plugin.service.tidying:PERIOD_S": 1.0}`.
+that the program is to have, such as `{"tljh_plugin.service.tidying:PERIOD_S": 1.0}`. With a `MovedClock` its
+time of day, and that of JupyterHub in it, is another than the machine's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gc
 import importlib
 import json
+import mmap
 import os
 import runpy
 import select
 import signal
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+
+class MovedClock:
+    """By how many seconds the time of day is moved, in a file that programs look at whenever they ask."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_bytes(struct.pack("d", 0.0))
+
+    def move(self, seconds: float) -> None:
+        with self.path.open("r+b") as file:
+            file.write(struct.pack("d", seconds))
 
 
 class Forked:
@@ -80,11 +97,12 @@ class WarmPython:
         env: Mapping[str, str],
         log: Path,
         intervals: Mapping[str, float] | None = None,
+        clock: MovedClock | None = None,
     ) -> Forked:
         """`python -m` with `arguments`, in a session of its own; what it prints is added to `log`."""
         asked = {
             "arguments": list(arguments), "cwd": str(cwd), "env": dict(env), "log": str(log),
-            "intervals": dict(intervals or {}),
+            "intervals": dict(intervals or {}), "clock": str(clock.path) if clock else "",
         }  # fmt: skip
         assert self._process.stdin
         assert self._process.stdout
@@ -123,9 +141,38 @@ def _become(asked: Mapping[str, Any]) -> None:
         module, _, constant = name.partition(":")
         assert hasattr(importlib.import_module(module), constant), name
         setattr(importlib.import_module(module), constant, value)
+    if asked["clock"]:
+        _go_by(asked["clock"])
     module, *arguments = asked["arguments"]
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _go_by(clock: str) -> None:
+    """Let `time.time` everywhere, and `datetime.now` in JupyterHub and our own modules, tell a moved time."""
+    with open(clock, "rb") as file:
+        shown = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+    wall, moment = time.time, datetime.datetime
+
+    def moved() -> float:
+        return wall() + float(struct.unpack("d", shown[:8])[0])
+
+    class Same(type):
+        def __instancecheck__(cls, each: object) -> bool:
+            return isinstance(each, moment)
+
+    class Moved(moment, metaclass=Same):  # type: ignore[valid-type, misc]
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return moment.fromtimestamp(moved(), tz)
+
+    for module in list(sys.modules.values()):
+        ours = getattr(module, "__name__", "").startswith(("tljh_plugin", "jupyterhub"))
+        for name, value in list(vars(module).items()):
+            if value is wall:
+                setattr(module, name, moved)
+            elif value is moment and ours:
+                setattr(module, name, Moved)
 
 
 if __name__ == "__main__":

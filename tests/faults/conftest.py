@@ -9,9 +9,10 @@ import pytest
 import pytest_asyncio
 from docker_proxy import DockerProxy
 from git_server import GitServer
-from machine import Machine
+from machine import Homes, Machine
 from private_docker import STATE, PrivateDocker
-from soak import Part
+from soak import Ledger, Part
+from trials import Trials
 
 from tljh_plugin.build.base import ensure_base
 from tljh_plugin.installation import ensure_state
@@ -20,8 +21,9 @@ from tljh_plugin.settings import from_mapping
 DEBIAN = "littlest-binder/debian:bookworm"
 NOTE = b"the only copy of three months of work\n"
 # Seconds that Docker is given; `docker buildx` itself waits for ever, and ends when nothing more is said.
-# A disk that stalls for some seconds is no fault.
+# A disk that stalls for some seconds is no fault; thousands of rounds cannot wait so long.
 PATIENCE_S, SILENCE_S = 20.0, 40.0
+SOAK_PATIENCE_S, SOAK_SILENCE_S = 8.0, 20.0
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +49,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def proxy(private_docker: PrivateDocker) -> AsyncIterator[DockerProxy]:
-    async with DockerProxy(private_docker.run / "proxy.sock", private_docker.socket) as running:
+async def proxy(private_docker: PrivateDocker, soak: bool) -> AsyncIterator[DockerProxy]:
+    late_s = 2.0, (SOAK_PATIENCE_S if soak else PATIENCE_S) + 2.0
+    async with DockerProxy(
+        private_docker.run / "proxy.sock", private_docker.socket, late_s=late_s
+    ) as running:
         yield running
 
 
@@ -58,8 +63,8 @@ async def machine(
 ) -> AsyncIterator[Machine]:
     """One machine for all tests, with somebody's work on it, and an image for those that need no new one."""
     section = {
-        "docker": {"timeout_s": PATIENCE_S},
-        "build": {"disk_reserve_bytes": 0, "silence_s": SILENCE_S},
+        "docker": {"timeout_s": SOAK_PATIENCE_S if soak else PATIENCE_S},
+        "build": {"disk_reserve_bytes": 0, "silence_s": SOAK_SILENCE_S if soak else SILENCE_S},
         # Images go when tests say so, however young they are.
         "retention": {"enabled": False, "min_age_hours": 0},
     }
@@ -73,3 +78,26 @@ async def machine(
         yield running
         proxy.begin()
         proxy.let_go()
+
+
+@pytest.fixture(scope="module")
+def homes(machine: Machine) -> Homes:
+    """What people's files were after the rounds before."""
+    machine.built = ""  # other tests may have had it evicted
+    found = Homes()
+    found.note(machine.projects())
+    return found
+
+
+@pytest.fixture(scope="session")
+def trials(tmp_path_factory: pytest.TempPathFactory, soak: bool) -> Trials:
+    """Which calls were failed in which way; all pieces of a soak run share one."""
+    return Trials(Ledger().notes if soak else tmp_path_factory.mktemp("trials"))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    if config.getoption("soak"):
+        for line in Trials(Ledger().notes).summary():
+            terminalreporter.line(line)

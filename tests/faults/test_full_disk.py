@@ -35,9 +35,15 @@ class SmallDisk:
         with self._file.open("wb") as content:
             content.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(self._file)], check=True)
-        subprocess.run(["mount", "-o", "loop", str(self._file), str(place)], check=True)
+        self.mount()
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", str(self._file), str(self.place)], check=True)
 
     def unmount(self) -> None:
+        subprocess.run(["umount", str(self.place)], check=True)
+
+    def remove(self) -> None:
         subprocess.run(["umount", "--lazy", str(self.place)], check=True)
         self._file.unlink()
 
@@ -74,7 +80,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SmallD
         yield made
     finally:
         for each in reversed(made.values()):
-            each.unmount()
+            each.remove()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -185,7 +191,11 @@ async def test_the_store_fills_up_during_a_build(machine: Machine, disks: dict[s
     await start.reached("Building the image")
     with disks["state"].full():
         await until(lambda: start.ended or "could not be noted" in machine.log("service"), PATIENCE_S)
-    print(f"\nduring: {await start.over()} {start.error}")
+    ended = await start.over()
+    print(f"\nduring: {ended} {start.error}")
+    assert ended in {"ready", "failed"}, start.said
+    if ended == "ready":  # nothing had to be noted while there was no room
+        await machine.gone("during")
     await machine.sound()
     await works_again(machine, "during", spec, before)
 
@@ -206,3 +216,21 @@ async def test_dockers_disk_while_building(machine: Machine, private_docker: Pri
         private_docker.make_room()
     await machine.sound()
     await works_again(machine, "build", spec, before)
+
+
+async def test_a_disk_that_is_mounted_too_late(machine: Machine, disks: dict[str, SmallDisk]) -> None:
+    """The machine starts, and the disk with people's files comes after the service."""
+    disk, spec, before = disks["projects"], machine.specs[0], kept(machine)
+    await machine.kill_service()
+    disk.unmount()
+    try:
+        await machine.start_service()
+        error = await refused(machine, "late", spec)
+        assert error.startswith("storage-missing: ")
+        assert list(disk.place.iterdir()) == []
+    finally:
+        disk.mount()
+    assert kept(machine) == before
+    await machine.ready("late", spec)  # no restart is needed
+    await machine.sound()
+    await machine.gone("late")

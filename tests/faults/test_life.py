@@ -1,25 +1,28 @@
-"""Servers outlive their hub and service; Docker that stops is told; one person's trouble is nobody else's."""
+"""Servers outlive their hub and service; files outlive all of them; an end that nobody asked for is told; one
+person's trouble is nobody else's.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from docker_proxy import Call, DockerProxy
-from machine import Machine
+from machine import Machine, content, light_files
 from private_docker import PrivateDocker
 from waiting import until
-
-from tljh_plugin.engine.values import KIND_LABEL
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
 NOTE = b"written in the server that Docker's end ended\n"
-QUICK_S = 10.0  # of the 20 that Docker is given, see conftest.py
+FRONT = "/services/binder/"
+WRITE = "cd; echo mine > results.csv; echo new > data/1; rm data/2; ln -s 1 link; echo all > my-files/notes"
+# Longer than any test waits: as long as nobody lets it go, a call hangs.
+FOR_EVER_S = 900.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -33,37 +36,34 @@ async def one(machine: Machine) -> AsyncIterator[Path]:
     await machine.gone("one")
 
 
-async def running_server(machine: Machine) -> str:
-    """The id of the container of the one server."""
-    [container] = [
-        each.id
-        for each in await machine.engine.containers()
-        if machine.engine.is_ours(each.labels) and each.labels[KIND_LABEL] == "server"
-    ]
-    return container
-
-
 async def is_ready(machine: Machine, server: str) -> bool:
     async with machine.hub_api as api:
         found = await api.server("ann", server)
     return found is not None and found.ready
 
 
+async def has_stopped(machine: Machine, server: str) -> bool:
+    async with machine.hub_api as api:
+        found = await api.server("ann", server)
+    return found is None or not found.active
+
+
 async def test_servers_outlive_hub_and_service(machine: Machine, one: Path) -> None:
-    before = await running_server(machine)
+    before = await machine.container("one")
     await machine.kill_service()
     await machine.start_service()
     await machine.kill_hub()
     await machine.start_hub()
     await until(lambda: is_ready(machine, "one"))
     await machine.sound()
-    assert await running_server(machine) == before
+    assert await machine.container("one") == before
 
 
 async def test_docker_stops_and_servers_can_be_started_again(
     machine: Machine, one: Path, private_docker: PrivateDocker
 ) -> None:
     (one / "note.txt").write_bytes(NOTE)
+    looks = machine.log("hub").count("Cannot look after ann:one")
     await asyncio.to_thread(private_docker.stop)
 
     async def told() -> str:
@@ -76,33 +76,128 @@ async def test_docker_stops_and_servers_can_be_started_again(
         refused = machine.begin("two", machine.specs[0])
         assert await refused.over() == "failed"
         assert "Docker cannot be reached" in refused.error
+        await until(lambda: machine.log("hub").count("Cannot look after ann:one") > looks)
     finally:  # other tests need it too
         await asyncio.to_thread(private_docker.start)
 
-    async def stopped() -> bool:
-        return not await is_ready(machine, "one")
-
-    await until(stopped)
+    await until(lambda: has_stopped(machine, "one"))
     await machine.sound()
+    why = "Docker was stopped or restarted, and the server ended with it."
+    assert why in await machine.page(FRONT)
     await machine.ready("one")
+    assert why not in await machine.page(FRONT)
     assert (one / "note.txt").read_bytes() == NOTE
 
 
-async def test_stopping_is_quick_while_anothers_call_hangs(
+@asynccontextmanager
+async def endless_patience(machine: Machine) -> AsyncIterator[None]:
+    """Hub and service give up no call to Docker, so that one lasts until the test lets it go."""
+    usual = machine.section["docker"]
+    try:
+        await restarted(machine, {**usual, "timeout_s": FOR_EVER_S})
+        yield
+    finally:
+        await restarted(machine, usual)
+
+
+async def restarted(machine: Machine, docker: dict[str, float]) -> None:
+    machine.section["docker"] = docker
+    await machine.kill_service()
+    await machine.kill_hub()
+    await asyncio.to_thread((machine.settings.run_dir / "service.json").unlink)  # what the last hub told it
+    await asyncio.gather(machine.start_service(), machine.start_hub())
+
+
+async def test_stopping_and_deleting_wait_for_nobody_elses_call(
     machine: Machine, one: Path, proxy: DockerProxy
 ) -> None:
-    proxy.begin(Call("POST /containers/create", 1), "hang")
-    hanging = machine.begin("stuck", machine.specs[0], person="bob", storage="ephemeral")
-    await until(lambda: proxy.failed)
-    begun = time.monotonic()
-    await machine.gone("one")
-    print(f"\nstopped in {time.monotonic() - begun:.1f} s")
-    assert not hanging.ended
-    async with machine.hub_api as api:  # and the one that hangs can be given up
-        begun = time.monotonic()
-        await api.stop("bob", "stuck")
-        assert time.monotonic() - begun < QUICK_S
-    await hanging.over(QUICK_S)
-    proxy.begin()
-    await machine.ready("one", machine.specs[0])
+    """One call of the hub and one of the service hang until the end: who waited for them would not end."""
+    spec, project, before = machine.specs[0], one.parent.name, content(one)
+    async with endless_patience(machine):
+        await until(lambda: is_ready(machine, "one"), 60)
+        proxy.begin(Call("POST /containers/create", 1), "hang")
+        stuck = machine.begin("stuck", spec, person="bob", storage="ephemeral")
+        await until(lambda: proxy.failed, 60)
+        proxy.begin(Call("POST /containers/create", 1), "hang")
+        filling = machine.begin("filling", spec, person="bob")
+        await until(lambda: proxy.failed, 60)
+        await machine.gone("one")
+        async with machine.client() as client:
+            deleted = await client.delete_project(project)
+            assert project not in str(machine.projects())
+            assert (await client.undelete_project(deleted.id)).id == project
+        assert {name for name in before if not name.startswith(".")} <= content(one).keys()
+        assert (stuck.ended, filling.ended) == ("", "")
+        await machine.gone("stuck", "bob")  # and what hangs can be given up
+        await machine.gone("filling", "bob")
+        proxy.begin()
+        proxy.let_go()
+        await machine.sound()
+    await machine.ready("one", spec)
+    await machine.sound()
+
+
+async def test_files_stay_over_a_crash_an_eviction_a_rebuild_and_a_dead_machine(
+    machine: Machine, private_docker: PrivateDocker
+) -> None:
+    """Those of a project, and `my-files`, which is one folder in servers of all repositories."""
+    machine.git_server.new("stays", light_files("stays"))
+    await machine.ready("first", machine.git_server.spec("stays"), my_files=True)
+    [home] = [each for name, each in machine.projects().items() if name.startswith("stays")]
+    mine = home.parents[1] / "my-files"
+    private_docker.docker("exec", await machine.container("first"), "sh", "-c", WRITE)
+    before = content(home), content(mine)
+    assert len(before[0]) > 300
+    assert list(before[1]) == ["notes"]
+
+    async def stop() -> None:
+        async with machine.hub_api as api:
+            await api.stop("ann", "first")
+        await until(lambda: has_stopped(machine, "first"), 60)
+
+    async def as_before() -> str:
+        """The image with which it was started again, and found all of its files."""
+        await machine.ready("first")
+        assert (content(home), content(mine)) == before
+        found = await machine.engine.inspect(await machine.container("first"))
+        assert found is not None
+        assert {each["Source"] for each in found["Mounts"]} == {str(home), str(mine)}
+        return str(found["Image"])
+
+    private_docker.docker("kill", await machine.container("first"))
+    await until(lambda: has_stopped(machine, "first"), 60)
+    image = await as_before()
+
+    builds = len(machine.rows("SELECT id FROM builds"))
+    await stop()
+    await machine.erase(image)
+    again = await as_before()  # the same image where all of it was in the build cache
+    assert len(machine.rows("SELECT id FROM builds")) == builds + 1
+
+    await stop()
+    async with machine.client() as client:
+        build = await client.rebuild_image(again, no_cache=True)
+
+        async def built() -> bool:
+            return (await client.get_build(build.id)).state == "built"
+
+        await until(built, 120)
+    assert await as_before() not in (image, again)
+    await machine.erase(again)  # both are kept, the new one is taken
+
+    await machine.kill_service()
+    await machine.kill_hub()
+    machine.kill_proxy()
+    await asyncio.to_thread(private_docker.stop)  # ends the servers
+    await asyncio.to_thread(private_docker.start)
+    await asyncio.gather(machine.start_service(), machine.start_hub())
+    await until(lambda: has_stopped(machine, "first"), 60)
+    assert "It ended while the hub was not running" in await machine.page(FRONT)
+    await as_before()
+
+    await machine.ready("second", machine.specs[0], my_files=True)
+    other = await machine.container("second")
+    assert private_docker.docker("exec", other, "sh", "-c", "cat ~/my-files/notes") == "all\n"
+    for name in ("second", "first"):
+        await machine.gone(name)
     await machine.sound()
