@@ -2,7 +2,7 @@
 
 `@pytest.mark.attack("becoming root")` counts a test as an attempt of that class that must be stopped; with
 `preventable=False` as one that cannot be stopped here: it is shown to work, so that nobody believes
-otherwise, and the security page must say it.
+otherwise, and what the security page says of it begins with the words in `page`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import docker.utils
@@ -19,6 +20,7 @@ from tljh_plugin.build.base import ensure_base
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import from_mapping
 
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
 _COLUMNS = ("tried", "stopped", "not preventable here", "went through")
 
 
@@ -46,6 +48,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for kind, row in [*sorted(table.items()), ("all", sum(table.values(), Counter()))]:
             cells = (f"{row[column]:{len(column)}}" for column in _COLUMNS)
             terminalreporter.line(f"{kind:{width}}  " + "  ".join(cells))
+
+
+@pytest.fixture(autouse=True)
+def told_on_the_security_page(request: pytest.FixtureRequest) -> None:
+    """What cannot be stopped stands under "Not preventable" for everybody to read."""
+    mark = request.node.get_closest_marker("attack")
+    if mark is not None and not mark.kwargs.get("preventable", True):
+        told = PAGE.read_text(encoding="utf-8").partition("\n## Not preventable\n")[2]
+        assert f"- **{mark.kwargs['page']}" in told
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ PYTHON = "/srv/venv/bin/python"
 ATTEMPTS = [
     pytest.param(
         attempt,
-        marks=pytest.mark.attack(module.KIND, preventable=not attempt.expected),
+        marks=pytest.mark.attack(module.KIND, preventable=not attempt.expected, page=attempt.page),
         id=f"{module.KIND}: {attempt.name}",
     )
     for module in KINDS

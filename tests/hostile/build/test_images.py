@@ -103,7 +103,7 @@ async def test_whoever_an_image_says_it_is_it_runs_as_our_user(
     assert TOLD in view.error.message
 
 
-@pytest.mark.attack("build: entry points", preventable=False)
+@pytest.mark.attack("build: entry points", preventable=False, page="An image can pretend to be Jupyter.")
 async def test_an_entry_point_that_pretends_to_be_jupyter(parts: Parts, git_server: GitServer) -> None:
     """Asked whether it answers, it does; then it gets what every server gets, and shows what it likes."""
     command = ["sh", "-c", "exec /srv/venv/bin/python -m http.server 8888"]

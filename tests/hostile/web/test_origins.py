@@ -163,7 +163,7 @@ async def a_name_that_points_here_opens_nothing(hub: RunningHub) -> None:
             assert status in (0, 200, 403, 404), place  # 200: the page that tells how to sign in
 
 
-@pytest.mark.attack("web: scripts of notebooks", preventable=False)
+@pytest.mark.attack("web: scripts of notebooks", preventable=False, page="One origin.")
 async def test_without_subdomains_a_notebooks_script_acts_as_the_person(
     house: House, chromium: Browser
 ) -> None:

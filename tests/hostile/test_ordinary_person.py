@@ -9,6 +9,10 @@ from pathlib import Path
 
 import docker
 import pytest
+from attempts import reaching
+from host_service import HostService
+from inside import Inside
+from neighbour import PORT, Neighbour
 from running_hub import RunningHub
 
 from tljh_plugin.engine.firewall_rules import prefix
@@ -41,9 +45,11 @@ def uids(process: int) -> list[int]:
     return [int(each) for each in line.split()[1:]]
 
 
-async def test_a_server_starts_and_stops_and_the_missing_firewall_is_said(
+@pytest.mark.attack(reaching.KIND, preventable=False, page="Without root there is no firewall.")
+async def test_a_server_starts_and_reaches_what_no_firewall_closes(
     tmp_path: Path, base_image: str, client: docker.APIClient
 ) -> None:
+    """The hub's log says so, and what is reached stands on the security page."""
     name = pwd.getpwuid(UID).pw_name
     environment = {"HOME": str(tmp_path), "LOGNAME": name, "USER": name}
     # The home in our base image is that of user 1000.
@@ -53,14 +59,21 @@ async def test_a_server_starts_and_stops_and_the_missing_firewall_is_said(
     async with hub:
         assert hub.process is not None
         assert uids(hub.process.pid) == [UID] * 4
-        await hub.api().start(name, "one", HIT)
-        events = [event async for event in hub.api().progress(name, "one")]
-        assert events[-1].get("ready"), hub.log
+        server = await Inside(hub, name, "one").open(client, HIT)
         assert hub.log.count("Servers run without firewall rules") == 1
         assert prefix(bridge_name(instance_id(hub.settings))) not in run("iptables-save")
+        assert uids(server.container["State"]["Pid"]) == [1000] * 4
 
-        label = f"{INSTANCE_LABEL}={instance_id(hub.settings)}"
-        [row] = client.containers(filters={"label": label})
-        assert uids(client.inspect_container(row["Id"])["State"]["Pid"]) == [1000] * 4
+        (network,) = server.container["NetworkSettings"]["Networks"].values()
+        with HostService() as service, Neighbour() as lan:
+            places = {
+                "this machine": [network["Gateway"], service.port],
+                "the local network": [lan.address, PORT],
+                "the metadata service": [lan.metadata, PORT],
+            }
+            knock = f"{reaching.KNOCK}got = [name for name, each in place.items() if answers(*each)]"
+            assert await server.value(knock, places) == list(places)
+
         await hub.api().stop(name, "one")
+        label = f"{INSTANCE_LABEL}={instance_id(hub.settings)}"
         assert client.containers(all=True, filters={"label": label}) == []
