@@ -33,6 +33,8 @@ c.JupyterHub.load_roles.append(
 )  # fmt: skip
 if os.environ.get("TEST_KEEP_SERVERS"):
     c.JupyterHub.cleanup_servers = False
+if os.environ.get("TEST_PAGE"):
+    c.JupyterHub.api_page_max_limit = c.JupyterHub.api_page_default_limit = int(os.environ["TEST_PAGE"])
 if os.environ.get("TEST_POLL_S"):
     c.Spawner.poll_interval = int(os.environ["TEST_POLL_S"])
 # People besides the owner come by the API in tests.

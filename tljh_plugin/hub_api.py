@@ -34,6 +34,9 @@ ERROR_HEADER = "Littlest-Binder-Error"
 _CONNECT_S = 5.0
 _LONGEST_HEADER = 3000
 _ANSWER_S = 30.0
+# Without it a page ends at the hub's own limit, and does not say so.
+_PAGES = "application/jupyterhub-pagination+json"
+_READINGS = 5
 # The hub sends a line every 8 s while a server starts.
 _SILENCE_S = 30.0
 
@@ -141,14 +144,35 @@ class HubApi:
         )
 
     async def users(self) -> list[HubUser]:
-        """All people whom the token may list."""
-        found: list[HubUser] = []
-        while True:
-            page = await self._request("GET", f"/users?limit=200&offset={len(found)}")
-            rows = page.json()
-            found += [self._parse_value(HubUser, row) for row in rows]
-            if len(rows) < 200:
+        """All people whom the token may list.
+
+        Page by page, each as long as the hub's `api_page_max_limit` allows. Raises `HubUnavailable` if people
+        come and go so fast that no reading of the list is whole.
+        """
+        for _ in range(_READINGS):
+            found, totals = await self._list_users()
+            if totals == {len(found)}:
                 return found
+        raise HubUnavailable(
+            f"JupyterHub's list of {max(totals)} people changed each time that it was read.", "Try again."
+        )
+
+    async def _list_users(self) -> tuple[list[HubUser], set[int]]:
+        """The people of one reading, and how many each page said that there are.
+
+        When one is deleted, all behind move up, and who moves to a page that was read is missed.
+        """
+        found: dict[str, HubUser] = {}
+        totals = set()
+        offset: int | None = 0
+        while offset is not None:
+            page = (await self._request("GET", f"/users?offset={offset}", accept=_PAGES)).json()
+            users = [self._parse_value(HubUser, row) for row in page["items"]]
+            found |= {user.name: user for user in users}
+            totals.add(int(page["_pagination"]["total"]))
+            following = page["_pagination"]["next"]
+            offset = following["offset"] if following else None
+        return list(found.values()), totals
 
     async def names(self) -> list[str]:
         """Of all people whom the token may list."""
@@ -242,11 +266,12 @@ class HubApi:
         return self._major
 
     async def _request(
-        self, method: str, path: str, *, body: Any = None, starting: bool = False
+        self, method: str, path: str, *, body: Any = None, starting: bool = False, accept: str = ""
     ) -> httpx.Response:
+        headers = {**self._headers, **({"Accept": accept} if accept else {})}
         with self._failures():
             answer = await self._http.request(
-                method, self.api_url + path, json=body, headers=self._headers, timeout=self._timeout
+                method, self.api_url + path, json=body, headers=headers, timeout=self._timeout
             )
         if answer.is_error:
             if ERROR_HEADER in answer.headers:

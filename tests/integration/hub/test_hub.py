@@ -29,7 +29,9 @@ DEEP = (
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    running = RunningHub(tmp_path_factory.mktemp("h"), service="real")
+    # Pages of two people, so that any list is read in several.
+    environment = {"TEST_PAGE": "2"}
+    running = RunningHub(tmp_path_factory.mktemp("h"), service="real", environment=environment)
     asyncio.run(running.__aenter__())
     yield running
     asyncio.run(running.__aexit__())
@@ -276,6 +278,15 @@ async def test_everybody_may_use_the_service(hub: RunningHub) -> None:
     async with ServiceClient(url=f"http://127.0.0.1:{hub.port}/services/binder/", token=token) as client:
         client._http.headers["Host"] = urlsplit(hub.service_origin).netloc
         assert await client.images() is not None
+
+
+async def test_everybody_is_listed_however_short_the_hubs_pages_are(hub: RunningHub) -> None:
+    names = {f"listed-{number}" for number in range(5)}
+    for name in names:
+        await hub.person(name)
+    given = handover.read(hub.state)
+    async with HubApi(given.hub_api_url, given.service_token) as service:
+        assert {hub.owner, *names} <= {user.name for user in await service.users()}
 
 
 async def test_the_handover_is_what_the_hub_runs_with(hub: RunningHub) -> None:
