@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -201,8 +202,8 @@ def problems(machine: Machine, command: str) -> list[Problem]:
             found.append(
                 Problem(
                     f"The disk of {path} is too full",
-                    f"{_gib(free)} free",
-                    f"Free {_gib(needed - free)} there.",
+                    f"{_gib(free)} free, {_gib(needed)} needed",
+                    f"Free {_gib_or_more(needed - free)} there.",
                 )
             )
     found.append(judge_docker(machine.docker))
@@ -370,3 +371,8 @@ def _process_at(inodes: set[str]) -> str:
 
 def _gib(size: int) -> str:
     return f"{size / GIB:.1f} GiB"
+
+
+def _gib_or_more(size: int) -> str:
+    """Rounded up: nobody is told to free 0.0 GiB."""
+    return _gib(math.ceil(size * 10 / GIB) * GIB // 10)

@@ -114,6 +114,12 @@ def test_all_problems_are_shown_at_once(somebody: Person) -> None:
     assert "Run: sudo python3 installer/bootstrap.py desktop" in {problem.next_step for problem in found}
 
 
+def test_a_disk_that_lacks_a_little_is_not_told_to_free_nothing(somebody: Person) -> None:
+    little = dataclasses.replace(good(somebody), disks=(("/home/ada", 6 * GIB - 1, 6 * GIB),))
+    (problem,) = machine.problems(little, "sudo it")
+    assert (problem.value, problem.next_step) == ("6.0 GiB free, 6.0 GiB needed", "Free 0.1 GiB there.")
+
+
 def test_root_may_use_a_low_port(root: Person) -> None:
     assert machine.problems(dataclasses.replace(good(root), port=80), "") == []
 
