@@ -301,6 +301,12 @@ class DockerSettings(Section):
     timeout_s: float = Field(
         60.0, gt=0, description="Seconds that Docker may take for a call that is not long by its nature."
     )
+    removal_timeout_s: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds that Docker may take to remove an image, or a record of its build cache: many "
+        "small files on a busy disk take minutes.",
+    )
 
 
 class DiskSettings(Section):

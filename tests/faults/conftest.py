@@ -24,6 +24,7 @@ NOTE = b"the only copy of three months of work\n"
 # A disk that stalls for some seconds is no fault; thousands of rounds cannot wait so long.
 PATIENCE_S, SILENCE_S = 20.0, 40.0
 SOAK_PATIENCE_S, SOAK_SILENCE_S = 8.0, 20.0
+REMOVAL_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +64,7 @@ async def machine(
 ) -> AsyncIterator[Machine]:
     """One machine for all tests, with somebody's work on it, and an image for those that need no new one."""
     section = {
-        "docker": {"timeout_s": SOAK_PATIENCE_S if soak else PATIENCE_S},
+        "docker": {"timeout_s": SOAK_PATIENCE_S if soak else PATIENCE_S, "removal_timeout_s": REMOVAL_S},
         "build": {"disk_reserve_bytes": 0, "silence_s": SOAK_SILENCE_S if soak else SILENCE_S},
         # Images go when tests say so, however young they are.
         "retention": {"enabled": False, "min_age_hours": 0},

@@ -14,7 +14,7 @@ import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import docker
@@ -59,33 +59,35 @@ class Connection:
         work: Callable[[Any], T],
         *,
         timeout_s: float | None = None,
+        silence_s: float | None = None,
         long: bool = False,
     ) -> T:
         """Run `work` with a docker-py `APIClient`; `name` is what errors call it.
 
-        Raises `EngineUnavailable`, `EngineTimedOut` after `timeout_s` seconds in all, or `EngineError`. On
-        time-out or cancellation the thread is left behind; it ends when Docker answers or its own socket
-        times out.
+        Raises `EngineUnavailable`, `EngineTimedOut` after `timeout_s` seconds in all or `silence_s` (default:
+        as many) without a word of Docker, or `EngineError`. On time-out or cancellation the thread is left
+        behind; it ends when Docker answers or its own socket times out.
         """
         limit = timeout_s if timeout_s is not None else self.timeout_s
+        silence = silence_s if silence_s is not None else limit
         try:
-            return await within(limit, self._run(name, work, limit, long))
+            return await within(limit, self._run(name, work, silence, long))
         except (TimeoutError, asyncio.TimeoutError):
             raise _timed_out(name, limit) from None
 
-    async def _run(self, name: str, work: Callable[[Any], T], limit: float, long: bool) -> T:
+    async def _run(self, name: str, work: Callable[[Any], T], silence: float, long: bool) -> T:
         if long:
-            return await in_thread(lambda: self._use(name, work, limit))
+            return await in_thread(lambda: self._use(name, work, silence))
         async with self._short:
-            return await in_thread(lambda: self._use(name, work, limit))
+            return await in_thread(lambda: self._use(name, work, silence))
 
-    def _use(self, name: str, work: Callable[[Any], T], limit: float) -> T:
+    def _use(self, name: str, work: Callable[[Any], T], silence: float) -> T:
         """In the thread: take a client, work, give it back if it is still good."""
         client: Any = None
-        given = _first_words_s(limit)
+        first = _first_words_s(silence)
         try:
-            client = self._take(given)
-            client.timeout = given = limit
+            client = self._take(first)
+            client.timeout = silence
             result = work(client)
         except BinderError:
             self._give_back(client)
@@ -95,7 +97,7 @@ class Connection:
             raise refused(name, error) from error
         except _BROKEN as error:
             self._discard(client)
-            raise _unreachable(name, error, given) from error
+            raise _unreachable(name, error, first if client is None else client.timeout) from error
         except BaseException:
             self._discard(client)
             raise
@@ -176,6 +178,17 @@ class Connection:
     def close(self) -> None:
         """Close idle connections; can be used again afterwards."""
         self._discard(None)
+
+
+@contextmanager
+def patience(client: Any, seconds: float) -> Iterator[None]:
+    """Within, Docker may be silent for so long: one step of a call takes long by its nature, the others not.
+
+    After an error it stays, for who tells how long Docker was silent.
+    """
+    before, client.timeout = client.timeout, seconds
+    yield
+    client.timeout = before
 
 
 def _first_words_s(limit: float) -> float:

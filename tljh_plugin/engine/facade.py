@@ -40,7 +40,6 @@ from .values import (
 T = TypeVar("T")
 
 _LAYERS_S = 600.0  # many layers of many small files, on a disk that is busy
-_REMOVAL_S = 600.0  # as many, one by one
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
@@ -48,16 +47,25 @@ class Engine:
     """Docker for one installation: `instance` is its random id, the value of our label.
 
     Nothing without that label is changed or removed. Every call raises `EngineUnavailable` when Docker
-    cannot be reached and `EngineTimedOut` when it does not answer within `timeout_s` seconds; a Docker that
-    comes later, or comes back, is used again without further ado. `base_url` empty means what the `docker`
-    command would use by its environment.
+    cannot be reached and `EngineTimedOut` when it does not answer within `timeout_s` seconds, or has not
+    removed an image or a record of the build cache within `removal_timeout_s`. A Docker that comes later, or
+    comes back, is used again without further ado. `base_url` empty means what the `docker` command would use
+    by its environment.
     """
 
-    def __init__(self, instance: str, *, base_url: str | None = None, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        instance: str,
+        *,
+        base_url: str | None = None,
+        timeout_s: float = 60.0,
+        removal_timeout_s: float = 600.0,
+    ) -> None:
         if not instance:
             raise ValueError("an engine needs the id of its installation")
         self.instance = instance
         self.timeout_s = timeout_s
+        self.removal_timeout_s = removal_timeout_s
         self._connection = Connection(base_url, timeout_s)
         self._network_lock = asyncio.Lock()
         self._root_dir = ""
@@ -198,8 +206,9 @@ class Engine:
         wanted = None if names is None else frozenset(names)
         await self._connection.call(
             f"remove the image {image_id}",
-            lambda client: images.remove(client, image_id, wanted),
-            timeout_s=_REMOVAL_S,
+            lambda client: images.remove(client, image_id, wanted, self.removal_timeout_s),
+            timeout_s=self.removal_timeout_s + self.timeout_s,
+            silence_s=self.timeout_s,
             long=True,
         )
 
@@ -241,7 +250,7 @@ class Engine:
             )
 
         return await self._connection.call(
-            f"tell the layers of {image_id}", ask, timeout_s=_LAYERS_S, long=True
+            f"tell the layers of {image_id}", ask, timeout_s=_LAYERS_S, silence_s=self.timeout_s, long=True
         )
 
     # -- the build cache ------------------------------------------------------------------------------
@@ -262,7 +271,7 @@ class Engine:
         return await self._connection.call(
             f"remove the cache record {record_id}",
             lambda client: cache_records.prune(client, record_id),
-            timeout_s=_REMOVAL_S,
+            timeout_s=self.removal_timeout_s,
             long=True,
         )
 

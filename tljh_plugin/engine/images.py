@@ -10,6 +10,7 @@ import docker.errors
 
 from ..errors import ImageInUse, ImageNotFound, NotOurs
 from . import containers
+from .connection import patience
 from .values import EngineEvent, ImageFacts, ImageRow
 
 OUR_NAMES = "littlest-binder/"
@@ -70,8 +71,8 @@ def missing(ref: str) -> ImageNotFound:
     return ImageNotFound(f"The image {ref} is not on this machine.", "Build it again from its repository.")
 
 
-def remove(client: Any, image_id: str, wanted: Collection[str] | None) -> None:
-    """See `Engine.remove_image`."""
+def remove(client: Any, image_id: str, wanted: Collection[str] | None, removal_s: float) -> None:
+    """See `Engine.remove_image`; Docker may take `removal_s` seconds for the removal itself."""
     try:
         found = facts(client.inspect_image(image_id))
     except docker.errors.NotFound:
@@ -92,7 +93,8 @@ def remove(client: Any, image_id: str, wanted: Collection[str] | None) -> None:
         )
     for each in [*ours, *([] if found.tags else [found.id])]:
         if _is(client, each, found.id):
-            remove_name(client, each)
+            with patience(client, removal_s):
+                remove_name(client, each)
 
 
 def _is(client: Any, name: str, image_id: str) -> bool:

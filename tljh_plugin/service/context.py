@@ -92,7 +92,11 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.store_path)
         stack.push_async_callback(store.close)
-        engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
+        engine = Engine(
+            instance_id(settings),
+            timeout_s=settings.docker.timeout_s,
+            removal_timeout_s=settings.docker.removal_timeout_s,
+        )
         stack.push_async_callback(engine.close)
         hub = await stack.enter_async_context(HubApi(environment.api_url, environment.api_token))
         inventory = Inventory(store, engine)

@@ -43,6 +43,8 @@ class Daemon:
 
             def do_GET(self) -> None:
                 what = self.path.split("?")[0].split("/", 2)[-1]
+                if self.command == "DELETE":
+                    what = f"DELETE {what}"
                 daemon.asked.append(what)
                 if what in daemon.silent:
                     daemon.speak.wait(SILENT_S)
@@ -61,7 +63,7 @@ class Daemon:
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_POST = do_GET
+            do_POST = do_DELETE = do_GET
 
             def address_string(self) -> str:
                 return "local"
@@ -96,6 +98,10 @@ class Daemon:
                 "DockerRootDir": "/",
                 "Architecture": "x",
             }
+        if what == "images/sha256:1/json":
+            return 200, {"Id": "sha256:1", "RepoTags": [], "Created": "2026-01-01T00:00:00Z", "Size": 1}
+        if what == "containers/json":
+            return 200, []
         if what in ("images/json", "system/df"):
             return 500, {"message": "disk on fire"}
         return 404, {"message": f"No such thing: {what}"}
@@ -149,6 +155,20 @@ async def test_a_docker_that_is_silent_from_the_first_word_times_out(daemon: Dae
     daemon.silent.add("version")
     with pytest.raises(EngineTimedOut):
         await engine(daemon.path, timeout_s=0.3).info()
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds"),
+    [("images/sha256:1/json", "0.3"), ("containers/json", "0.3"), ("DELETE images/sha256:1", "0.9")],
+)
+async def test_only_the_removal_itself_may_take_as_long_as_a_removal(
+    daemon: Daemon, step: str, seconds: str
+) -> None:
+    daemon.silent.add(step)
+    docker = Engine("test", base_url=f"unix://{daemon.path}", timeout_s=0.3, removal_timeout_s=0.9)
+    with pytest.raises(EngineTimedOut, match=rf"within {seconds} s when asked to remove the image"):
+        await docker.remove_image("sha256:1", names=[])
+    assert daemon.asked[-1] == step
 
 
 async def test_it_is_told_how_long_docker_really_had_for_its_first_word(

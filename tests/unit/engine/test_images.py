@@ -15,6 +15,7 @@ class Client:
 
     def __init__(self, *names: str) -> None:
         self.names = names
+        self.timeout = 60.0
         self.moved: dict[str, str] = {}  # names that another image has by now
         self.removed: list[str] = []
 
@@ -31,20 +32,20 @@ class Client:
 
 def test_names_that_others_took_away_already_are_no_refusal() -> None:
     client = Client("their/image:1")
-    remove(client, "sha256:1", ["littlest-binder/a-b:1-own"])
+    remove(client, "sha256:1", ["littlest-binder/a-b:1-own"], 600.0)
     assert client.removed == []
 
 
 def test_without_names_that_are_asked_for_only_ours_go() -> None:
     client = Client("their/image:1", "littlest-binder/a-b:1")
-    remove(client, "sha256:1", None)
+    remove(client, "sha256:1", None, 600.0)
     assert client.removed == ["littlest-binder/a-b:1"]
     with pytest.raises(NotOurs):
-        remove(Client("their/image:1"), "sha256:1", None)
+        remove(Client("their/image:1"), "sha256:1", None, 600.0)
 
 
 def test_a_name_that_another_image_got_meanwhile_stays_there() -> None:
     client = Client("littlest-binder/a-b:1", "littlest-binder/a-b:2")
     client.moved["littlest-binder/a-b:1"] = "sha256:2"
-    remove(client, "sha256:1", None)
+    remove(client, "sha256:1", None, 600.0)
     assert client.removed == ["littlest-binder/a-b:2"]
