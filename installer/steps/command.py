@@ -147,7 +147,9 @@ def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         for signum, seconds in ((by, _END_S), (signal.SIGKILL, 5.0)):
-            if process.poll() is not None:
+            # Not `poll`: one that has just ended by itself may have left its group, whose number is its own
+            # until it is waited for.
+            if process.returncode is not None:
                 return
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, signum)

@@ -33,8 +33,16 @@ def gone(pid: int) -> bool:
 def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 120
     while not gone(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
+        assert time.monotonic() < deadline, f"process {pid} is still there: {told_of(pid)}"
         time.sleep(0.05)
+
+
+def told_of(pid: int) -> str:
+    """What Linux tells of a process."""
+    folder = Path(f"/proc/{pid}")
+    with contextlib.suppress(OSError):
+        return f"{(folder / 'cmdline').read_bytes()!r}\n{(folder / 'status').read_text()}"
+    return "it went just now"
 
 
 def test_every_line_is_returned_and_logged(step: Step, console: Console) -> None:
@@ -90,6 +98,15 @@ def test_a_request_to_end_reaches_the_program_and_its_children(step: Step, tmp_p
     script = f"sleep 600 & echo $! >{note}; kill -TERM $PPID; wait"
     with pytest.raises(Stopped), stoppable():
         run(step, ["sh", "-c", script], env=ENV, next_step="")
+    wait_until_gone(int(note.read_text()))
+
+
+def test_what_a_program_leaves_that_ends_just_then_is_ended_too(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    script = f"sleep 600 & echo $! >{note}"
+    program = subprocess.Popen(["sh", "-c", script], env=ENV, start_new_session=True)
+    os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+    command.end(program)
     wait_until_gone(int(note.read_text()))
 
 
