@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -28,6 +28,7 @@ from tljh_plugin import settings as binder_settings
 from tljh_plugin.access import may
 from tljh_plugin.cache.dossier import Dossier, LayerOf
 from tljh_plugin.cache.filesystems import Usage
+from tljh_plugin.cache.inventory import Snapshot
 from tljh_plugin.cache.listing import Listed
 from tljh_plugin.cache.mirrors import Mirrors
 from tljh_plugin.cache.moves import Export, Wanted
@@ -48,6 +49,7 @@ from tljh_plugin.service.context import Context
 from tljh_plugin.service.engine_health import EngineHealth
 from tljh_plugin.service.environment import HubEnvironment, from_environment
 from tljh_plugin.service.folders import Folders
+from tljh_plugin.service.health import Health, Look
 from tljh_plugin.service.launches import Launches
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
@@ -68,6 +70,7 @@ from tljh_plugin.wire import (
     DiskSample,
     DiskView,
     ErrorView,
+    HealthPartId,
     ImageChange,
     ImageView,
     LogLine,
@@ -263,6 +266,7 @@ class StandInQueue:
         self.requested: list[tuple[str, PinnedRepo]] = []
         self.problem: BinderError | None = None
         self.readers = 0
+        self.counts = (0, 0)
 
     def add(self, build: BuildView, lines: Iterable[LogLine] = ()) -> None:
         self.builds[build.id] = build
@@ -365,6 +369,13 @@ class StandInInventory:
 
     def images(self, person: Person | None = None) -> list[ImageView]:
         return self.known
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot()
+
+    def servers(self) -> int:
+        return 0
 
     def image(self, image_id: str, person: Person | None = None) -> ImageView | None:
         return next((each for each in self.known if each.id == image_id), None)
@@ -911,6 +922,8 @@ class House:
         self.adoption = StandInAdoption()
         self.moves = StandInMoves()
         self.newer = StandInNewer()
+        self.problems: dict[HealthPartId, str] = {}
+        self.hanging: set[HealthPartId] = set()
         self.mirrored: list[ImageRow] = []  # images whose repositories' copies are needed
         self.mirrors = Mirrors(settings, self._mirrored, self._noted)
         self.url = environment.url.rstrip("/") + PREFIX
@@ -959,7 +972,20 @@ class House:
             folders=Folders(self.settings, given.engine, given.audit.note),
             room=Room(self.settings, given.engine),
             disk=given.disk,
+            health=Health({name: self._look(name) for name in get_args(HealthPartId)}, wait_s=0.3),
         )
+
+    def _look(self, name: HealthPartId) -> Look:
+        """What a part says of itself: what the test wrote into `problems`."""
+
+        async def look() -> str:
+            if name in self.hanging:
+                await asyncio.Event().wait()
+            if name == "docker" and self.engine.problem:
+                raise self.engine.problem
+            return self.problems.get(name, "")
+
+        return look
 
     def come(self, hub_api: HubApi) -> None:
         """What it listens with."""
