@@ -923,7 +923,6 @@ class House:
         self.moves = StandInMoves()
         self.newer = StandInNewer()
         self.problems: dict[HealthPartId, str] = {}
-        self.hanging: set[HealthPartId] = set()
         self.mirrored: list[ImageRow] = []  # images whose repositories' copies are needed
         self.mirrors = Mirrors(settings, self._mirrored, self._noted)
         self.url = environment.url.rstrip("/") + PREFIX
@@ -972,15 +971,13 @@ class House:
             folders=Folders(self.settings, given.engine, given.audit.note),
             room=Room(self.settings, given.engine),
             disk=given.disk,
-            health=Health({name: self._look(name) for name in get_args(HealthPartId)}, wait_s=0.3),
+            health=Health({name: self._look(name) for name in get_args(HealthPartId)}, wait_s=LONG_S),
         )
 
     def _look(self, name: HealthPartId) -> Look:
         """What a part says of itself: what the test wrote into `problems`."""
 
         async def look() -> str:
-            if name in self.hanging:
-                await asyncio.Event().wait()
             if name == "docker" and self.engine.problem:
                 raise self.engine.problem
             return self.problems.get(name, "")

@@ -18,7 +18,19 @@ def belonging_to_none() -> object:
 
 @pytest.mark.parametrize(
     "strange",
-    [None, "", "abc", "a" * 65, "id with spaces", "id\nforged line", "id\x1b[31m", "-rf", "ÄÖÜß", "a;b'c\"d", "../x"],
+    [
+        None,
+        "",
+        "abc",
+        "a" * 65,
+        "id with spaces",
+        "id\nforged line",
+        "id\x1b[31m",
+        "-rf",
+        "ÄÖÜß",
+        "a;b'c\"d",
+        "../x",
+    ],
 )
 def test_what_could_harm_a_log_is_no_id(strange: str | None) -> None:
     assert request_ids.valid(strange) == ""

@@ -138,9 +138,9 @@ class SocketDoor:
         return _not_ours(person)
 
     async def monitors(self, handler: RequestHandler) -> bool:
-        """Whoever can open the socket may read everything."""
+        """Whether the person of the header is an administrator."""
         person = await self.person(handler)
-        return person is None or is_admin(person)
+        return person is not None and is_admin(person)
 
     def token(self, handler: RequestHandler) -> str:
         """The hub token that came along, or nothing."""

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from .. import __version__
 from ..cache.run import Outcome, Run
-from ..errors import from_dict
+from ..errors import SourceError, from_dict
 from ..metrics import SHORT_S, Declarations, DockerMetrics
 from ..store import BuildRow
 from ..wire import DiskPartId, HealthPartId
@@ -205,7 +205,8 @@ class ServiceMetrics:
 
 
 def _is_ours(code: str) -> bool:
-    return code in _OURS or from_dict({"code": code}).http_status >= 500
+    error = from_dict({"code": code})
+    return code in _OURS or (error.http_status >= 500 and not isinstance(error, SourceError))
 
 
 def _seconds(started: str, finished: str) -> float:

@@ -86,7 +86,7 @@ async def test_the_audit_log_is_shown_filtered_and_exported(house: House) -> Non
     done = await run("audit", "--who", "ada", "--json")
     assert [each["what"] for each in json.loads(done.output)] == ["project.delete"]
     done = await run("audit", "--csv")
-    assert done.output.splitlines()[0] == "number,time,who,what,thing,result"
+    assert done.output.splitlines()[0] == "number,time,who,what,thing,result,request"
 
 
 async def test_accounting_is_shown_and_exported(house: House) -> None:

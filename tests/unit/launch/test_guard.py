@@ -80,7 +80,9 @@ async def test_a_new_network_and_a_reload_of_docker_are_looked_at_at_once() -> N
     guarding = watched(looks, docker)
     guarding.start()
     for number, (kind, action) in enumerate([("network", "create"), ("daemon", "reload")]):
-        docker.told.put_nowait(EngineEvent("network", "connect", "n", {}))  # of a container: no reason to look
+        docker.told.put_nowait(
+            EngineEvent("network", "connect", "n", {})
+        )  # of a container: no reason to look
         await until(docker.told.empty)
         docker.told.put_nowait(EngineEvent(kind, action, "n", {}))
         await seen(looks, number + 2)
