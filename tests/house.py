@@ -770,6 +770,7 @@ class StandInHub:
         self.progress: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.watchers = 0
         self.not_starting = 400  # or 404: JupyterHub answers either to who asks about a stopped server
+        self.requests: list[str] = []  # ids of the requests that started servers
         self.started: list[tuple[str, str, dict[str, Any]]] = []
         self.stopped: list[tuple[str, str]] = []
         self.port = 0
@@ -850,6 +851,7 @@ class StandInHub:
                     return
                 options = body.get("user_options", (found or {}).get("user_options", {}))
                 hub.started.append((name, server, options))
+                hub.requests.append(self.request.headers.get("X-Request-ID", ""))
                 hub.put(name, server, ready=False, pending="spawn", options=options)
                 self.set_status(202)
 

@@ -70,6 +70,12 @@ async def test_a_launch_is_followed_by_its_id(hub: RunningHub, git_server: GitSe
     assert {"build.request", "build.end"} <= {entry.what for entry in entries}
     # With the error that people see.
     assert last.error.request == ID
+    # What lies in the state folder now is in the reference.
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    for folder, prefix in ((hub.state, ""), (hub.settings.run_dir, "run/")):
+        for place in folder.iterdir():
+            name = prefix + place.name.removesuffix("-wal").removesuffix("-shm") + "/" * place.is_dir()
+            assert f"`{name}`" in text, name
     # Other requests are others.
     other = answer.headers["X-Request-ID"]
     assert other != ID

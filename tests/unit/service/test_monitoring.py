@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from waiting import LONG_S, until
 
 from tljh_plugin import engine as engine_package
+from tljh_plugin import request_ids
 from tljh_plugin.cache.plan import Plan
 from tljh_plugin.cache.run import Result, Run
 from tljh_plugin.engine import Engine
@@ -302,3 +303,35 @@ async def test_when_the_last_backup_was_made_is_told(house: House) -> None:
 async def test_metrics_are_for_everybody_only_if_the_administrator_says_so(tmp_path: Path) -> None:
     async with open_house(tmp_path, monitoring={"authenticate_metrics": False}) as house:
         assert (await get(house, "metrics")).status_code == 200
+
+
+# -- ids of requests ----------------------------------------------------------------------------------
+
+
+async def test_each_answer_names_its_request(house: House) -> None:
+    async with httpx.AsyncClient(base_url=house.url, timeout=LONG_S) as client:
+        for path in ("api/v1/health", "api/v1/builds", "api/v1/nothing", "no-page", ""):
+            first, second = [await client.get(path) for _ in range(2)]
+            ids = [each.headers.get_list("X-Request-ID") for each in (first, second)]
+            assert [len(each) for each in ids] == [1, 1], path
+            assert ids[0] != ids[1], path
+        given = await client.get("api/v1/builds", headers={"X-Request-ID": "from-elsewhere"})
+        assert given.headers["X-Request-ID"] == "from-elsewhere"
+        for strange in ("x", "a b c d", "'; DROP", "é" * 8):
+            answer = await client.get("api/v1/builds", headers={"X-Request-ID": strange.encode("latin-1")})
+            assert request_ids.valid(answer.headers["X-Request-ID"])
+            assert answer.headers["X-Request-ID"] != strange
+
+
+async def test_the_hub_is_asked_with_the_same_id(house: House) -> None:
+    async with house.client("ada") as client:
+        with request_ids.belonging("of-this-launch"):
+            await client.launch({"repository": "gh/owner/repo/main"}, server="one")
+    assert house.hub.requests[-1] == "of-this-launch"
+
+
+async def test_an_error_page_shows_the_id(house: House) -> None:
+    async with house.browser("ada") as browser:
+        answer = await browser.get("builds/none")
+    assert answer.status_code == 404
+    assert f'<code data-part="request">{answer.headers["X-Request-ID"]}</code>' in answer.text
