@@ -84,10 +84,14 @@ async def test_a_launch_is_followed_by_its_id(hub: RunningHub, git_server: GitSe
 
 
 async def test_a_start_at_the_hub_itself_has_an_id_as_well(hub: RunningHub, git_server: GitServer) -> None:
-    await hub.refusal({"repository": git_server.spec("foreign-from")}, "unnamed")
-    started = next(line for line in hub.log.splitlines() if "is to start from" in line)
-    request = started.partition("[req ")[2].partition("]")[0]
+    options = {"repository": git_server.spec("foreign-from")}
+    async with hub.api() as api:
+        body = {"user_options": options} if await api._major_version() >= 6 else options
+        answer = await api._request("POST", api._server_path(hub.owner, "unnamed"), body=body, starting=True)
+    request = answer.headers["X-Request-ID"]
     assert request_ids.valid(request)
+    assert any("is to start from" in line for line in lines_of(hub, request, "JupyterHub"))
     assert await until(
         lambda: any("begins" in line for line in lines_of(hub, request, "littlest_binder.queue"))
     )
+    assert await until(lambda: any("did not start" in line for line in lines_of(hub, request, "JupyterHub")))
