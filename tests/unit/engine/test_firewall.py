@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -263,7 +264,7 @@ def test_name_servers_are_those_whom_docker_asks(tmp_path: Path) -> None:
 
 
 def test_before_the_listener_has_a_port_no_rule_speaks_of_it() -> None:
-    rules = [rule for chain in ipv4(Site(BRIDGE, "172.19.0.1", 0)).chains.values() for rule in chain]
+    rules = [rule for chain in ipv4(replace(SITE, port=0)).chains.values() for rule in chain]
     assert not any("--dport 0" in rule for rule in rules)
     assert len(rules) == len([rule for chain in ipv4(SITE).chains.values() for rule in chain]) - 2
 
