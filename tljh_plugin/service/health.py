@@ -8,6 +8,7 @@ meanwhile.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from ..build.queue import Queue
@@ -19,6 +20,8 @@ from ..store import Store
 from ..wire import HealthPart, HealthPartId
 from .engine_health import EngineHealth
 from .shared_question import SharedQuestion
+
+log = logging.getLogger("littlest_binder.service")
 
 Look = Callable[[], Awaitable[str]]
 
@@ -95,5 +98,8 @@ def _caught(look: Look) -> Look:
             return await look()
         except BinderError as error:
             return str(error)
+        except Exception as error:  # a mistake of ours is no reason to tell a monitor nothing
+            log.exception("A part of the health could not be looked at.")
+            return f"It could not be looked at: {type(error).__name__}."
 
     return ask

@@ -96,13 +96,18 @@ async def test_what_hangs_keeps_no_monitor_waiting_and_is_asked_once() -> None:
     async def breaks() -> str:
         raise EngineUnavailable("Docker does not answer.", "Start it.")
 
-    health = Health({"store": well, "docker": hangs, "disk": breaks}, wait_s=0.05)
+    async def mistaken() -> str:
+        raise ValueError("a secret")
+
+    looks = {"store": well, "docker": hangs, "disk": breaks, "queue": mistaken}
+    health = Health(looks, wait_s=0.05)  # type: ignore[arg-type]
     for _ in range(3):
         parts = {part.name: (part.ok, part.message) for part in await health.parts()}
         assert parts == {
             "store": (True, ""),
             "docker": (False, "No answer for 0.05 seconds."),
             "disk": (False, "Docker does not answer. Start it."),
+            "queue": (False, "It could not be looked at: ValueError."),
         }
     assert asked == ["docker"]
 
