@@ -88,7 +88,8 @@ class Place:
         """As an administrator's firewall does when it is loaded anew, and as a boot leaves it."""
         for command in ("iptables", "ip6tables"):
             self.there(command, "-F")
-            self.there(command, "-X")
+            # The guard may have set some of ours by now: what is not empty stays.
+            subprocess.run(["ip", "netns", "exec", self.namespace, command, "-X"], capture_output=True)
 
 
 def _first(saved: str, chain: str) -> str:
