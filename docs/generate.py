@@ -16,6 +16,9 @@ from tljh_plugin import errors
 from tljh_plugin.amounts import written_bytes
 from tljh_plugin.build.explain import MEANINGS
 from tljh_plugin.cli import group
+from tljh_plugin.launch.hub_metrics import hub_metrics
+from tljh_plugin.metrics import Declarations
+from tljh_plugin.service.metrics import ServiceMetrics
 from tljh_plugin.settings import Settings, entry_of
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -131,7 +134,52 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"settings.md": settings_page, "errors.md": errors_page, "commands.md": commands_page}
+def metric_lines(declared: Declarations) -> list[str]:
+    """The table of one process' metrics."""
+    lines = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+    for each in declared:
+        labels = "; ".join(f"`{name}`: {_values(name, values)}" for name, values in each.labels)
+        lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.help} |")
+    return lines
+
+
+def _values(name: str, values: tuple[str, ...]) -> str:
+    return "the version" if name == "version" else ", ".join(values)
+
+
+def metrics_page() -> str:
+    """`reference/metrics.md`: every metric with its labels and all their values."""
+    lines = [
+        "# Metrics",
+        "",
+        "For Prometheus; [Monitor](../how-to/monitor.md) says how to collect them and what to ring for.",
+        "A histogram `X` has the series `X_bucket`, `X_sum` (seconds) and `X_count`. Each series is there",
+        "from the start, with 0. Labels have the values below and no others (but `other`): names of people,",
+        "repositories, images and servers are in none.",
+        "",
+        "## Of the service",
+        "",
+        "`/services/binder/api/v1/metrics`, for administrators and for tokens with the scope",
+        "`custom:binder:metrics`.",
+        "",
+        *metric_lines(ServiceMetrics().declared),
+        "",
+        "## Of the hub",
+        "",
+        "Among JupyterHub's own at `/hub/metrics`, for tokens with JupyterHub's scope `read:metrics`.",
+        "",
+        *metric_lines(hub_metrics().declared),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "commands.md": commands_page,
+    "metrics.md": metrics_page,
+}
 
 if __name__ == "__main__":
     REFERENCE.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -28,6 +28,7 @@ from tljh_plugin import settings as binder_settings
 from tljh_plugin.access import may
 from tljh_plugin.cache.dossier import Dossier, LayerOf
 from tljh_plugin.cache.filesystems import Usage
+from tljh_plugin.cache.inventory import Snapshot
 from tljh_plugin.cache.listing import Listed
 from tljh_plugin.cache.mirrors import Mirrors
 from tljh_plugin.cache.moves import Export, Wanted
@@ -48,6 +49,7 @@ from tljh_plugin.service.context import Context
 from tljh_plugin.service.engine_health import EngineHealth
 from tljh_plugin.service.environment import HubEnvironment, from_environment
 from tljh_plugin.service.folders import Folders
+from tljh_plugin.service.health import Health, Look
 from tljh_plugin.service.launches import Launches
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
@@ -68,6 +70,7 @@ from tljh_plugin.wire import (
     DiskSample,
     DiskView,
     ErrorView,
+    HealthPartId,
     ImageChange,
     ImageView,
     LogLine,
@@ -263,6 +266,7 @@ class StandInQueue:
         self.requested: list[tuple[str, PinnedRepo]] = []
         self.problem: BinderError | None = None
         self.readers = 0
+        self.counts = (0, 0)
 
     def add(self, build: BuildView, lines: Iterable[LogLine] = ()) -> None:
         self.builds[build.id] = build
@@ -365,6 +369,13 @@ class StandInInventory:
 
     def images(self, person: Person | None = None) -> list[ImageView]:
         return self.known
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot()
+
+    def servers(self) -> int:
+        return 0
 
     def image(self, image_id: str, person: Person | None = None) -> ImageView | None:
         return next((each for each in self.known if each.id == image_id), None)
@@ -759,6 +770,7 @@ class StandInHub:
         self.progress: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.watchers = 0
         self.not_starting = 400  # or 404: JupyterHub answers either to who asks about a stopped server
+        self.requests: list[str] = []  # ids of the requests that started servers
         self.started: list[tuple[str, str, dict[str, Any]]] = []
         self.stopped: list[tuple[str, str]] = []
         self.port = 0
@@ -839,6 +851,7 @@ class StandInHub:
                     return
                 options = body.get("user_options", (found or {}).get("user_options", {}))
                 hub.started.append((name, server, options))
+                hub.requests.append(self.request.headers.get("X-Request-ID", ""))
                 hub.put(name, server, ready=False, pending="spawn", options=options)
                 self.set_status(202)
 
@@ -911,6 +924,7 @@ class House:
         self.adoption = StandInAdoption()
         self.moves = StandInMoves()
         self.newer = StandInNewer()
+        self.problems: dict[HealthPartId, str] = {}
         self.mirrored: list[ImageRow] = []  # images whose repositories' copies are needed
         self.mirrors = Mirrors(settings, self._mirrored, self._noted)
         self.url = environment.url.rstrip("/") + PREFIX
@@ -959,7 +973,18 @@ class House:
             folders=Folders(self.settings, given.engine, given.audit.note),
             room=Room(self.settings, given.engine),
             disk=given.disk,
+            health=Health({name: self._look(name) for name in get_args(HealthPartId)}, wait_s=LONG_S),
         )
+
+    def _look(self, name: HealthPartId) -> Look:
+        """What a part says of itself: what the test wrote into `problems`."""
+
+        async def look() -> str:
+            if name == "docker" and self.engine.problem:
+                raise self.engine.problem
+            return self.problems.get(name, "")
+
+        return look
 
     def come(self, hub_api: HubApi) -> None:
         """What it listens with."""

@@ -1,9 +1,9 @@
 """A Docker engine of its own that tests may kill, starve and stop: own socket, data, containerd and bridge.
 
 Its data lie on a small file system of their own, in a file below `tests/.state`, so that it can be filled up
-and so that the base image is copied in once for many runs. It writes no firewall rules: those of the engine
-on the default socket stay as they are. A run that is killed leaves it, and a note about it; the next run ends
-what it left.
+and so that the base image is copied in once for many runs. It writes no firewall rules, but in a network
+namespace of its own: those of the engine on the default socket stay as they are. A run that is killed leaves
+it, and a note about it; the next run ends what it left.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class PrivateDocker:
     """Use as a context; `host` is for `DOCKER_HOST`.
 
     `programs` is the root of an unpacked package with another `dockerd` (and `containerd`) than the
-    machine's; `features` are switches of the daemon.
+    machine's; `features` are switches of the daemon. `namespace` names a network namespace in which it works,
+    with firewall rules; with `live_restore` its containers go on without it.
     """
 
     def __init__(
@@ -52,7 +53,11 @@ class PrivateDocker:
         *,
         programs: Path | None = None,
         features: Mapping[str, bool] | None = None,
+        namespace: str = "",
+        live_restore: bool = False,
     ) -> None:
+        self.live_restore = live_restore
+        self._there = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
         self.programs = programs
         self.features = dict(features or {})
         self.folder = folder.resolve()  # as the kernel lists mounts
@@ -108,7 +113,7 @@ class PrivateDocker:
         finally:  # else the next one waits in vain for the lock
             for place in self._mounts():
                 subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
-            subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
+            self._ip("link", "delete", self.bridge, check=False)
             shutil.rmtree(self.run, ignore_errors=True)
             self._note.unlink(missing_ok=True)
             if self._lock is not None:
@@ -168,10 +173,11 @@ class PrivateDocker:
             places = [self.programs / "usr" / "sbin", self.programs / "usr" / "bin"]
             environment["PATH"] = ":".join([*map(str, places), environment["PATH"]])
         configuration = self.run / "daemon.json"
-        configuration.write_text(json.dumps({"features": self.features}))
+        configuration.write_text(json.dumps({"features": self.features, "live-restore": self.live_restore}))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self._there,
                     program,
                     f"--config-file={configuration}",
                     f"--host={self.host}",
@@ -180,7 +186,7 @@ class PrivateDocker:
                     f"--pidfile={self.run / 'docker.pid'}",
                     # With `--default-address-pool` a daemon removes `docker0`, which is the other engine's.
                     f"--bridge={self.bridge}",
-                    "--iptables=false",
+                    f"--iptables={'true' if self._there else 'false'}",
                     "--ip6tables=false",
                     "--containerd-namespace=lb-faults",
                     "--containerd-plugins-namespace=lb-faults-plugins",
@@ -347,10 +353,13 @@ class PrivateDocker:
         return sorted(ours, key=len, reverse=True)
 
     def _make_bridge(self) -> None:
-        subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
-        subprocess.run(["ip", "address", "add", self._bridge_address, "dev", self.bridge], check=True)
-        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
+        self._ip("link", "delete", self.bridge, check=False)
+        self._ip("link", "add", self.bridge, "type", "bridge")
+        self._ip("address", "add", self._bridge_address, "dev", self.bridge)
+        self._ip("link", "set", self.bridge, "up")
+
+    def _ip(self, *arguments: str, check: bool = True) -> None:
+        subprocess.run([*self._there, "ip", *arguments], check=check, capture_output=True)
 
     def _end_containerd(self) -> None:
         """containerd and its shims outlive a daemon that was killed; they know this engine's folder."""

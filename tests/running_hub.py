@@ -139,7 +139,9 @@ class RunningHub:
             host = {"Host": self.service_origin.removeprefix("http://")}
 
             async def answers() -> bool:
-                return (await http.get(health, headers=host)).status_code == 200
+                answer = await http.get(health, headers=host)
+                # A 503 with JSON is the service's own, one without the proxy's.
+                return "application/json" in answer.headers.get("Content-Type", "")
 
             await until(answers)
 

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from . import request_ids
 from .errors import BinderError, ServiceDown, from_dict
 from .plain_http import verify_for
 from .wire import (
@@ -120,6 +121,7 @@ class ServiceClient:
             base_url="http://binder/" if socket is not None else url.rstrip("/") + "/",
             headers=headers,
             timeout=self._timeout,
+            event_hooks={"request": [_name_request]},
             trust_env=False,  # our own service is never behind a proxy of the environment
         )
 
@@ -138,8 +140,12 @@ class ServiceClient:
     # -- calls ----------------------------------------------------------------------------------------
 
     async def health(self) -> HealthView:
-        """Whether the service answers, and whether Docker does."""
-        return await self._get("health", HealthView)
+        """Whether all that the service needs is well; one that says it is not has answered as well."""
+        with self._failures():
+            answer = await self._http.get(f"{API}health", timeout=self._timeout)
+        if answer.is_error and not _says_health(answer):
+            raise self._error(answer.status_code, answer.content)
+        return self._parse(answer, HealthView)
 
     async def resolve(self, text: str, commit: str = "", credential: Credential | None = None) -> ResolveView:
         """What a link or a typed text means. With a full `commit` no network is needed.
@@ -506,7 +512,9 @@ class ServiceClient:
         except ValueError:
             value = None
         if isinstance(value, dict) and isinstance(value.get("code"), str):
-            return from_dict({str(key): str(item) for key, item in value.items()})
+            error = from_dict({str(key): str(item) for key, item in value.items()})
+            error.request_id = request_ids.current()
+            return error
         return ServiceDown(
             f"{self._where} answered {status} without saying why: "
             f"{content[:200].decode('utf-8', 'replace')!r}.",
@@ -569,6 +577,18 @@ class ServiceClient:
                 async with aclosing(_event_data(answer.aiter_lines())) as texts:
                     async for data in texts:
                         yield view.model_validate_json(data)
+
+
+def _says_health(answer: httpx.Response) -> bool:
+    """Whether a 503 is the service's own, and not that of a proxy in front of one that is not there."""
+    with contextlib.suppress(ValueError):
+        value = answer.json()
+        return isinstance(value, dict) and "ok" in value
+    return False
+
+
+async def _name_request(request: httpx.Request) -> None:
+    request.headers.update(request_ids.headers())
 
 
 async def _event_data(lines: AsyncIterator[str]) -> AsyncGenerator[str, None]:

@@ -83,10 +83,12 @@ class BinderError(Exception):
 
     `message` says what happened and shows the value; `next_step` says what to do. `code`, given here,
     replaces the code of the class: an error that was explained keeps its class and gets a finer code.
+    `request_id`, where the service told of the error, is what its log has the request under.
     """
 
     code: str = "error"
     http_status: ClassVar[int] = 400
+    request_id: str = ""
 
     def __init__(self, message: str, next_step: str = "", *, code: str | None = None) -> None:
         super().__init__(message)

@@ -30,13 +30,14 @@ ACCESS_SCOPE = f"access:services!service={SERVICE}"
 CUSTOM_SCOPES = {
     "custom:binder:admin": {"description": "Administer The Littlest Binder: all builds and images"},
     "custom:binder:build": {"description": "Build images with The Littlest Binder"},
+    "custom:binder:metrics": {"description": "Read metrics and health of The Littlest Binder"},
 }
 # Members of the groups have the roles, so that nobody needs to edit a file to give somebody rights.
 ROLES: list[dict[str, Any]] = [
     {
         "name": "binder-admin",
         "description": "Administers The Littlest Binder: all builds and images",
-        "scopes": ["custom:binder:admin", "custom:binder:build", ACCESS_SCOPE],
+        "scopes": ["custom:binder:admin", "custom:binder:build", "custom:binder:metrics", ACCESS_SCOPE],
         "groups": ["binder-admin"],
     },
     {
@@ -118,7 +119,10 @@ def _known(settings: Settings) -> handover.Handover | None:
 
 
 def _spawner(c: Any, settings: Settings) -> None:
-    c.JupyterHub.spawner_class = spawner_class(settings)
+    spawner = spawner_class(settings)
+    c.JupyterHub.spawner_class = spawner
+    # The hub's loop runs while it reads its configuration; servers of before may run as well.
+    spawner.pad.guard()
     c.JupyterHub.allow_named_servers = True
     _default(c.JupyterHub, "named_server_limit_per_user", _NAMED_SERVERS)
     c.JupyterHub.tornado_settings.update({"slow_spawn_timeout": _SLOW_SPAWN_S})

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from . import request_ids
 from .errors import (
     BinderError,
     Forbidden,
@@ -235,7 +236,7 @@ class HubApi:
         timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         with self._failures():
             async with self._http.stream(
-                "GET", self.api_url + path, headers=self._headers, timeout=timeout
+                "GET", self.api_url + path, headers=self._sent(), timeout=timeout
             ) as answer:
                 if answer.is_error:
                     raise _error(answer.status_code, await answer.aread(), path)
@@ -257,6 +258,9 @@ class HubApi:
 
     # -- requests -------------------------------------------------------------------------------------
 
+    def _sent(self) -> dict[str, str]:
+        return {**self._headers, **request_ids.headers()}
+
     def _server_path(self, person: str, name: str) -> str:
         return f"/users/{_part(person)}/servers/{_part(name)}" if name else f"/users/{_part(person)}/server"
 
@@ -268,14 +272,16 @@ class HubApi:
     async def _request(
         self, method: str, path: str, *, body: Any = None, starting: bool = False, accept: str = ""
     ) -> httpx.Response:
-        headers = {**self._headers, **({"Accept": accept} if accept else {})}
+        headers = {**self._sent(), **({"Accept": accept} if accept else {})}
         with self._failures():
             answer = await self._http.request(
                 method, self.api_url + path, json=body, headers=headers, timeout=self._timeout
             )
         if answer.is_error:
             if ERROR_HEADER in answer.headers:
-                raise from_dict(json.loads(answer.headers[ERROR_HEADER]))
+                refused = from_dict(json.loads(answer.headers[ERROR_HEADER]))
+                refused.request_id = request_ids.current()
+                raise refused
             raise _error(answer.status_code, answer.content, path, starting=starting)
         return answer
 

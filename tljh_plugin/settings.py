@@ -470,6 +470,22 @@ class NetworkSettings(Section):
         return value
 
 
+class MonitoringSettings(Section):
+    """What hub and service tell those who look after them."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="From which level on the service logs; the hub has JupyterHub's own "
+        "`c.JupyterHub.log_level`.",
+    )
+    authenticate_metrics: bool = Field(
+        True,
+        description="Whether `metrics` of the service is for administrators and tokens with the scope "
+        "`custom:binder:metrics` only. The hub's own metrics have JupyterHub's "
+        "`c.JupyterHub.authenticate_prometheus`.",
+    )
+
+
 class MountSettings(Section):
     """The catalogue of mounts, a list: folders of this machine that people may have in their servers.
 
@@ -581,6 +597,7 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     updates: UpdateSettings = UpdateSettings()
     network: NetworkSettings = NetworkSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     mounts: tuple[MountSettings, ...] = ()
     desktop: DesktopSettings = DesktopSettings()
 

@@ -50,6 +50,7 @@ class ErrorView(Wire):
     code: str
     message: str
     next: str = ""
+    request: str = ""  # id of the request that failed, as far as it is known
 
 
 class BuildRequest(Wire):
@@ -75,6 +76,7 @@ class BuildView(Wire):
     hit: bool = False  # the image was there, nothing was built
     joined: bool = False  # an equal build was queued or running
     no_cache: bool = False  # every step is run again
+    request: str = ""  # by which the logs know it: the id of the request that began it
     position: int = 0  # in the queue, 1 is next; 0 if not queued
     image_id: str = ""  # sha256:…, once built
     image_name: str = ""
@@ -544,6 +546,7 @@ class AuditView(Wire):
     what: str  # such as image.pin
     thing: str
     result: str
+    request: str = ""  # id of the request in which it happened
 
 
 class AccountView(Wire):
@@ -570,13 +573,32 @@ class AccountingView(Wire):
     rows: tuple[AccountView, ...]
 
 
-class HealthView(Wire):
+HealthPartId = Literal["store", "docker", "hub", "disk", "queue", "firewall"]
+
+
+class HealthPart(Wire):
+    """Something that the service needs; `message` says what is wrong, and is empty where nothing is."""
+
+    name: HealthPartId
     ok: bool
-    engine: bool
+    message: str = ""
+
+
+class HealthView(Wire):
+    """`GET health`: with status 200 where all is well, else with 503."""
+
+    ok: bool
+    engine: bool  # whether Docker answers
+    # From here on for those signed in.
     engine_version: str = ""
     message: str = ""
     # "in force", "off", or why the servers' network has no firewall rules.
     firewall: str = ""
+    # From here on for administrators and monitors.
+    release: str = ""  # the version that runs
+    parts: tuple[HealthPart, ...] = ()
+    builds_queued: int | None = None
+    builds_running: int | None = None
 
 
 ResolveView.model_rebuild()

@@ -27,7 +27,7 @@ class WorkerJob(_Value):
     of steps that run a repository's code: equal only for builds that may trust each other. With `no_cache`
     every step is run again; what programs keep in cache mounts, such as downloaded wheels, is still used.
     `docker_timeout_s` is how long Docker may take to take up a build, `max_unpacked_bytes` what archives of
-    its Dockerfile's `ADD` may unpack to.
+    its Dockerfile's `ADD` may unpack to. `request` is the id of the request that wants the image.
     """
 
     version: Literal[1] = 1
@@ -48,6 +48,7 @@ class WorkerJob(_Value):
     cache_namespace: str = Field(min_length=8, pattern=r"^[A-Za-z0-9._-]+$")
     docker_timeout_s: float = Field(60.0, gt=0)
     max_unpacked_bytes: int = Field(4 * 1024**3, gt=0)
+    request: str = ""
 
     @field_validator("subdir")
     @classmethod

@@ -225,6 +225,7 @@ class Pipeline:
                 cache_namespace=cache_namespace(instance_id(self._settings), row),
                 docker_timeout_s=self._settings.docker.timeout_s,
                 max_unpacked_bytes=self._settings.source.max_checkout_bytes,
+                request=row.request,
             )
             return await self._run(row, job, report, temporary, secrets_of(pinned.login))
 
@@ -247,7 +248,7 @@ class Pipeline:
         watch = Watch(
             timeout_s=self._settings.build.timeout_s,
             silence_s=self._settings.build.silence_s,
-            started=lambda pid, start: self._store.set_worker(row.id, pid, start),
+            started=lambda pid, start: self._began(row.id, pid, start),
             guard=self.check_disk,
         )
         try:
@@ -265,6 +266,10 @@ class Pipeline:
             if installs:
                 await to_its_end(_tidy_caches(job))
             raise
+
+    async def _began(self, build_id: str, pid: int, start: int) -> None:
+        _log.info("The worker of build %s is process %s", build_id, pid)
+        await self._store.set_worker(build_id, pid, start)
 
     async def _image_of(self, row: BuildRow, result: WorkerResult, labels: dict[str, str]) -> ImageFacts:
         """The image that the worker made, if it made one that is as we ordered it."""

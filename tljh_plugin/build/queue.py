@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from .. import request_ids
 from ..access import is_admin, may, may_build
 from ..cache.inventory import Inventory
 from ..engine import Engine
@@ -92,6 +93,19 @@ class Queue:
         self._entries: dict[str, _Entry] = {}
         self._platform = ""
         self._stopping = False
+        self.asked: Callable[[str], None] = lambda outcome: None  # hit, join, miss, refused
+        self.ended: Callable[[BuildRow], None] = lambda row: None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._stopping
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many builds wait, and how many run."""
+        running = sum(entry.turn.is_set() for entry in self._entries.values())
+        return len(self._entries) - running, running
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -205,6 +219,18 @@ class Queue:
         no_cache: bool = False,
         what: str = "build.request",
     ) -> BuildView:
+        """See `_request`."""
+        try:
+            view = await self._request(person, pinned, rebuild, no_cache=no_cache, what=what)
+        except BinderError:
+            self.asked("refused")
+            raise
+        self.asked("hit" if view.hit else "join" if view.joined else "miss")
+        return view
+
+    async def _request(
+        self, person: Person, pinned: PinnedRepo, rebuild: bool, *, no_cache: bool, what: str
+    ) -> BuildView:
         """An image for a commit: a hit, an equal build that is queued or running, or a new one.
 
         With `rebuild` an image that is there is no hit, and with `no_cache` every step is run again;
@@ -257,6 +283,7 @@ class Queue:
                     "Wait until one of them has ended, or cancel one.",
                 )
             if answer.joined:
+                _log.info("Joined build %s of request %s", answer.build.id, answer.build.request or "-")
                 return self._view(answer.build, joined=True)
             if not self._stopping:  # else nobody would end it: the next start takes it up
                 self._enter(answer.build, self._build_log(wish.id, live=True), pinned.login)
@@ -375,8 +402,9 @@ class Queue:
         entry = _Entry(row, log, login)
         self._entries[row.id] = entry
         self._admit()
-        entry.work = asyncio.create_task(self._work(entry), name=f"build {row.id}")
-        entry.conclusion = asyncio.create_task(self._conclude(entry, entry.work))
+        with request_ids.belonging(row.request):  # also where it was taken up after a restart
+            entry.work = asyncio.create_task(self._work(entry), name=f"build {row.id}")
+            entry.conclusion = asyncio.create_task(self._conclude(entry, entry.work))
         self._inventory.wake()  # Docker has nothing to tell of yet
 
     def _admit(self) -> None:
@@ -394,6 +422,7 @@ class Queue:
             await entry.turn.wait()
         if await self._store.start_build(entry.row.id):
             entry.row = await self._row(entry.row.id)
+            _log.info("Build %s of %s begins", entry.row.id, entry.row.spec)
             await self._pipeline.build(entry.row, _Report(entry, self._store), entry.login)
 
     async def _conclude(self, entry: _Entry, work: asyncio.Task[None]) -> None:
@@ -427,6 +456,8 @@ class Queue:
         if row.active:
             await self._store.finish_unbuilt(row.id, "failed", error_view(_cause(row, work)))
             row = await self._row(row.id)
+        self.ended(row)
+        _log.info("Build %s ended: %s %s", row.id, row.state, row.error_code)
         await self._store.audit(row.requested_by, "build.end", row.spec, f"{row.id} {row.state}")
         await self._end(row, entry.log)
 
@@ -529,6 +560,7 @@ def _wish(
         no_cache=no_cache,
         credential=pinned.login.kind if pinned.login else "",
         asked_groups=person.groups,
+        request=request_ids.current(),
     )
 
 
@@ -537,7 +569,7 @@ def _cause(row: BuildRow, work: asyncio.Task[None]) -> BinderError:
     error = None if work.cancelled() else work.exception()
     if isinstance(error, BinderError):
         return error
-    number = secrets.token_hex(4)
+    number = row.request or request_ids.new()
     _log.error("Build %s failed unexpectedly (%s).", row.id, number, exc_info=error)
     return UnexpectedFailure(
         f"The build failed by a mistake of The Littlest Binder ({number}).",

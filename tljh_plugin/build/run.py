@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .. import request_ids
 from ..errors import BuildTimedOut
 from ..time_limit import within
 from ..wire import ErrorView
@@ -93,7 +94,8 @@ async def run_worker(
     `mark` is put into the environment of all of them, `temporary` is their folder for temporary files.
     `secrets` are taken out of every line. Raises `BuildTimedOut`, and what `on_event` or the guard raise.
     """
-    process = await _started(command, worker_environment(os.environ, mark=mark, temporary=temporary))
+    environment = worker_environment(os.environ, mark=mark, temporary=temporary, request=job.request)
+    process = await _started(command, environment)
     run = _Run(process, on_event, [*secrets, *job.secret_env.values()])
     try:
         facts = process_facts(process.pid)
@@ -140,7 +142,9 @@ async def _pipes_ended(process: Process) -> None:
         await within(_DRAIN_S, asyncio.gather(*ends))
 
 
-def worker_environment(ours: Mapping[str, str], *, mark: str, temporary: Path) -> dict[str, str]:
+def worker_environment(
+    ours: Mapping[str, str], *, mark: str, temporary: Path, request: str = ""
+) -> dict[str, str]:
     """The environment of a worker: what a build needs of `ours`, and nothing else."""
     return {
         "PATH": os.defpath,
@@ -150,6 +154,7 @@ def worker_environment(ours: Mapping[str, str], *, mark: str, temporary: Path) -
         "TMPDIR": str(temporary),
         "PYTHONUNBUFFERED": "1",
         MARK: mark,
+        **({request_ids.VARIABLE: request} if request else {}),
     }
 
 

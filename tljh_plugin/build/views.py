@@ -25,6 +25,7 @@ def build_view(
         requested_by=row.requested_by,
         joined=joined,
         no_cache=row.no_cache,
+        request=row.request,
         position=position,
         image_id=row.image_id,
         image_name=row.image_name,
@@ -78,7 +79,7 @@ def final_line(row: BuildRow, number: int) -> LogLine:
 def stored_error(row: BuildRow) -> ErrorView | None:
     if not row.error_code:
         return None
-    return ErrorView(code=row.error_code, message=row.error_message, next=row.error_next)
+    return ErrorView(code=row.error_code, message=row.error_message, next=row.error_next, request=row.request)
 
 
 def error_view(error: BinderError) -> ErrorView:

@@ -421,6 +421,8 @@ def main() -> int:
     output = Output(machine, job.secret_env)
     worker = Worker(job, machine, output)
     LifeLine(sys.stdin.fileno(), worker.builder).hold()
+    if job.request:
+        output.line(f"[req {job.request}] The worker is process {os.getpid()}.")
     result = worker.run()
     while worker.builder.stopped:
         signal.pause()  # the life-line is cut: the end is near, and what broke on the way means nothing

@@ -145,6 +145,15 @@ class Inventory:
         """What was found last; another value whenever the list was made anew."""
         return self._snapshot
 
+    def servers(self) -> int:
+        """How many of our servers ran at that moment."""
+        return sum(
+            each.state == "running"
+            and each.labels.get(KIND_LABEL) == "server"
+            and self._engine.is_ours(each.labels)
+            for each in self._snapshot.containers
+        )
+
     def images(self, person: Person | None = None) -> list[ImageView]:
         """Our images that are in Docker, newest first; with a person, those that they may see."""
         return [

@@ -62,8 +62,8 @@ Enough = Callable[[], Awaitable[bool]]
 class Sweep:
     """Plans deletions and carries them out; `recover()` at the start, `await close()` at the end.
 
-    `after` is called when a run has ended, for who measures the disk. What the store cannot take meanwhile is
-    owed to it: a full disk keeps nobody from making room.
+    `after` is called when a run has ended, for who measures the disk, and `done` is told how it went. What
+    the store cannot take meanwhile is owed to it: a full disk keeps nobody from making room.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Sweep:
         self._unwritten: dict[str, Run] = {}  # those that ended, and the store does not know it yet
         self._owed = Owed()
         self.after: Callable[[], None] = lambda: None
+        self.done: Callable[[Run], None] = lambda run: None
 
     # -- deciding -------------------------------------------------------------------------------------
 
@@ -246,6 +247,7 @@ class Sweep:
         after = await self._free()
         gained = after - before if before is not None and after is not None else 0
         run = replace(run, finished=utc_now(), gained_bytes=gained, problem=_view(problem))
+        self.done(run)
         await self._note_end(run)
         said = f"{run.mode}: {len(run.taken)} of {len(run.plan.take)} went, {gained} bytes gained"
         await self.audit(person, "image.sweep", run.id, said)

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from .. import __version__
+from .. import __version__, request_ids
 from ..errors import BinderError, EngineUnavailable, HubUnavailable, ServiceDown, SettingsError
 
 FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 1, 2, 3, 130
@@ -61,7 +61,11 @@ def explain(error: BinderError) -> str:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; never shows a traceback for an error that a person is meant to read."""
+    """Run the command line; never shows a traceback for an error that a person is meant to read.
+
+    What the service is asked for carries one id, which an error from there ends with.
+    """
+    request_ids.begin()
     try:
         code = group.main(args=arguments, prog_name="littlest-binder", standalone_mode=False)
     except click.exceptions.Abort:
@@ -73,5 +77,7 @@ def main(arguments: list[str] | None = None) -> Any:
         code = error.exit_code
     except BinderError as error:
         click.echo(explain(error), err=True)
+        if error.request_id:
+            click.echo(f"id for the administrator: {error.request_id}", err=True)
         code = exit_code(error)
     sys.exit(code if isinstance(code, int) else 0)

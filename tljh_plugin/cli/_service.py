@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from .. import request_ids
 from ..amounts import shown_bytes
 from ..client import ServiceClient
 from ..errors import BinderError, InvalidSpec, from_dict
@@ -105,7 +106,9 @@ def progress_bar() -> Progress:
 
 def raised(error: ErrorView) -> BinderError:
     """The error that the service reported, to be raised here."""
-    return from_dict({"code": error.code, "message": error.message, "next": error.next})
+    told = from_dict({"code": error.code, "message": error.message, "next": error.next})
+    told.request_id = error.request or request_ids.current()
+    return told
 
 
 def when(time: str) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 
 import click
 
-from .. import handover
+from .. import handover, log_lines
 from ..operation import keeping
 
 
 @click.command(short_help="Run the service (on a desktop the hub does this).")
 @click.option("--keep", is_flag=True, help="Start it again at once when it is killed.")
-def command(keep: bool) -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="From which level on it logs. Default: the setting `binder.monitoring.log_level`.",
+)
+def command(keep: bool, log_level: log_lines.LogLevel | None) -> None:
     """Run the service `binder` until SIGTERM.
 
     On a desktop JupyterHub starts it; elsewhere a service manager does. Settings, and what JupyterHub tells
@@ -22,10 +26,12 @@ def command(keep: bool) -> None:
     """
     from ..service.app import serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_lines.set_up(log_level or "info")
     if keep:
         keeping.keep()
     given = handover.read(handover.find_state_dir())
     for name, value in given.environment.items():
         os.environ.setdefault(name, value)
-    asyncio.run(serve(given.settings()))
+    settings = given.settings()
+    log_lines.set_level(log_level or settings.monitoring.log_level)
+    asyncio.run(serve(settings))

@@ -28,6 +28,7 @@ from ..time_limit import within
 from .threads import in_thread
 
 T = TypeVar("T")
+Heard = Callable[[str, float | None, str], None]
 
 _SHORT_CALLS = 16
 _IDLE_CLIENTS = 8
@@ -42,12 +43,17 @@ _BROKEN = (
 )
 
 
+def unheard(name: str, seconds: float | None, error: str) -> None:
+    """Where nobody counts calls."""
+
+
 class Connection:
     """Clients of one Docker engine, made when needed; an engine that comes later, or comes back, works."""
 
-    def __init__(self, base_url: str | None, timeout_s: float) -> None:
+    def __init__(self, base_url: str | None, timeout_s: float, heard: Heard = unheard) -> None:
         self._base_url = base_url
         self.timeout_s = timeout_s
+        self._heard = heard
         self._idle: list[Any] = []
         self._version = ""
         self._lock = threading.Lock()
@@ -70,10 +76,18 @@ class Connection:
         """
         limit = timeout_s if timeout_s is not None else self.timeout_s
         silence = silence_s if silence_s is not None else limit
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         try:
-            return await within(limit, self._run(name, work, silence, long))
+            result = await within(limit, self._run(name, work, silence, long))
         except (TimeoutError, asyncio.TimeoutError):
+            self._heard(name, None, "timed-out")
             raise _timed_out(name, limit) from None
+        except EngineError as error:
+            self._heard(name, None, _kind(error))
+            raise
+        self._heard(name, None if long else clock() - begun, "")
+        return result
 
     async def _run(self, name: str, work: Callable[[Any], T], silence: float, long: bool) -> T:
         if long:
@@ -189,6 +203,13 @@ def patience(client: Any, seconds: float) -> Iterator[None]:
     before, client.timeout = client.timeout, seconds
     yield
     client.timeout = before
+
+
+def _kind(error: EngineError) -> str:
+    """In a word: `unreachable`, `timed-out` or `refused`."""
+    if isinstance(error, EngineUnavailable):
+        return "unreachable"
+    return "timed-out" if isinstance(error, EngineTimedOut) else "refused"
 
 
 def _first_words_s(limit: float) -> float:

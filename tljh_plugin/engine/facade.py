@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..settings import Settings
 from . import cache_records, containers, firewall, image_streams, images, layers, network
-from .connection import Connection
+from .connection import Connection, Heard, unheard
 from .threads import in_thread
 from .values import (
     KIND_LABEL,
@@ -50,7 +50,8 @@ class Engine:
     cannot be reached and `EngineTimedOut` when it does not answer within `timeout_s` seconds, or has not
     removed an image or a record of the build cache within `removal_timeout_s`. A Docker that comes later, or
     comes back, is used again without further ado. `base_url` empty means what the `docker` command would use
-    by its environment.
+    by its environment. `heard` is told of every call: its name, how long it took in seconds (`None` for those
+    that wait by nature), and what went wrong.
     """
 
     def __init__(
@@ -60,16 +61,18 @@ class Engine:
         base_url: str | None = None,
         timeout_s: float = 60.0,
         removal_timeout_s: float = 600.0,
+        heard: Heard = unheard,
     ) -> None:
         if not instance:
             raise ValueError("an engine needs the id of its installation")
         self.instance = instance
         self.timeout_s = timeout_s
         self.removal_timeout_s = removal_timeout_s
-        self._connection = Connection(base_url, timeout_s)
+        self._connection = Connection(base_url, timeout_s, heard)
         self._network_lock = asyncio.Lock()
         self._root_dir = ""
         self._containerd_store = False
+        self._build_bridge = ""
         self._cleanups: set[asyncio.Task[None]] = set()
         self._at_work: dict[str, str] = {}  # what was started here and is not to be removed yet: name → id
 
@@ -322,12 +325,25 @@ class Engine:
     async def ensure_firewall(self, settings: Settings, ours: Network, port: int) -> bool:
         """Set the firewall rules of our network where they are missing or different; whether any was.
 
-        `port` is that of the gateway listener. Raises `FirewallMissing` if they cannot be set.
+        `port` is that of the gateway listener, 0 as long as there is none. Docker is asked for the bridge of
+        builds once. Raises `FirewallMissing` if they cannot be set.
         """
-        build_bridge = ""
-        if settings.network.builds == "as-servers":
-            build_bridge = await self._connection.call("show its default network", network.default_bridge)
-        return await firewall.ensure(firewall.site_for(settings, ours, port, build_bridge))
+        if settings.network.builds == "as-servers" and not self._build_bridge:
+            self._build_bridge = await self._connection.call(
+                "show its default network", network.default_bridge
+            )
+        return await firewall.ensure(firewall.site_for(settings, ours, port, self._build_bridge))
+
+    async def remove_firewall(self) -> None:
+        """Take the firewall rules of our network away; needs no Docker.
+
+        Raises `FirewallMissing` if the kernel keeps them.
+        """
+        await firewall.remove(self.instance)
+
+    async def firewall_rules(self) -> tuple[str, ...]:
+        """Our rules that are in the kernel, as commands would set them; needs no Docker."""
+        return await firewall.listed(self.instance)
 
     async def missing_firewall(self) -> str:
         """Why no firewall rules are in force for our network; empty if they are."""

@@ -28,6 +28,8 @@ _WAIT_S = 10
 _ADMINISTRATORS_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _FILTERS_BRIDGES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_OLD_TABLES = Path("/proc/net/ip_tables_names")
+_OLD_TABLES6 = Path("/proc/net/ip6_tables_names")
 _HAS_IPV6 = Path("/proc/net/if_inet6")
 
 
@@ -89,6 +91,13 @@ async def missing(instance: str) -> str:
     return await in_thread(lambda: _missing(bridge_name(instance)))
 
 
+async def listed(instance: str) -> tuple[str, ...]:
+    """All rules of an installation that are in the kernel, and the jumps to them, as commands would set them:
+    `iptables -A …`. Empty where there are none or we may not look.
+    """
+    return await in_thread(lambda: _listed(bridge_name(instance)))
+
+
 def has_rights() -> bool:
     """Whether this process may change the firewall: CAP_NET_ADMIN, as root has it."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -118,7 +127,7 @@ def _ensure(site: Site) -> bool:
 def _remove(bridge: str) -> None:
     if not has_rights():
         return
-    for family in _families():
+    for family in _every_family():
         try:
             saved = _save(family)
         except FirewallMissing:
@@ -126,6 +135,19 @@ def _remove(bridge: str) -> None:
         text = rules.removal(saved, bridge)
         if text:
             _restore(family, text)
+
+
+def _listed(bridge: str) -> tuple[str, ...]:
+    if not has_rights():
+        return ()
+    found: list[str] = []
+    for family in _every_family():
+        try:
+            saved = _save(family)
+        except FirewallMissing:
+            continue
+        found += [f"{family.command} {rule}" for rule in rules.of_ours(saved, bridge)]
+    return tuple(dict.fromkeys(found))
 
 
 def _missing(bridge: str) -> str:
@@ -169,6 +191,37 @@ def _check_machine(bridge: str) -> None:
 
 def _families() -> tuple[Family, ...]:
     return (_IPV4, _IPV6) if _HAS_IPV6.exists() else (_IPV4,)
+
+
+def _every_family() -> tuple[Family, ...]:
+    """Also the kind of iptables that is not the machine's choice now: the choice may have changed since."""
+    found = list(_families())
+    known = {_kind(family.command) for family in found}
+    for family in _families():
+        for command, tables in _other_kinds(family.command):
+            if _program(f"{command}-save") and _has_filter(tables) and _kind(command) not in known:
+                known.add(_kind(command))
+                found.append(Family(command, family.table))
+    return tuple(found)
+
+
+def _has_filter(tables: Path | None) -> bool:
+    """The older kind would load its modules by being asked; where it has no tables there is nothing."""
+    try:
+        return tables is None or "filter" in tables.read_text().split()
+    except OSError:
+        return False
+
+
+def _other_kinds(command: str) -> tuple[tuple[str, Path | None], ...]:
+    old = _OLD_TABLES if command == "iptables" else _OLD_TABLES6
+    return ((f"{command}-nft", None), (f"{command}-legacy", old))
+
+
+def _kind(command: str) -> tuple[str, str]:
+    """The program that a command leads to, and its family."""
+    program = _program(f"{command}-save")
+    return (os.path.realpath(program) if program else command, "6" if command.startswith("ip6") else "4")
 
 
 def _save(family: Family) -> Saved:

@@ -33,8 +33,8 @@ _MARK = "littlest-binder:"
 class Site:
     """What the rules follow from.
 
-    `gateway` and `port` are where servers find the hub. `nameservers` are IPv4 addresses that answer at port
-    53. `build_bridge`, if not empty, gets the servers' rules too.
+    `gateway` and `port` are where servers find the hub; `port` 0: nowhere yet. `nameservers` are IPv4
+    addresses that answer at port 53. `build_bridge`, if not empty, gets the servers' rules too.
     """
 
     bridge: str
@@ -88,6 +88,7 @@ def ipv4(site: Site) -> Table:
     """The rules for IPv4."""
     own = prefix(site.bridge)
     no = f"-j {own}NO"
+    listener = f"-d {site.gateway}/32 -p tcp -m tcp --dport {site.port}"
     inside = [site.bridge, *([site.build_bridge] if site.build_bridge else [])]
     names = [
         f"-d {address}/32 -p {protocol} -m {protocol} --dport 53 -j RETURN"
@@ -102,11 +103,11 @@ def ipv4(site: Site) -> Table:
                 # A machine of the LAN with a route to our network: the kernel takes a packet for any of its
                 # addresses from any interface. No more than the listener, since Docker may give the address
                 # to somebody else should our network go without us.
-                f"-d {site.gateway}/32 -p tcp -m tcp --dport {site.port} -j DROP",
+                *([f"{listener} -j DROP"] if site.port else []),
             ),
             f"{own}HOST": (
                 f"{_ESTABLISHED} -j ACCEPT",
-                f"-i {site.bridge} -d {site.gateway}/32 -p tcp -m tcp --dport {site.port} -j ACCEPT",
+                *([f"-i {site.bridge} {listener} -j ACCEPT"] if site.port else []),
                 *names,
                 # A network in the list means machines of the network: this one's services are named singly.
                 *(
@@ -200,6 +201,22 @@ def removal(saved: Saved, bridge: str) -> str:
         return ""
     lines = ["*filter", *(f":{name} - [0:0]" for name in ours), *_unhook(saved, ours)]
     return "\n".join([*lines, *(f"-X {name}" for name in ours), "COMMIT", ""])
+
+
+def of_ours(saved: Saved, bridge: str) -> list[str]:
+    """Our rules and the jumps to them, each as `-A CHAIN RULE`, jumps first."""
+    own = prefix(bridge)
+    jumps = [
+        f"-A {name} {rule}"
+        for name, chain in saved.chains.items()
+        if not name.startswith("LB-")
+        for rule in chain
+        if rule.startswith(f"-j {own}")
+    ]
+    inside = [
+        f"-A {name} {rule}" for name, chain in saved.chains.items() if name.startswith(own) for rule in chain
+    ]
+    return jumps + inside
 
 
 def _unhook(saved: Saved, chains: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,5 +35,6 @@ async def in_thread(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=body, name="docker-call", daemon=True).start()
+    inside = contextvars.copy_context()  # what is logged there belongs to the same request
+    threading.Thread(target=inside.run, args=(body,), name="docker-call", daemon=True).start()
     return await future

@@ -21,6 +21,7 @@ from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from .. import request_ids
 from ..errors import SettingsError
 
 log = logging.getLogger("littlest_binder.gateway")
@@ -63,6 +64,11 @@ class Gateway:
         """Where it listens; 0 while it is not open."""
         return self._address[1] if self._address else 0
 
+    @property
+    def known_port(self) -> int:
+        """Where it listens, or will as far as is known; 0: it was never open."""
+        return self.port or self._port or self._remembered()
+
     async def open(self, gateway: str, hub: str, api_prefix: str) -> str:
         """Listen on the address `gateway` and pass `api_prefix` and below to `hub` (`http://host:port`).
 
@@ -72,7 +78,8 @@ class Gateway:
         async with self._lock:
             if self._address is None or self._address[0] != gateway:
                 await self._close()
-                self._listen(gateway, hub, api_prefix)
+                # What comes in later is not of the start for which it is opened.
+                request_ids.apart(self._listen, gateway, hub, api_prefix)
         return self.url
 
     async def close(self) -> None:

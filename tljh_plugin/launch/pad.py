@@ -9,6 +9,7 @@ from typing import Any
 
 from ..client import ServiceClient
 from ..engine import Engine, Limits, Network, limits_for
+from ..engine.firewall import has_rights
 from ..engine.threads import in_thread
 from ..errors import BinderError, EngineError, FirewallMissing
 from ..installation import instance_id
@@ -16,6 +17,8 @@ from ..settings import Settings, fresh
 from ..time_limit import within
 from ..wire import MountView, Person, ProfilesView
 from .gateway import Gateway
+from .guard import FirewallGuard
+from .hub_metrics import hub_metrics
 from .mounts import check_targets
 from .options import LaunchOptions
 from .profiles import Profile
@@ -35,13 +38,19 @@ class LaunchPad:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
+        self.metrics = hub_metrics()
+        self.engine = Engine(
+            instance_id(settings), timeout_s=settings.docker.timeout_s, heard=self.metrics.docker.heard
+        )
         self.reservations = Reservations(self.engine)
         self._gateway = Gateway(settings.network.gateway_port, settings.state_dir / "gateway-port")
         self._background: set[asyncio.Task[Any]] = set()
         self._firewall = asyncio.Lock()
         self._firewall_looked = -1.0
+        self._firewall_was_set = False
         self._firewall_told = ""
+        self._network: Network | None = None
+        self._guard: FirewallGuard | None = None
 
     @property
     def settings(self) -> Settings:
@@ -100,7 +109,7 @@ class LaunchPad:
 
         Raises `FirewallMissing` where rules are required and cannot be set.
         """
-        network = await self.engine.ensure_network(self.settings.network.subnet)
+        network = self._network = await self.engine.ensure_network(self.settings.network.subnet)
         url = await self._gateway.open(network.gateway, hub, api_prefix)
         await self._ready_firewall(network)
         return network, url
@@ -123,8 +132,56 @@ class LaunchPad:
                 self._tell(f"Servers run without firewall rules: {error}")
                 return
             self._firewall_looked = looking
-            if changed:
-                log.info("Firewall rules for servers were set on %s", network.bridge)
+            self._firewall_set(network, changed)
+        self.guard()
+
+    def guard(self) -> None:
+        """From now on put rules back that somebody takes away. Needs a running loop: without one, as where a
+        configuration is only read, nothing is done.
+        """
+        if self.settings.firewall == "off" or not has_rights():
+            return  # a start says what is missing
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if self._guard is None:
+            self._guard = FirewallGuard(self._look_at_firewall, self.engine)
+        self._guard.start()
+
+    async def _look_at_firewall(self, docker_changed: bool) -> bool:
+        """See `FirewallGuard`. Raises `BinderError`."""
+        settings = self.settings
+        if settings.firewall == "off":
+            return False
+        if docker_changed:
+            self._network = await self.engine.network()
+            if self._network is None and settings.network.builds == "as-servers":
+                # Builds may begin before the first server does.
+                self._network = await self.engine.ensure_network(settings.network.subnet)
+        network = self._network
+        if network is None:
+            return False
+        async with self._firewall:
+            try:
+                changed = await self.engine.ensure_firewall(settings, network, self._gateway.known_port)
+            except FirewallMissing as error:
+                self._tell(f"The firewall rules of servers cannot be kept: {error}")
+                return True
+            self._firewall_set(network, changed)
+        return True
+
+    def _firewall_set(self, network: Network, changed: bool) -> None:
+        """Say so, as a return of what was there before or for the first time."""
+        if self._firewall_told:
+            self._firewall_told = ""
+            log.info("The firewall rules of servers are in force on %s", network.bridge)
+        elif changed and self._firewall_was_set:
+            log.warning("The firewall rules of servers were gone from %s; they are set again", network.bridge)
+            self.metrics.firewall_restored.of().inc()
+        elif changed:
+            log.info("Firewall rules for servers were set on %s", network.bridge)
+        self._firewall_was_set = True
 
     def _tell(self, problem: str) -> None:
         """Warn once, not at each start."""
@@ -139,7 +196,7 @@ class LaunchPad:
 
         async def reopen() -> None:
             try:
-                network = await self.engine.network()
+                network = self._network = await self.engine.network()
                 if network is not None:
                     await self._gateway.open(network.gateway, hub, api_prefix)
                     await self._ready_firewall(network)

@@ -11,12 +11,13 @@ from bisect import bisect
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from .. import request_ids
 from ..errors import BinderError
 from ..wire import LogLine, Phase
 
 BUILT, PREPARED, STARTED, WAITING = 70, 75, 80, 85
 _LIMITS = (BUILT, PREPARED, STARTED, WAITING)
-_PARTS = ("image", "files", "network", "container", "first answer")
+PARTS = ("image", "files", "network", "container", "first answer")
 
 _LONGEST_MESSAGE = 200
 # A build prints thousands of lines; whoever wants them all reads the build's own log.
@@ -74,19 +75,26 @@ class Progress:
 
     def fail(self, error: BinderError) -> None:
         """What went wrong, as a value that programs understand."""
-        event = {"progress": self._percent, "message": str(error), "error": error.to_dict()}
+        told = error.to_dict()
+        if request_ids.current():
+            told["request"] = request_ids.current()
+        event = {"progress": self._percent, "message": str(error), "error": told}
         if self._build:
             event["build"] = self._build
         self._add(event)
 
     def laps(self) -> str:
-        """How long each part of the way took so far, for the log: seconds until what was said next."""
+        """How long each part of the way took so far, for the log."""
+        return ", ".join(f"{part} {seconds:.2f} s" for part, seconds in self.parts().items())
+
+    def parts(self) -> dict[str, float]:
+        """How long each part of the way took so far: seconds until what was said next."""
         ends = [*self._times[1:], time.monotonic()]
         taken: dict[str, float] = {}
         for event, begun, ended in zip(self._events, self._times, ends, strict=True):
-            part = _PARTS[bisect(_LIMITS, event["progress"])]
+            part = PARTS[bisect(_LIMITS, event["progress"])]
             taken[part] = taken.get(part, 0.0) + ended - begun
-        return ", ".join(f"{part} {seconds:.2f} s" for part, seconds in taken.items())
+        return taken
 
     def end(self) -> None:
         """Nothing more will come."""

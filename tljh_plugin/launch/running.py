@@ -25,6 +25,8 @@ LIFETIME_LABEL = LABEL_PREFIX + "lifetime-s"
 IDLE_LABEL = LABEL_PREFIX + "idle-s"
 STARTED_LABEL = LABEL_PREFIX + "started"
 GROUPS_LABEL = LABEL_PREFIX + "groups"
+# The id by which the logs know its start.
+REQUEST_LABEL = LABEL_PREFIX + "request"
 
 _ENDED = ("exited", "dead", "removing")
 

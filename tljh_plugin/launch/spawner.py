@@ -22,6 +22,7 @@ from jupyterhub.scopes import get_scopes_for
 from sqlalchemy.orm import object_session
 from traitlets import default
 
+from .. import log_lines, request_ids
 from ..client import ServiceClient
 from ..engine import ContainerSpec, Limits, Mount, Network
 from ..engine.threads import in_thread
@@ -51,7 +52,7 @@ from .progress import BUILT, PREPARED, STARTED, WAITING, Progress
 from .readiness import not_ready, wait_until_ready
 from .resolving import Chosen, offered
 from .room import read_machine, refuse_if_too_much
-from .running import Running, Span, of_labels
+from .running import REQUEST_LABEL, Running, Span, of_labels
 from .unasked import Seen, why
 from .watch import Watch
 
@@ -97,6 +98,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         self._seen: Seen = "nothing"
         self._stopping: asyncio.Task[None] | None = None
         self._watch: Watch | None = None
+        self._request_id = ""
         super().__init__(**kwargs)
 
     @default("start_timeout")  # type: ignore[untyped-decorator]
@@ -123,6 +125,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
 
         Refused ones are told by `start` at once (raised from here it would be a traceback in the hub's log).
         """
+        self._belong()
         self._wanted, self._refused = None, None
         try:
             if normalise(options):
@@ -142,6 +145,17 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             self._wanted = parse(self._accepted)
         except BinderError as error:
             self._refused = error
+
+    def _belong(self) -> None:
+        """From here to the ready server all belongs to the request that asked the hub: its id is taken over,
+        or there is none yet, as after a click on the hub's own form.
+        """
+        log_lines.join(self.log)
+        request = getattr(self.handler, "request", None)
+        given = request.headers.get(request_ids.HEADER) if request is not None else None
+        self._request_id = request_ids.begin(given)
+        if request is not None:
+            self.handler.set_header(request_ids.HEADER, self._request_id)
 
     def _store_accepted(self) -> None:
         """Let the hub keep the options that were accepted last."""
@@ -234,9 +248,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
     async def start(self) -> str:
         """The address of a server that answers. Raises what `failure.spawn_error` makes of our errors."""
         before = self._accepted, self._source
+        if not request_ids.current():  # somebody has set another `apply_user_options`
+            self._belong()
         try:
             return await self._start()
         except BinderError as error:
+            self.log.info("%s did not start: %s", self._log_name, error.code)
+            self.pad.metrics.failed(error.http_status)
             if isinstance(error, MountError) and before[0]:
                 # Found out only when the image was there, or somebody changed a folder meanwhile.
                 self._accepted, self._source = before
@@ -245,7 +263,11 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 self._store_accepted()
             self._progress.fail(error)
             raise spawn_error(error) from error
+        except asyncio.CancelledError:
+            self.pad.metrics.cancelled()
+            raise
         except Exception as error:
+            self.pad.metrics.failed(UnexpectedFailure.http_status)
             self._progress.fail(
                 UnexpectedFailure(f"The start failed: {type(error).__name__}.", "See the hub's log.")
             )
@@ -260,6 +282,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         options = self._wanted
         if options is None:
             raise InvalidOptions("The server has no launch options.", "Start it from the front page.")
+        self.log.info("%s is to start from %s", self._log_name, options.repository or options.image)
         settings, person = self.pad.settings, self._person()
         profile = choose(settings, person, options.profile, await self._profile_of_image(options))
         await self.pad.folders(
@@ -297,6 +320,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 url = await self._run(prepared, place, limits, *await asyncio.shield(network))
                 ok, self._seen = True, "running"
                 self.log.info("%s is ready: %s", self._log_name, self._progress.laps())
+                self.pad.metrics.started(self._progress.parts())
             finally:
                 network.cancel()
                 if lease:
@@ -430,7 +454,10 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             environment=environment,
             mounts=tuple(mounts),
             network=network,
-            labels=replace(place, started=datetime.now(timezone.utc)).labels(),
+            labels={
+                **replace(place, started=datetime.now(timezone.utc)).labels(),
+                REQUEST_LABEL: self._request_id,
+            },
             name=server_logs.container_name(self.user.name, self.name),
             files=ephemeral.notice(prepared),
         )

@@ -28,7 +28,7 @@ from .marker import change_marker, read_projects
 from .people import person_folder
 from .usage import Use, uses
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("littlest_binder.projects")
 
 LONGEST_TITLE = 100
 

@@ -38,7 +38,7 @@ from .staging import Staging, clear, make_staging, new_staging, remove_empty, st
 from .unfinished import remove_unfinished, unfinished
 from .usage import of_other_images, uses
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("littlest_binder.projects")
 
 Rows = list[ProjectRow]
 

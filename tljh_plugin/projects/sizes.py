@@ -25,7 +25,7 @@ from .child import run_as_owner
 from .marker import read_projects
 from .people import MY_FILES, people, person_folder
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("littlest_binder.projects")
 
 _TIMEOUT_S = 900.0
 _LOOK_AGAIN_S = 45.0  # how long a start may wait for fresh figures

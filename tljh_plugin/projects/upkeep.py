@@ -27,7 +27,7 @@ from .people import people
 from .root import StorageRoot
 from .sizes import Sizes
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("littlest_binder.projects")
 
 _REMOVE_TIMEOUT_S = 3600.0
 _ENDED = ("exited", "dead")

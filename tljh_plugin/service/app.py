@@ -23,6 +23,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
+from .. import __version__
 from ..client import API
 from ..errors import SettingsError
 from ..installation import ensure_state, secret
@@ -33,9 +34,10 @@ from .api.audit import AuditEntries
 from .api.binderhub import BinderHubStream
 from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve, RetryBuild
 from .api.disk import DiskHistory, DiskState, StoredMirrors
-from .api.health import Health, Versions
+from .api.health import HealthState, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
+from .api.metrics import Metrics
 from .api.mounts import MountList
 from .api.moves import Adoptable, AdoptImage, LookForNewer, RebuildImage, RescanImages
 from .api.prepare import Prepare, Release
@@ -46,6 +48,7 @@ from .api.transfers import ExportImage, ImportImage
 from .auth import Door, HubDoor, SocketDoor
 from .context import Context, open_context
 from .environment import from_environment
+from .events import StreamHandler
 from .handler import MAX_BODY_BYTES, NoSuchApi
 from .pages.accounting import AccountingPage
 from .pages.audit import AuditPage
@@ -78,7 +81,8 @@ log = logging.getLogger("littlest_binder.service")
 Routes = Sequence[tuple[str, type[Any]]]
 
 API_ROUTES: Routes = [
-    (r"health", Health),
+    (r"health", HealthState),
+    (r"metrics", Metrics),
     (r"link", Link),
     (r"resolve", Resolve),
     (r"builds", Builds),
@@ -172,7 +176,14 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_context(settings, environment) as context, listening(context):
-        log.info("Serving %s and %s", environment.url, settings.service_socket)
+        log.info(
+            "The Littlest Binder %s serves %s and %s; state in %s, logs of builds in %s",
+            __version__,
+            environment.url,
+            settings.service_socket,
+            settings.state_dir,
+            settings.log_dir,
+        )
         await stop.wait()
         log.info("Told to stop")
 
@@ -248,14 +259,22 @@ def _listen_privately(context: Context) -> HTTPServer:
     return server
 
 
+def _is_routine(handler: Any) -> bool:
+    """What machines ask every few seconds, and what comes with each page."""
+    return isinstance(handler, (Static, Badge, HealthState, Metrics)) and handler.get_status() < 400
+
+
 def _log_request(handler: Any) -> None:
     status = handler.get_status()
-    level = logging.INFO if status < 500 else logging.WARNING
+    level = logging.WARNING if status >= 500 else logging.DEBUG if _is_routine(handler) else logging.INFO
+    seconds = handler.request.request_time()
+    if not isinstance(handler, StreamHandler):
+        handler.settings["context"].metrics.answered(handler.settings["door"].own, status, seconds)
     log.log(
         level,
         "%s %s %s %.0f ms",
         status,
         handler.request.method,
         shown(handler.request.path, 300),
-        1000 * handler.request.request_time(),
+        1000 * seconds,
     )

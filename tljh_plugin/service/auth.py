@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from jupyterhub.services.auth import HubOAuthenticated
 from pydantic import ValidationError
@@ -13,6 +14,8 @@ from ..client import PERSON_HEADER
 from ..errors import Forbidden, HubUnavailable
 from ..wire import Person
 
+# Lets a token, also a service's, read metrics and the whole health.
+METRICS_SCOPE = "custom:binder:metrics"
 # What an administrator has, and a token of theirs only if they did not ask for less.
 FULL_SCOPE = "admin:users"
 
@@ -40,12 +43,25 @@ def _not_ours(person: Person) -> Person:
     return person
 
 
+async def _model_of(handler: HubOAuthenticated) -> Mapping[str, Any] | None:
+    """What JupyterHub says of who asks, or None."""
+    try:
+        found: Mapping[str, Any] | None = await handler.hub_auth.get_user(handler, sync=False)
+    except HTTPError as error:
+        raise HubUnavailable(
+            f"JupyterHub did not say who you are: {error.log_message or error.status_code}",
+            "Try again in a moment; if it stays so, ask the administrator whether the hub runs.",
+        ) from None
+    return found
+
+
 class Door(Protocol):
     """One of the two listeners: knows who came through it, and with which hub token."""
 
     own: bool  # whether only our own processes can come through
 
     async def person(self, handler: HubOAuthenticated) -> Person | None: ...
+    async def monitors(self, handler: HubOAuthenticated) -> bool: ...
     def token(self, handler: HubOAuthenticated) -> str: ...
 
 
@@ -60,13 +76,7 @@ class HubDoor:
 
     async def person(self, handler: HubOAuthenticated) -> Person | None:
         """The signed-in person, or None; raises `Forbidden` for those who may not use the service."""
-        try:
-            model = await handler.hub_auth.get_user(handler, sync=False)
-        except HTTPError as error:
-            raise HubUnavailable(
-                f"JupyterHub did not say who you are: {error.log_message or error.status_code}",
-                "Try again in a moment; if it stays so, ask the administrator whether the hub runs.",
-            ) from None
+        model = await _model_of(handler)
         if not model:
             return None
         if model.get("kind", "user") != "user":
@@ -87,6 +97,20 @@ class HubDoor:
                 groups=tuple(sorted(model.get("groups") or ())),
                 scopes=tuple(sorted(scopes)),
             )
+        )
+
+    async def monitors(self, handler: HubOAuthenticated) -> bool:
+        """Whether who asks may read metrics: an administrator, or the owner of a token with the scope for
+        it, which may be a service.
+        """
+        model = await _model_of(handler)
+        if not model:
+            return False
+        scopes = frozenset(model.get("scopes", ()))
+        admin = bool(model.get("admin")) and _acts_fully(handler, scopes)
+        person = model.get("kind", "user") == "user"
+        return METRICS_SCOPE in scopes or (
+            person and is_admin(Person(name=model["name"], admin=admin, scopes=tuple(scopes)))
         )
 
     def token(self, handler: HubOAuthenticated) -> str:
@@ -112,6 +136,11 @@ class SocketDoor:
                 'Send JSON such as {"name": "ada"}.',
             ) from None
         return _not_ours(person)
+
+    async def monitors(self, handler: RequestHandler) -> bool:
+        """Whether the person of the header is an administrator."""
+        person = await self.person(handler)
+        return person is not None and is_admin(person)
 
     def token(self, handler: RequestHandler) -> str:
         """The hub token that came along, or nothing."""

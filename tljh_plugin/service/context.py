@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..build.queue import Queue
 from ..cache.adoption import Adoption
@@ -39,9 +39,11 @@ from .changed_settings import ChangedSettings
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
 from .folders import Folders
+from .health import Health, looks_at
 from .kept_files import KeptFiles
 from .launches import Launches
 from .lookups import Lookups
+from .metrics import ServiceMetrics
 from .newer import Newer
 from .offers import Offers
 from .preparations import Preparations
@@ -81,6 +83,8 @@ class Context:
     folders: Folders
     disk: Disk
     mirrors: Mirrors
+    health: Health
+    metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
 
 
 @contextlib.asynccontextmanager
@@ -92,10 +96,12 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.store_path)
         stack.push_async_callback(store.close)
+        metrics = ServiceMetrics()
         engine = Engine(
             instance_id(settings),
             timeout_s=settings.docker.timeout_s,
             removal_timeout_s=settings.docker.removal_timeout_s,
+            heard=metrics.docker.heard,
         )
         stack.push_async_callback(engine.close)
         hub = await stack.enter_async_context(HubApi(environment.api_url, environment.api_token))
@@ -105,6 +111,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         credentials = Credentials(settings)
         checkouts = Checkouts(settings)
         queue = Queue(settings, store, engine, resolver, checkouts, inventory, credentials=credentials)
+        queue.asked, queue.ended = metrics.image_asked, metrics.build_ended
         projects = Projects(settings, store, engine)
         upkeep = Upkeep(settings, store, engine, projects.root, projects.sizes, projects.locks)
         deleted = DeletedProjects(settings, store, engine, projects.locks, upkeep.wake)
@@ -124,6 +131,7 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         stack.push_async_callback(layers.stop)
         await build_cache.start()
         stack.push_async_callback(build_cache.stop)
+        sweep.done = metrics.images_deleted
         await sweep.recover()
         stack.push_async_callback(sweep.close)
         moves = Moves(settings, store, engine, inventory, leases)
@@ -158,10 +166,15 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
         inventory.verdicts = retention.verdicts
         retention.start()
         stack.push_async_callback(retention.stop)
+        launches = Launches(environment, hub, lookups, queue)
+        launches.heard = metrics.launched
+        preparations = Preparations(settings, environment, store, engine, leases, projects, inventory.wake)
+        preparations.ended = metrics.server_started
+        engine_health = EngineHealth(engine)
         yield Context(
             settings=settings,
             environment=environment,
-            engine_health=EngineHealth(engine),
+            engine_health=engine_health,
             inventory=inventory,
             dossiers=Dossiers(store, inventory, layers),
             sweep=sweep,
@@ -179,11 +192,13 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             projects=projects,
             kept_files=KeptFiles(settings, store, projects, deleted, projects.sizes),
             lookups=lookups,
-            launches=Launches(environment, hub, lookups, queue),
-            preparations=Preparations(settings, environment, store, engine, leases, projects, inventory.wake),
+            launches=launches,
+            preparations=preparations,
             offers=offers,
             room=Room(settings, engine),
             folders=Folders(settings, engine, store.audit),
             disk=disk,
             mirrors=mirrors,
+            health=Health(looks_at(settings, store, engine, engine_health, hub, queue)),
+            metrics=metrics,
         )

@@ -114,9 +114,12 @@ class StreamHandler(ApiHandler):
                 "Close pages or programs that follow some, and try again.",
             )
         streams[name] += 1
+        readers = self.context.metrics.readers.of("socket" if self.door.own else "public")
+        readers.inc()
         try:
             yield
         finally:
+            readers.dec()
             streams[name] -= 1
             if not streams[name]:
                 del streams[name]

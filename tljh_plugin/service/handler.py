@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from jupyterhub.utils import get_browser_protocol
 from pydantic import BaseModel, ValidationError
 from tornado.web import Finish, HTTPError, RequestHandler
 
+from .. import request_ids
 from ..access import is_admin
 from ..errors import BinderError, Forbidden, InvalidRequest, NotFound, NotSignedIn, UnexpectedFailure
 from ..source.providers import shown
@@ -45,6 +46,13 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     def initialize(self) -> None:
         self.hub_auth = self.settings["hub_auth"]
+        # The request's own task is made after this, and takes it over.
+        request_ids.begin(self.request_id)
+
+    @cached_property
+    def request_id(self) -> str:
+        """By which the logs know this request: the sender's, where it is one, else ours."""
+        return request_ids.valid(self.request.headers.get(request_ids.HEADER)) or request_ids.new()
 
     @property
     def context(self) -> Context:
@@ -74,6 +82,7 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
+        self.set_header(request_ids.HEADER, self.request_id)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
@@ -221,7 +230,7 @@ def explain(error: BaseException | None, request: str) -> BinderError:
         raise error
     if isinstance(error, HTTPError):
         return _of_status(error.status_code, request, error.log_message or "")
-    number = secrets.token_hex(4)
+    number = request_ids.current() or request_ids.new()
     log.error("%s failed unexpectedly, id %s", request, number, exc_info=error)
     return UnexpectedFailure(
         f"Something went wrong that we did not foresee (id {number}).",

@@ -6,7 +6,8 @@ Deciding (`decide`, `differences`) is pure; `Launches` asks and tells the hub.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -180,6 +181,7 @@ class Launches:
         self._hub = hub
         self._lookups = lookups
         self._queue = queue
+        self.heard: Callable[[str], None] = lambda outcome: None  # start, connect, ask, refused
 
     def page(self, name: str) -> str:
         """The path of a server's launch page."""
@@ -206,6 +208,32 @@ class Launches:
 
         Raises `OptionsDiffer` where the person must be asked, `SourceError`, `LaunchError`, `HubUnavailable`.
         """
+        with self._counted() as outcome:
+            return await self._launch(person, token, wanted, name, restart, outcome)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[list[str]]:
+        """Tells how a launch went; what is put into the list is told instead of `start`."""
+        outcome: list[str] = []
+        try:
+            yield outcome
+        except OptionsDiffer:
+            self.heard("ask")
+            raise
+        except BinderError:
+            self.heard("refused")
+            raise
+        self.heard(outcome[0] if outcome else "start")
+
+    async def _launch(
+        self,
+        person: Person,
+        token: str,
+        wanted: LaunchOptions,
+        name: str,
+        restart: bool,
+        outcome: list[str],
+    ) -> LaunchView:
         hub = self._acting(token)
         servers = await hub.servers(person.name)
         name = check_name(name) if name and name not in servers else name or random_name(servers)
@@ -217,6 +245,7 @@ class Launches:
         if found is not None and decision == "ask":
             raise OptionsDiffer(found, changes)
         if found is not None and decision == "connect":
+            outcome.append("connect")
             return self._view(found.name, "ready" if found.ready else "starting", wanted.path)
         if found is not None and found.options is not None and not changes:
             wanted = found.options.model_copy(update={"path": wanted.path or found.options.path})
@@ -228,11 +257,13 @@ class Launches:
 
     async def start_again(self, person: Person, token: str, name: str) -> LaunchView:
         """Start a stopped server with the options that it was last started with."""
-        server = await self.server(person, token, name)
-        if server.active:
-            return self._view(name, "ready" if server.ready else "starting", "")
-        options = (await self._pinned(person, server.options)).model_dump() if server.options else None
-        return self._view(name, await self._acting(token).start(person.name, name, options), "")
+        with self._counted() as outcome:
+            server = await self.server(person, token, name)
+            if server.active:
+                outcome.append("connect")
+                return self._view(name, "ready" if server.ready else "starting", "")
+            options = (await self._pinned(person, server.options)).model_dump() if server.options else None
+            return self._view(name, await self._acting(token).start(person.name, name, options), "")
 
     async def stop(self, person: Person, token: str, name: str, *, remove: bool = False) -> None:
         """Stop a server, or its start; a build goes on. `remove` forgets its name, never its files."""

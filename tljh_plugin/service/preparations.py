@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -43,6 +44,8 @@ class Preparations:
         self._leases = leases
         self._projects = projects
         self._launched = launched
+        self._begun: dict[str, float] = {}  # when what a lease is for was ready
+        self.ended: Callable[[bool, float], None] = lambda ok, seconds: None
 
     async def prepare(self, person: Person, request: PrepareRequest) -> Prepared:
         """Take a lease and fill or find the project. On any failure, a cancelled call included, the lease is
@@ -64,6 +67,7 @@ class Preparations:
         except BaseException:
             await self._leases.release(lease)
             raise
+        self._begun[lease] = asyncio.get_running_loop().time()
         return Prepared(
             image_id=row.image_id,
             image_name=row.name,
@@ -82,6 +86,9 @@ class Preparations:
 
         The lease itself says of which: a start may be longer than the life of this process.
         """
+        begun = self._begun.pop(lease, None)
+        if begun is not None:
+            self.ended(ok, asyncio.get_running_loop().time() - begun)
         if ok:
             await self._leases.end(lease)
             self._launched()

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
+from .. import request_ids
 from .connection import Connection
 from .rows import AuditEntry, utc_now
 
@@ -17,8 +18,8 @@ class AuditFilter:
     """Which entries are wanted; empty: all.
 
     `who` is a person's name, `what` an action or its beginning (`image` finds `image.pin`), `thing` a part of
-    the thing's name in any case of ASCII letters. `since` is included, `until` is not; both as the store
-    keeps moments.
+    the thing's name in any case of ASCII letters, `request` the id of a request.
+    `since` is included, `until` is not; both as the store keeps moments.
     """
 
     who: str = ""
@@ -26,6 +27,7 @@ class AuditFilter:
     thing: str = ""
     since: str = ""
     until: str = ""
+    request: str = ""
 
 
 EVERYTHING = AuditFilter()
@@ -53,10 +55,10 @@ class AuditLog:
 
 
 def note(db: Database, who: str, what: str, thing: str, result: str) -> None:
-    """Add an entry."""
+    """Add an entry, of the request that this is part of."""
     db.conn.execute(
-        "INSERT INTO audit (time, who, what, thing, result) VALUES (?, ?, ?, ?, ?)",
-        [utc_now(), who, what, thing, result],
+        "INSERT INTO audit (time, who, what, thing, result, request) VALUES (?, ?, ?, ?, ?, ?)",
+        [utc_now(), who, what, thing, result, request_ids.current()],
     )
 
 
@@ -91,6 +93,9 @@ def _where(wanted: AuditFilter) -> tuple[list[str], list[Any]]:
         # Repositories stand there as in links: what a person sees as a slash is escaped.
         where.append("(instr(lower(thing), lower(?)) > 0 OR instr(lower(thing), lower(?)) > 0)")
         values += [wanted.thing, quote(wanted.thing, safe="")]
+    if wanted.request:
+        where.append("request = ?")
+        values.append(wanted.request)
     if wanted.since:
         where.append("time >= ?")
         values.append(wanted.since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sqlite3
 from collections.abc import Callable
@@ -47,7 +48,9 @@ class Connection:
 
     async def _call(self, work: Callable[[], Result]) -> Result:
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+            # With the context: an audit entry keeps the id of the request that it belongs to.
+            inside = contextvars.copy_context()
+            running = asyncio.get_running_loop().run_in_executor(self._thread, lambda: inside.run(work))
         except RuntimeError:  # the thread has ended: it was closed
             raise self._not_open() from None
         try:

@@ -68,6 +68,7 @@ class BuildRow:
     asked_groups: tuple[str, ...] = ()  # of the person who asked, when they did
     credential: CredentialKind = ""
     no_cache: bool = False
+    request: str = ""  # the id of the request that began it
 
     @property
     def owner(self) -> str:
@@ -277,6 +278,7 @@ class AuditEntry:
     what: str
     thing: str
     result: str
+    request: str = ""  # the id of the request in which it happened
 
 
 @dataclass(frozen=True)

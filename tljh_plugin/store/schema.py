@@ -342,3 +342,12 @@ def m0014_decided(db: Database) -> None:
         " (what IN ('image.describe', 'image.pin', 'image.retire', 'image.succeed')"
         " OR what = 'image.share' AND who != images.built_by))"
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite_utils is not followed by mypy
+def m0015_requests(db: Database) -> None:
+    """By which id a build, or what was done, is found in the logs; empty for those of before."""
+    db.conn.execute("ALTER TABLE builds ADD COLUMN request TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("ALTER TABLE audit ADD COLUMN request TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("CREATE INDEX builds_by_request ON builds (request) WHERE request != ''")
+    db.conn.execute("CREATE INDEX audit_by_request ON audit (request) WHERE request != ''")

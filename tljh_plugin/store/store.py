@@ -65,6 +65,14 @@ class Store:
             raise
         return cls(connection)
 
+    async def problem(self) -> str:
+        """What keeps it from answering; empty if nothing does."""
+        try:
+            await self._connection.read(lambda db: db.execute("SELECT 1").fetchone())
+        except StoreError as error:
+            return str(error)
+        return ""
+
     async def close(self) -> None:
         await self._connection.close()
 

@@ -51,6 +51,7 @@ does = {
     "ensure": lambda: firewall.ensure(site),
     "missing": lambda: firewall.missing(instance),
     "remove": lambda: firewall.remove(instance),
+    "listed": lambda: firewall.listed(instance),
 }
 for line in sys.stdin:
     print(json.dumps(asyncio.run(does[line.strip()]())), flush=True)
@@ -137,6 +138,35 @@ def test_rules_are_set_once_mended_after_a_flush_and_removed_without_a_trace(apa
     apart.step("remove")
     assert apart.saved() == before
     apart.step("remove")
+
+
+def test_rules_are_listed_as_commands_would_set_them(apart: Apart) -> None:
+    assert apart.step("listed") == []
+    apart.step("ensure")
+    own = prefix(bridge_name(apart.instance))
+    told = apart.step("listed")
+    assert isinstance(told, list)
+    assert {f"iptables -A INPUT -j {own}IN", f"iptables -A DOCKER-USER -j {own}FWD"} <= set(told)
+    assert all(own in rule for rule in told)
+    in_kernel = [line for line in apart.saved() if line.startswith("-A ") and own in line]
+    assert sorted(rule.partition(" ")[2] for rule in told) == sorted(in_kernel)
+
+
+def test_what_the_other_kind_of_iptables_holds_is_found_and_removed_as_well(apart: Apart) -> None:
+    """The machine's choice of the kind may have changed since the rules were set."""
+    own = prefix(bridge_name(apart.instance))
+    for kind in ("nft", "legacy"):
+        for family in ("iptables", "ip6tables"):
+            apart.there(f"{family}-{kind}", "-N", f"{own}IN")
+            apart.there(f"{family}-{kind}", "-A", "INPUT", "-j", f"{own}IN")
+    told = apart.step("listed")
+    assert isinstance(told, list)
+    assert len(told) >= 3, told
+    apart.step("remove")
+    assert apart.step("listed") == []
+    for kind in ("nft", "legacy"):
+        for family in ("iptables", "ip6tables"):
+            assert own not in apart.there(f"{family}-{kind}-save")
 
 
 def test_the_kernel_must_filter_traffic_between_servers(apart: Apart) -> None:

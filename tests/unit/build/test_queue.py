@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from small_docker import SmallDocker
 from waiting import until
 
+from tljh_plugin import request_ids
 from tljh_plugin.build import log
 from tljh_plugin.build.identity import building_name
 from tljh_plugin.build.processes import MARK, process_facts
@@ -621,6 +623,31 @@ class TestRestart:
         row = await house.store.build(view.id)
         assert row
         assert row.attempts == 2
+
+    async def test_it_still_belongs_to_the_request_that_began_it(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Who looks for a request's id in the logs finds its build also after a restart."""
+        caplog.set_level(logging.INFO, "littlest_binder.queue")
+        said: list[tuple[str, str]] = []
+        listening = logging.Handler()
+        listening.emit = lambda record: said.append((request_ids.current(), record.getMessage()))  # type: ignore[method-assign]
+        logging.getLogger("littlest_binder.queue").addHandler(listening)
+        try:
+            with request_ids.belonging("of-ann"):
+                view = await house.request()
+            with request_ids.belonging("of-bob"):
+                assert (await house.request(BOB)).joined
+            await until(lambda: house.gate.inside)
+            await house.restart()
+            house.gate.open.set()
+            assert (await house.queue.finished(view.id)).request == "of-ann"
+        finally:
+            logging.getLogger("littlest_binder.queue").removeHandler(listening)
+        begun = f"Build {view.id} of {view.spec} begins"
+        assert said.count(("of-ann", begun)) == 2
+        assert ("of-ann", f"Build {view.id} ended: built ") in said
+        assert ("of-bob", f"Joined build {view.id} of request of-ann") in said
 
     async def crash(self, house: House) -> None:
         """As far as one process can: everything ends, and nothing is noted any more."""

@@ -12,7 +12,8 @@ import pytest_asyncio
 from click.testing import CliRunner, Result
 from house import House, image_view, open_house
 
-from tljh_plugin.cli import _service, group
+from tljh_plugin import request_ids
+from tljh_plugin.cli import _service, group, main
 from tljh_plugin.errors import InvalidRequest
 from tljh_plugin.wire import ImageChange
 
@@ -86,7 +87,27 @@ async def test_the_audit_log_is_shown_filtered_and_exported(house: House) -> Non
     done = await run("audit", "--who", "ada", "--json")
     assert [each["what"] for each in json.loads(done.output)] == ["project.delete"]
     done = await run("audit", "--csv")
-    assert done.output.splitlines()[0] == "number,time,who,what,thing,result"
+    assert done.output.splitlines()[0] == "number,time,who,what,thing,result,request"
+
+
+async def test_an_error_of_the_service_ends_with_the_id_that_its_log_has(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        await asyncio.to_thread(main, ["audit", "--since", "never"])
+    assert ended.value.code == 1
+    *_, last = capfd.readouterr().err.splitlines()
+    told, _, request = last.partition(": ")
+    assert told == "id for the administrator"
+    assert request_ids.valid(request)
+
+
+async def test_a_mistake_on_the_command_line_has_no_id(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        await asyncio.to_thread(main, ["describe", "Optics", "--group", "physics"])
+    assert "administrator" not in capfd.readouterr().err
 
 
 async def test_accounting_is_shown_and_exported(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tljh_plugin.engine.firewall_rules import (
     ipv4,
     ipv6,
     is_as_wanted,
+    of_ours,
     prefix,
     removal,
 )
@@ -259,3 +261,18 @@ def test_name_servers_are_those_whom_docker_asks(tmp_path: Path) -> None:
     real.write_text("# nameserver 1.1.1.1\nnameserver 10.0.0.53\nsearch example\nnameserver fe80::1%eth0\n")
     assert nameservers(stub, real) == ("10.0.0.53",)
     assert nameservers(tmp_path / "none", stub) == ()
+
+
+def test_before_the_listener_has_a_port_no_rule_speaks_of_it() -> None:
+    rules = [rule for chain in ipv4(replace(SITE, port=0)).chains.values() for rule in chain]
+    assert not any("--dport 0" in rule for rule in rules)
+    assert len(rules) == len([rule for chain in ipv4(SITE).chains.values() for rule in chain]) - 2
+
+
+def test_only_our_own_rules_are_listed() -> None:
+    after = Saved.read(applied(BEFORE, change(Saved.read(BEFORE), ipv4(SITE))))
+    told = of_ours(after, BRIDGE)
+    assert told[:2] == [f"-A INPUT -j {prefix(BRIDGE)}IN", f"-A DOCKER-USER -j {prefix(BRIDGE)}FWD"]
+    assert all(prefix(BRIDGE) in rule for rule in told)
+    assert len(told) == 2 + sum(len(rules) + 1 for rules in ipv4(SITE).chains.values())
+    assert of_ours(Saved.read(BEFORE), BRIDGE) == []

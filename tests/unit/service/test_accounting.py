@@ -221,7 +221,7 @@ class TestApi:
         async with house.client("root") as client:
             rows = list(csv.reader(io.StringIO(await client.as_table("audit", {}))))
         assert len(rows) == 2501
-        assert rows[1] == ["2500", "2026-11-21", "'=cmd()", "image.pin", "x", "done"]
+        assert rows[1] == ["2500", "2026-11-21", "'=cmd()", "image.pin", "x", "done", ""]
 
     async def test_reports_come_as_json_and_as_a_file(self, house: House) -> None:
         async with house.client("root") as client:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tljh_plugin import request_ids
 from tljh_plugin.errors import Forbidden, InvalidRequest, UnexpectedFailure
 from tljh_plugin.service.handler import explain, parse_body
 from tljh_plugin.wire import BuildRequest
@@ -56,7 +57,7 @@ def test_an_unexpected_exception_gets_an_id_that_is_in_the_log(caplog: pytest.Lo
         told = explain(error, "GET /x")
     assert isinstance(told, UnexpectedFailure)
     number = told.next_step.split()[-1].rstrip(".")
-    assert len(number) == 8
+    assert request_ids.valid(number)
     assert number in caplog.text
     assert "JSONDecodeError" in caplog.text
     assert "JSONDecodeError" not in str(told)

@@ -11,8 +11,8 @@ from ...store import AuditEntry, AuditFilter, AuditLog
 from ...wire import AuditView
 from ..handler import ApiHandler
 
-FIELDS = ("who", "what", "thing", "since", "until")
-COLUMNS = ("number", "time", "who", "what", "thing", "result")
+FIELDS = ("who", "what", "thing", "since", "until", "request")
+COLUMNS = ("number", "time", "who", "what", "thing", "result", "request")
 
 _PER_PAGE, _MOST_PER_PAGE = 200, 1000
 _LONGEST = 300

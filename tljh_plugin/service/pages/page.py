@@ -72,6 +72,7 @@ class Page(Handler):
                     "tab_now": self.tab,
                     "picks_folders": signed_in is not None and self.context.folders.may_pick(signed_in),
                     "version": __version__,
+                    "request_id": self.request_id,
                     "hub_home": self.context.environment.hub_home,
                     "sign_out": self.context.environment.sign_out,
                     "xsrf": self.xsrf_token.decode("ascii") if signed_in is not None else "",

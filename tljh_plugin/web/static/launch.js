@@ -36,6 +36,9 @@ function showFailure(error) {
   for (const name of ["message", "next", "code"]) {
     setText(part("failure").querySelector(`[data-part="${name}"]`), error?.[name] ?? "");
   }
+  const id = part("failure").querySelector('[data-part="id"]');
+  setText(id.querySelector('[data-part="request"]'), error?.request ?? "");
+  id.hidden = !error?.request;
   say("");
   part("failure").hidden = false;
   part("running").hidden = true;
