@@ -1,9 +1,9 @@
 """As whom a person's servers run on this machine: numbers, looked up anew at each start.
 
-Comes in: the settings, a person's name. Goes out: an `Identity`. With `servers.identity: fixed` it is the same
-for everybody; with `unix` it is that of the person's own account, without whatever would give a container more
-than files: root, system accounts and the groups of the system never get that far. Docker is only ever told
-numbers, since an image chooses what a name means.
+Comes in: the settings, a person's name. Goes out: an `Identity`. With `servers.identity: fixed` it is the
+same for everybody; with `unix` it is that of the person's own account, without whatever would give a
+container more than files: root, system accounts and the groups of the system never get that far. Docker is
+only ever told numbers, since an image chooses what a name means.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ LOGIN_DEFS = Path("/etc/login.defs")
 
 # Where /etc/login.defs says nothing, as in its own manual.
 _FIRST = 1000
-# systemd hands these out to services that have no account (systemd.io/UIDS-GIDS); then `nobody` and no number.
+# systemd hands these out to services that have no account (systemd.io/UIDS-GIDS); then come `nobody`
+# and the number that means none.
 _NOBODYS = range(61184, 65536)
 _NO_NUMBER = 2**32 - 1
 # The one group of the system that only says "a person": some systems make it everybody's own.
@@ -114,7 +115,7 @@ def account_name(settings: Settings, person: str) -> str:
             from tljh.normalize import generate_system_username
         except ImportError as error:
             raise AccountMissing(
-                f"What the account of {person} is called, only TLJH says, and it is not installed here: {error}.",
+                f"Only TLJH says what the account of {person} is called, and it is not here: {error}.",
                 "Let hub and service run in TLJH's own environment.",
             ) from error
         return str(generate_system_username(f"jupyter-{person}"))

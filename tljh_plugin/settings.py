@@ -180,8 +180,8 @@ class ServerSettings(Section):
 
     identity: Literal["fixed", "unix"] = Field(
         "fixed",
-        description="As whom servers run: `fixed`, all as `uid` and `gid`; `unix`, each person's as their own "
-        "account of this machine, with its groups ([how](../how-to/unix-accounts.md)). Not on a desktop.",
+        description="As whom servers run: `fixed`, all as `uid` and `gid`; `unix`, each person's as their "
+        "own account of this machine, with its groups ([how](../how-to/unix-accounts.md)). Not on a desktop.",
     )
     account: str = Field(
         "",
@@ -633,8 +633,8 @@ class Settings(Section):
             )
         if servers.identity == "fixed" and servers.home_mount != "off":
             raise ValueError(
-                f"`servers.home_mount` is `{servers.home_mount}`, which needs `servers.identity: unix`: another "
-                "account may not even look into a person's home"
+                f"`servers.home_mount` is `{servers.home_mount}`, which needs `servers.identity: unix`: "
+                "another account may not even look into a person's home"
             )
         if servers.identity == "fixed" and servers.account:
             raise ValueError("`servers.account` is set, which means nothing without `servers.identity: unix`")

@@ -161,8 +161,8 @@ class ContainerSpec:
     anywhere but to mounts. `user` empty means `limits.user`; it is numeric in any case, since an image
     chooses what a name means. `files`, by absolute path, are put into the container before it starts and
     belong to its user; where their folder does not exist they are left out. `account` is what the image is to
-    call a user that it does not know; `owned` is a folder of the image that its user is to own with all that is
-    in it, up to `owned_bytes`.
+    call a user that it does not know; `owned` is a folder of the image that its user is to own with all that
+    is in it, up to `owned_bytes`.
     """
 
     image: str

@@ -37,8 +37,8 @@ _LONGEST_NAME = 100
 class Offer:
     """A folder that a person may have. `folder` is that of everybody, `own` the name of the person's in it.
 
-    `picked`: the person chose it on a desktop, so nothing may lead out of the allowed roots. `home`: it is that
-    of the person's own account, and `folder` is empty, since only the system knows where it is.
+    `picked`: the person chose it on a desktop, so nothing may lead out of the allowed roots. `home`: it is
+    that of the person's own account, and `folder` is empty, since only the system knows where it is.
     """
 
     id: str

@@ -57,7 +57,10 @@ class LaunchPad:
         who = await in_thread(lambda: ensure_identity(settings, person.name, admin=person.admin))
         if who.withheld:
             log.info(
-                "Servers of %s run as %s without its groups %s", person.name, who.account, ", ".join(who.withheld)
+                "Servers of %s run as %s without its groups %s",
+                person.name,
+                who.account,
+                ", ".join(who.withheld),
             )
         return who
 

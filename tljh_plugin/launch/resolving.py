@@ -103,7 +103,7 @@ def folder_of(offer: Offer, around: Surroundings, *, make: bool) -> Folder:
         check_picked(folder, around)
         return folder
     if offer.home:
-        folder = look(around.who.home, links=False)
+        folder = look(around.who.home)
         _refuse(_of_another(folder, around.who, "the home of your account"))
     elif not offer.own:
         folder = look(offer.folder)
@@ -174,7 +174,7 @@ def surroundings(settings: Settings, docker_root: str, who: Identity | None = No
 def _homes_beside(home: str) -> list[str]:
     """The homes that servers can write in: where one is, the others are, and root's folders are none."""
     found = [home]
-    with suppress(OSError), os.scandir(os.path.dirname(home)) as entries:
+    with suppress(OSError), os.scandir(os.path.dirname(os.path.realpath(home))) as entries:
         for each in entries:
             if each.is_dir(follow_symlinks=False) and each.stat(follow_symlinks=False).st_uid != 0:
                 found.append(each.path)
@@ -186,8 +186,8 @@ def _of_another(folder: Folder, who: Identity, what: str) -> MountError | None:
     if folder.owner == who.uid:
         return None
     return MountUnsafe(
-        f"{folder.path} is not mounted: as {what} it has to belong to {who.account or 'user'} ({who.uid}), and "
-        f"it belongs to user {folder.owner}.",
+        f"{folder.path} is not mounted: as {what} it has to belong to {who.account} ({who.uid}), and it "
+        f"belongs to user {folder.owner}.",
         "Let the administrator look whose it is; if it is yours from before, they can give it to you: "
         f"`chown --recursive --no-dereference --from={folder.owner} {who.uid}:{who.gid} {folder.path}`.",
     )

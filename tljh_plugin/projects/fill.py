@@ -55,7 +55,8 @@ async def fill(
     """Fill `staging.home` from the image; neither container is left behind, also when cancelled.
 
     `limits` say as whom files are written, `sender` as whom the image is read: as whom it was made, who can
-    read also what is only for its user. `reserve_bytes` stay free on the disk. Raises `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
+    read also what is only for its user. `reserve_bytes` stay free on the disk. Raises `ProjectTooLarge`,
+    `ProjectFailed`, or an `EngineError`.
     """
     sending = asyncio.ensure_future(engine.run(_sender(image, sender, staging), timeout_s))
     receiving = asyncio.ensure_future(

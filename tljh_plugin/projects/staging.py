@@ -92,7 +92,8 @@ def python(name: str) -> tuple[str, ...]:
 async def clear(engine: Engine, base_image: str, limits: Limits, staging: Staging) -> None:
     """Remove a staging folder and the containers that work on it; the files as the user to whom they belong.
 
-    That user need not be the one of `limits`: whose servers are whose may have changed meanwhile. Raises `ProjectFailed` if something of it cannot be removed, or an `EngineError`.
+    That user need not be the one of `limits`: whose servers are whose may have changed meanwhile. Raises
+    `ProjectFailed` if something of it cannot be removed, or an `EngineError`.
     """
     for row in await engine.containers():
         if engine.is_ours(row.labels) and staging.label.items() <= row.labels.items():

@@ -3,10 +3,10 @@
 Arguments: the number of the open folder, three that are not for us, then the old user and group and the new
 ones. Runs as the old user, with the right to change owners and to look into folders that their user has
 closed, and no other. No link is followed, no other file system entered; a file that has further names outside
-of the folder stays as it is. The folder itself comes last, so that one which still belongs to the old user is
-not done: whoever finds it begins again, and what is done is passed over. However deep folders lie in each
-other, few are open at a time. Prints one line of JSON: `{"changed", "left", "linked"}`, that is how many files
-were given away, how many belong to others, and how many have names elsewhere.
+of the folder stays as it is. The folder itself comes last, so that one which still belongs to the old user
+is not done: whoever finds it begins again, and what is done is passed over. However deep folders lie in each
+other, few are open at a time. Prints one line of JSON: `{"changed", "left", "linked"}`, that is how many
+files were given away, how many belong to others, and how many have names elsewhere.
 """
 
 from __future__ import annotations
