@@ -76,10 +76,9 @@ class UnixHub(RunningHub):
         with place.open("w") as file:
             YAML(typ="safe").dump(document, file)
 
-    async def __aenter__(self) -> UnixHub:
-        await super().__aenter__()
+    def _serve(self) -> subprocess.Popen[bytes]:
         with self.service_log.open("ab") as log:
-            self.service = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "tljh_plugin.cli", "serve"],
                 cwd=self.state,
                 env=self.environment,
@@ -88,6 +87,10 @@ class UnixHub(RunningHub):
                 stderr=log,
                 start_new_session=True,
             )
+
+    async def __aenter__(self) -> UnixHub:
+        await super().__aenter__()
+        self.service = self._serve()
         try:
             await self.service_answers()
         except BaseException:

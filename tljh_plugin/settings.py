@@ -636,8 +636,6 @@ class Settings(Section):
                 f"`servers.home_mount` is `{servers.home_mount}`, which needs `servers.identity: unix`: "
                 "another account may not even look into a person's home"
             )
-        if servers.identity == "fixed" and servers.account:
-            raise ValueError("`servers.account` is set, which means nothing without `servers.identity: unix`")
         if servers.account and self.platform == "tljh":
             raise ValueError(
                 "`servers.account` is set, but TLJH says itself what accounts are called (`jupyter-NAME`)"
