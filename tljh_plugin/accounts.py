@@ -14,6 +14,7 @@ import os
 import pwd
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ DANGEROUS_GROUPS = frozenset(
      "libvirt", "lxd", "microk8s", "nogroup", "podman", "shadow", "staff", "sudo", "systemd-journal", "video",
      "wheel")
 )  # fmt: skip
+# `useradd` gives up where another one has /etc/passwd, as when a course begins.
+_one_at_a_time = threading.Lock()
 TLJH_PEOPLE, TLJH_ADMINISTRATORS = "jupyterhub-users", "jupyterhub-admins"
 
 
@@ -96,7 +99,9 @@ def ensure_identity(settings: Settings, person: str, *, admin: bool = False) -> 
     Its groups are brought up to date there too, as TLJH does at each start.
     """
     if settings.servers.identity == "unix" and settings.platform == "tljh":
-        _ensure_in_tljh(account_name(settings, person), person, admin=admin)
+        name = account_name(settings, person)
+        with _one_at_a_time:
+            _ensure_in_tljh(name, person, admin=admin)
     return identity_of(settings, person)
 
 

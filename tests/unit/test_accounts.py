@@ -7,7 +7,9 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,28 @@ def test_on_tljh_an_account_is_made_as_tljh_makes_it(tljh: list[tuple[str, ...]]
         ("into", "jupyter-ada", "physics"),
         ("out of", "jupyter-ada", "jupyterhub-admins"),
     ]
+
+
+def test_accounts_are_made_one_after_the_other(tljh: list[tuple[str, ...]]) -> None:
+    """As many begin at one moment as a course has people, and `useradd` locks its files."""
+    from tljh import user
+
+    working: list[str] = []
+    most: list[int] = []
+    ensure_user = user.ensure_user
+
+    def slowly(name: str) -> None:
+        working.append(name)
+        time.sleep(0.002)
+        most.append(len(working))
+        ensure_user(name)
+        working.remove(name)
+
+    user.ensure_user = slowly
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda n: ensure_identity(settings("tljh"), f"person-{n}"), range(20)))
+    assert {each.account for each in found} == {f"jupyter-person-{n}" for n in range(20)}
+    assert max(most) == 1
 
 
 def test_an_administrators_account_is_not_given_sudo_for_a_container(tljh: list[tuple[str, ...]]) -> None:
