@@ -54,15 +54,7 @@ class LaunchPad:
 
         Raises an `AccountError`.
         """
-        who = await in_thread(lambda: ensure_identity(settings, person.name, admin=person.admin))
-        if who.withheld:
-            log.info(
-                "Servers of %s run as %s without its groups %s",
-                person.name,
-                who.account,
-                ", ".join(who.withheld),
-            )
-        return who
+        return await in_thread(lambda: ensure_identity(settings, person.name, admin=person.admin))
 
     async def folders(
         self, settings: Settings, person: Person, options: LaunchOptions, home: str = "", workdir: str = ""

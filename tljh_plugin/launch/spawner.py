@@ -264,6 +264,9 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         settings, person = self.pad.settings, self._person()
         profile = choose(settings, person, options.profile, await self._profile_of_image(options))
         who = await self.pad.identity(settings, person)
+        if who.withheld:
+            withheld = ", ".join(who.withheld)
+            self.log.info("%s runs as %s without its groups %s", self._log_name, who.account, withheld)
         await self.pad.folders(
             settings, person, options
         )  # what cannot be had is told before anything is built
