@@ -90,6 +90,19 @@ async def hand_over(folder: Path, old: Identity, who: Identity) -> HandedOver:
     return done
 
 
+async def gather(settings: Settings, person: str, folder: Path) -> bool:
+    """Let all of the person's in a folder belong to the folder's own user; whether that changed anything.
+
+    Raises `ProjectFailed`, `OSError`.
+    """
+    facts = await in_thread(lambda: os.lstat(folder))
+    if os.geteuid() != 0 or facts.st_uid == 0:
+        return False
+    own = Identity(facts.st_uid, facts.st_gid)
+    others = await in_thread(lambda: former(settings, person, own))
+    return any([(await hand_over(folder, each, own)).changed for each in others])
+
+
 async def choose_former(settings: Settings, person: str, folder: Path, who: Identity) -> Identity | None:
     """From whom a folder is to be handed over; None if it is the person's already, or is not there.
 

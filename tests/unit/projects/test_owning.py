@@ -148,6 +148,26 @@ def test_one_that_ends_in_the_middle_leaves_the_folder_to_be_done(
 
 
 @root_only
+def test_one_that_was_deleted_in_the_middle_can_be_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = type("Account", (), {"pw_uid": NEW.uid, "pw_gid": NEW.gid, "pw_name": "ada"})()
+    monkeypatch.setattr(owning, "account_of", lambda settings, person: account)
+    (home / "a").mkdir()
+    (home / "a" / "file").write_text("x")
+    give(home)
+    give(home / "a", NEW)
+    (home / "a").chmod(0o700)
+    with pytest.raises(ProjectFailed):
+        asyncio.run(child.run_as_owner(home, "remove.py", 60))
+    assert asyncio.run(owning.gather(settings(), "ada", home))
+    assert owner(home / "a" / "file") == (OLD.uid, OLD.gid)
+    assert asyncio.run(child.run_as_owner(home, "remove.py", 60))["removed"] >= 1
+    assert list(home.iterdir()) == []
+    assert not asyncio.run(owning.gather(settings(), "ada", home))
+
+
+@root_only
 def test_very_deep_folders_are_handed_over_whole(home: Path) -> None:
     folder = os.open(home, os.O_RDONLY)
     for _ in range(3000):
