@@ -17,6 +17,7 @@ from typing import Any
 import docker
 import pytest
 from unix_hub import PREFIX, Accounts, UnixHub
+from waiting import until
 
 from tljh_plugin.errors import BinderError
 from tljh_plugin.installation import INSTANCE_LABEL, instance_id
@@ -70,6 +71,17 @@ async def launch(hub: UnixHub, person: str, server: str, image: ImageView, **opt
         return str(error)
     last = [event async for event in api.progress(person, server)][-1]
     return "ready" if last.get("ready") else str(last.get("message"))
+
+
+async def stop(hub: UnixHub, person: str, server: str) -> None:
+    async with hub.api() as api:
+        await api.stop(person, server)
+
+        async def stopped() -> bool:
+            found = await api.server(person, server)
+            return found is None or not (found.ready or found.pending)
+
+        await until(stopped)
 
 
 def container_of(hub: UnixHub, client: docker.APIClient, person: str, server: str) -> dict[str, Any]:
@@ -199,7 +211,7 @@ async def test_a_server_is_its_persons_own_account(
         code, said = inside["ada"]("pip install --no-index ./lbdemo-1.0-py3-none-any.whl")
         assert code == 0, said
         assert owner(*home.glob(".local/lib/python3*/site-packages/lbdemo.py")) == (ADA, ADA)
-        await hub.api().stop("ada", "one")
+        await stop(hub, "ada", "one")
         assert await launch(hub, "ada", "one", adopted) == "ready"
         again = partial(run, client, container_of(hub, client, "ada", "one")["Id"])
         assert again("python -c 'import lbdemo; print(lbdemo.ANSWER)'") == (0, "42")
@@ -218,7 +230,7 @@ async def test_a_server_is_its_persons_own_account(
         said = await launch(hub, "carol", "one", adopted)
         assert f"There is no account `{PREFIX}carol`" in said
         for person, server in (("ada", "one"), ("ada", "passing"), ("bob", "one")):
-            await hub.api().stop(person, server)
+            await stop(hub, person, server)
     await remove(image)
 
 
@@ -250,7 +262,7 @@ async def test_files_from_before_are_handed_over_once_and_nobody_elses(
         said = await launch(hub, "ada", "two", adopted, my_files=True)
         assert "has it open" in said, said
         assert owner(home) == (1000, 1000)
-        await hub.api().stop("ada", "one")
+        await stop(hub, "ada", "one")
         said = await launch(hub, "ada", "two", adopted, my_files=True)
         assert said == "ready", f"{said}\n{hub.log}\n{hub.service_log.read_text()}"
         inside = partial(run, client, container_of(hub, client, "ada", "two")["Id"])
@@ -262,11 +274,11 @@ async def test_files_from_before_are_handed_over_once_and_nobody_elses(
         log = hub.service_log.read_text()
         assert "was handed over from user 1000 to 21001" in log
         assert "1 files in it belong to others, and 1 have further names elsewhere" in log
-        await hub.api().stop("ada", "two")
+        await stop(hub, "ada", "two")
 
         # And the way back.
         hub.change("servers", identity="fixed")
         assert await launch(hub, "ada", "three", adopted, my_files=True) == "ready", hub.log
         assert [owner(path) for path in given] == [(1000, 1000)] * len(given)
-        await hub.api().stop("ada", "three")
+        await stop(hub, "ada", "three")
     await remove(image)
