@@ -70,6 +70,8 @@ class RunningHub:
     somebody else.
     """
 
+    config = CONFIG
+
     def __init__(
         self,
         home: Path,
@@ -176,7 +178,7 @@ class RunningHub:
     def _start(self) -> None:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._become, self.python, "-m", "jupyterhub", "--config", str(CONFIG)],
+                [*self._become, self.python, "-m", "jupyterhub", "--config", str(self.config)],
                 cwd=self.state,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

@@ -40,6 +40,9 @@
     │   └── StorageFull          storage-full
     ├── LaunchError
     │   ├── InvalidOptions       invalid-options
+    │   ├── AccountError
+    │   │   ├── AccountMissing   account-missing
+    │   │   └── AccountRefused   account-refused
     │   ├── ServerNotReady       server-not-ready
     │   ├── ServerStopped        server-stopped
     │   ├── IsolationBroken      isolation-broken
@@ -381,6 +384,25 @@ class InvalidOptions(LaunchError):
     """The launch options are not valid."""
 
     code = "invalid-options"
+
+
+class AccountError(LaunchError):
+    """The person's account on this machine cannot be used (`servers.identity: unix`)."""
+
+    code = "account-error"
+    http_status = 409
+
+
+class AccountMissing(AccountError):
+    """The person has no account on this machine, and none could be made."""
+
+    code = "account-missing"
+
+
+class AccountRefused(AccountError):
+    """The person's account is root's or one of the system's; no server runs as such a one."""
+
+    code = "account-refused"
 
 
 class ServerNotReady(LaunchError):

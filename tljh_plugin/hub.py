@@ -20,7 +20,7 @@ import jupyterhub
 from . import handover
 from .desktop import CLI_SERVICE, configure_desktop, free_port, origin
 from .doors import LINKS, SERVICE, front_page
-from .errors import BinderError
+from .errors import BinderError, SettingsError
 from .installation import ensure_state
 from .launch.spawner import spawner_class
 from .settings import Settings
@@ -76,8 +76,14 @@ def configure(c: Any, settings: Settings) -> None:
     """Set everything that The Littlest Binder needs in the JupyterHub configuration `c`.
 
     Can be called on a configuration in which other things are set; raises `SettingsError` if the state
-    folder cannot be prepared.
+    folder cannot be prepared, or if servers are to run as people's accounts and we are not root.
     """
+    if settings.servers.identity == "unix" and os.geteuid() != 0:
+        raise SettingsError(
+            f"`binder.servers.identity` is `unix`, but this hub runs as user {os.geteuid()}: only root can "
+            "let servers run as other people's accounts.",
+            "Run the hub as root, or set it to `fixed`.",
+        )
     ensure_state(settings)
     known = _known(settings)
     if settings.platform == "desktop":

@@ -178,11 +178,32 @@ class StorageSettings(Section):
 class ServerSettings(Section):
     """What a notebook server gets, and as whom it runs."""
 
+    identity: Literal["fixed", "unix"] = Field(
+        "fixed",
+        description="As whom servers run: `fixed`, all as `uid` and `gid`; `unix`, each person's as their "
+        "own account of this machine, with its groups ([how](../how-to/unix-accounts.md)). Not on a desktop.",
+    )
+    account: str = Field(
+        "",
+        description="With `identity: unix` where the hub is not TLJH's: what the account of a person is "
+        "called, with `{name}` for the person's name in the hub. Default: `{name}`. On TLJH it is always "
+        "`jupyter-NAME`.",
+    )
+    home_mount: Literal["off", "read-only", "read-write"] = Field(
+        "off",
+        description="With `identity: unix`: whether people may tick the home of their own account, as the "
+        "mount `tljh-home` (elsewhere `unix-home`).",
+    )
     uid: int | None = Field(
-        None, ge=1, description="Numeric user of all servers. Default: the owner's on a desktop, else 1000."
+        None,
+        ge=1,
+        description="Numeric user of all servers; with `identity: unix` only of builds and checks. Default: "
+        "the owner's on a desktop, else 1000.",
     )
     gid: int | None = Field(None, ge=1, description="Numeric group of all servers. Default: as `uid`.")
-    groups: tuple[int, ...] = Field((), description="Numeric supplementary groups of all servers.")
+    groups: tuple[int, ...] = Field(
+        (), description="Numeric supplementary groups of all servers, beside those of an account."
+    )
     memory_bytes: Bytes = Field(2 * GIB, gt=0, description="Memory of a server; no swap on top.")
     cpus: float = Field(2.0, gt=0, description="Processors of a server.")
     pids: int = Field(2048, ge=256, description="Processes and threads of a server.")
@@ -204,6 +225,22 @@ class ServerSettings(Section):
         description="Id of the profile that people get who chose none. Default: the first one that is meant "
         "for them.",
     )
+
+    @property
+    def account_pattern(self) -> str:
+        """What an account is called, with `{name}` once."""
+        return self.account or "{name}"
+
+    @field_validator("account")
+    @classmethod
+    def _has_a_place_for_the_name(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9._@+\\-]*\{name\}[A-Za-z0-9._@+\\-]*", value):
+            raise ValueError(
+                "must hold `{name}` once and besides only letters, digits and `.`, `_`, `@`, `+`, `-`, `\\`"
+            )
+        if value.startswith("-"):
+            raise ValueError("must not begin with a hyphen")
+        return value
 
 
 class ProfileSettings(Section):
@@ -610,6 +647,29 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _accounts_can_be_had(self) -> Settings:
+        servers = self.servers
+        if servers.identity == "unix" and self.platform == "desktop":
+            raise ValueError(
+                "`servers.identity` is `unix`, which needs a hub that runs as root for several people; on a "
+                "desktop servers run as its owner"
+            )
+        if servers.identity == "fixed" and servers.home_mount != "off":
+            raise ValueError(
+                f"`servers.home_mount` is `{servers.home_mount}`, which needs `servers.identity: unix`: "
+                "another account may not even look into a person's home"
+            )
+        if servers.account and self.platform == "tljh":
+            raise ValueError(
+                "`servers.account` is set, but TLJH says itself what accounts are called (`jupyter-NAME`)"
+            )
+        if servers.home_mount != "off" and self.home_mount_id in [each.id for each in self.mounts]:
+            raise ValueError(
+                f"a mount has the id `{self.home_mount_id}`, which is that of `servers.home_mount`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _profiles_are_told_apart(self) -> Settings:
         ids = [each.id for each in self.profiles]
         twice = sorted({each for each in ids if ids.count(each) > 1})
@@ -690,6 +750,11 @@ class Settings(Section):
     @property
     def server_gid(self) -> int:
         return self.servers.gid if self.servers.gid is not None else self.server_uid
+
+    @property
+    def home_mount_id(self) -> str:
+        """The id of the mount of a person's own home, and the name of its link."""
+        return "tljh-home" if self.platform == "tljh" else "unix-home"
 
     @property
     def mount_roots(self) -> tuple[Path, ...]:

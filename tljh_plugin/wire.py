@@ -254,6 +254,7 @@ class Prepared(Wire):
     my_files_path: str = ""  # absolute path on the host of the person's own folder, if it was wanted
     lease: str = ""  # keeps the image until released or expired
     urlpath: str = ""  # what the image opens for those who ask for nothing else
+    packages: str = ""  # where the image's own Python has its packages, if that is an environment of ours
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ("jupyterhub-singleuser",)
 

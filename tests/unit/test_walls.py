@@ -16,8 +16,8 @@ NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "
 
 # What a stage may import from the package, besides the small root modules.
 VALUES = {
-    "amounts", "errors", "installation", "log_lines", "metrics", "moments", "plain_http", "request_ids",
-    "settings", "time_limit", "wire",
+    "accounts", "amounts", "errors", "installation", "log_lines", "metrics", "moments", "plain_http",
+    "request_ids", "settings", "time_limit", "wire",
 }  # fmt: skip
 MAY_IMPORT = {
     "source": {"access"},

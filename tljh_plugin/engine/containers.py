@@ -16,6 +16,7 @@ import docker.utils.socket
 
 from ..errors import ContainerNotStarted, ImageNotFound, NotOurs
 from ..installation import INSTANCE_LABEL
+from . import ownership
 from .isolation import host_config
 from .values import KIND_LABEL, ContainerRow, ContainerSpec, Kind, is_ours
 
@@ -87,6 +88,11 @@ def start(client: Any, spec: ContainerSpec, name: str, instance: str) -> str:
         raise _not_started(spec.image, error) from error
     identifier: str = made["Id"]
     try:
+        if spec.owned:
+            ownership.own(client, identifier, spec)
+        if spec.account:
+            with suppress(docker.errors.APIError, tarfile.TarError):  # an image without users
+                ownership.name_user(client, identifier, spec)
         for path, text in spec.files.items():
             with suppress(docker.errors.APIError):  # its folder is none: no reason not to start
                 client.put_archive(identifier, posixpath.dirname(path), _archive(path, text, spec))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..accounts import Identity, fixed
 from ..settings import Settings
 
 CPU_PERIOD_US = 100_000
@@ -57,13 +58,17 @@ class Limits:
         return max(1000, round(self.cpus * CPU_PERIOD_US))
 
 
-def limits_for(settings: Settings) -> Limits:
-    """The limits of every server, and of everything that is started to try or to fill one."""
+def limits_for(settings: Settings, who: Identity | None = None) -> Limits:
+    """The limits of every server, and of everything that is started to try or to fill one.
+
+    `who` is as whom it runs; without it, it is what images are made and tried for.
+    """
     servers = settings.servers
+    who = who or fixed(settings)
     return Limits(
-        uid=settings.server_uid,
-        gid=settings.server_gid,
-        groups=servers.groups,
+        uid=who.uid,
+        gid=who.gid,
+        groups=who.groups,
         memory_bytes=servers.memory_bytes,
         cpus=servers.cpus,
         pids=servers.pids,

@@ -160,7 +160,9 @@ class ContainerSpec:
     of `None` leaves the image's, `()` removes it. `name` empty makes one. `read_only` forbids writing
     anywhere but to mounts. `user` empty means `limits.user`; it is numeric in any case, since an image
     chooses what a name means. `files`, by absolute path, are put into the container before it starts and
-    belong to its user; where their folder does not exist they are left out.
+    belong to its user; where their folder does not exist they are left out. `account` is what the image is to
+    call a user that it does not know; `owned` is a folder of the image that its user is to own with all that
+    is in it, up to `owned_bytes`.
     """
 
     image: str
@@ -177,6 +179,9 @@ class ContainerSpec:
     workdir: str | None = None
     read_only: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    account: str = ""
+    owned: str = ""
+    owned_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.user and not _USER.fullmatch(self.user):

@@ -41,6 +41,7 @@ class Folder:
     root: str
     file_system: str = ""
     others_write: bool = False  # whether somebody besides root and us can change what is in it
+    owner: int = 0  # the number of the user to whom it belongs
 
     @property
     def pseudo(self) -> bool:
@@ -188,7 +189,7 @@ def _described(descriptor: int, path: str, chain: tuple[Identity, ...]) -> Folde
     facts = os.fstat(descriptor)
     if not stat.S_ISDIR(facts.st_mode):
         raise MountMissing(f"{path} is not a folder.", "Name the folder that it is in.")
-    folder = Folder(path, chain, "", "", others_write=_others_write(facts))
+    folder = Folder(path, chain, "", "", others_write=_others_write(facts), owner=facts.st_uid)
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
         found = re.search(r"^mnt_id:\s*(\d+)", file.read(), re.MULTILINE)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

@@ -37,7 +37,8 @@ _LONGEST_NAME = 100
 class Offer:
     """A folder that a person may have. `folder` is that of everybody, `own` the name of the person's in it.
 
-    `picked`: the person chose it on a desktop, so nothing may lead out of the allowed roots.
+    `picked`: the person chose it on a desktop, so nothing may lead out of the allowed roots. `home`: it is
+    that of the person's own account, and `folder` is empty, since only the system knows where it is.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Offer:
     default: bool = False
     own: str = ""
     picked: bool = False
+    home: bool = False
 
     @property
     def makes_own(self) -> bool:
@@ -69,10 +71,11 @@ def folder_name(person: str) -> str:
 
 
 def offers(settings: Settings, person: Person, grants: Sequence[Grant] = ()) -> tuple[Offer, ...]:
-    """What is meant for `person`: the catalogue in its order, then what they picked."""
+    """What is meant for `person`: the catalogue in its order, their own home, then what they picked."""
     meant = (each for each in settings.mounts if is_meant_for(person, each.people, each.groups))
     picked = grants if settings.platform == "desktop" and person.name == settings.owner else ()
-    return (*(_of_catalogue(each, person) for each in meant), *map(_of_grant, picked))
+    home = () if settings.servers.home_mount == "off" else (_of_home(settings),)
+    return (*(_of_catalogue(each, person) for each in meant), *home, *map(_of_grant, picked))
 
 
 def choose(ids: Iterable[str], offered: Sequence[Offer]) -> tuple[Offer, ...]:
@@ -141,6 +144,18 @@ def _of_catalogue(mount: MountSettings, person: Person) -> Offer:
         read_only=mount.access == "read-only",
         default=mount.default,
         own=folder_name(person.name) if mount.per_person else "",
+    )
+
+
+def _of_home(settings: Settings) -> Offer:
+    return Offer(
+        id=settings.home_mount_id,
+        title="My home on this machine",
+        description="The files of your own account on this machine",
+        folder="",
+        target=f"/{settings.home_mount_id}",
+        read_only=settings.servers.home_mount == "read-only",
+        home=True,
     )
 
 

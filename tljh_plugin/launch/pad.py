@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+from ..accounts import Identity, ensure_identity
 from ..client import ServiceClient
 from ..engine import Engine, Limits, Network, limits_for
 from ..engine.firewall import has_rights
@@ -57,12 +58,19 @@ class LaunchPad:
         """As the file says now: who may have what changes without a restart of the hub."""
         return fresh(self._settings)
 
+    async def identity(self, settings: Settings, person: Person) -> Identity:
+        """As whom the person's servers run; on TLJH an account is made that is not there.
+
+        Raises an `AccountError`.
+        """
+        return await in_thread(lambda: ensure_identity(settings, person.name, admin=person.admin))
+
     async def folders(
         self, settings: Settings, person: Person, options: LaunchOptions, home: str = "", workdir: str = ""
     ) -> tuple[Chosen, ...]:
         """The mounts of `options` as they are on the disk now. `home` and `workdir` are the image's.
 
-        Raises `MountError`.
+        Raises `MountError`, or an `AccountError`.
         """
         if not options.mounts:
             return ()
@@ -79,10 +87,10 @@ class LaunchPad:
             root = ""
         return await in_thread(lambda: views(settings, person, root))
 
-    def limits(self, settings: Settings, profile: Profile) -> Limits:
+    def limits(self, settings: Settings, profile: Profile, who: Identity) -> Limits:
         """As whom a server of this profile runs and how much it gets; never more than the machine has."""
         return replace(
-            limits_for(settings),
+            limits_for(settings, who),
             memory_bytes=fitted(profile.memory_bytes, settings.limits, read_machine()),
             cpus=profile.cpus,
             pids=profile.pids,

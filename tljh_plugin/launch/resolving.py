@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ..accounts import Identity, fixed, identity_of
 from ..engine import Mount
-from ..errors import BinderError, MountError, MountMissing, MountUnsafe
+from ..errors import AccountError, AccountMissing, BinderError, MountError, MountMissing, MountUnsafe
 from ..settings import Settings
 from ..wire import ErrorView, MountView, Person
 from . import grants
@@ -55,7 +56,7 @@ class Surroundings:
     protected: tuple[Place, ...]
     writable: tuple[Place, ...]
     roots: tuple[Place, ...]
-    owner: tuple[int, int]  # as whom servers run
+    who: Identity  # as whom the person's servers run
 
 
 def offered(settings: Settings, person: Person) -> tuple[Offer, ...]:
@@ -66,12 +67,12 @@ def offered(settings: Settings, person: Person) -> tuple[Offer, ...]:
 def resolve(settings: Settings, person: Person, ids: Iterable[str], docker_root: str) -> tuple[Chosen, ...]:
     """The folders of these ids as they are now; missing ones of a person are made where that is wanted.
 
-    Raises `MountError`. Looks at the disk: run it in a thread.
+    Raises `MountError`, or an `AccountError`. Looks at the disk: run it in a thread.
     """
     chosen = choose(ids, offered(settings, person))
     if not chosen:
         return ()
-    around = surroundings(settings, docker_root)
+    around = surroundings(settings, docker_root, identity_of(settings, person.name))
     return tuple(Chosen(each, folder_of(each, around, make=True)) for each in chosen)
 
 
@@ -84,8 +85,15 @@ def views(settings: Settings, person: Person, docker_root: str) -> tuple[MountVi
         known = offered(settings, person)
     except BinderError:
         known = offers(settings, person)
-    around = surroundings(settings, docker_root) if known else None
-    return tuple(_view(each, _problem(each, around)) for each in known if around is not None)
+    if not known:
+        return ()
+    who, nobody = fixed(settings), None
+    try:
+        who = identity_of(settings, person.name)
+    except AccountError as error:
+        nobody = error
+    around = surroundings(settings, docker_root, who)
+    return tuple(_view(each, _problem(each, around, nobody, settings.platform)) for each in known)
 
 
 def folder_of(offer: Offer, around: Surroundings, *, make: bool) -> Folder:
@@ -94,12 +102,17 @@ def folder_of(offer: Offer, around: Surroundings, *, make: bool) -> Folder:
         folder = look(offer.folder, links=False)
         check_picked(folder, around)
         return folder
-    if not offer.own:
+    if offer.home:
+        folder = look(around.who.home)
+        _refuse(_of_another(folder, around.who, "the home of your account"))
+    elif not offer.own:
         folder = look(offer.folder)
     else:
         _refuse(judge(look(offer.folder), around.protected, around.writable))
-        make_for = around.owner if make and offer.makes_own else None
+        make_for = (around.who.uid, around.who.gid) if make and offer.makes_own else None
         folder = look_in(offer.folder, offer.own, make_for=make_for)
+        if offer.makes_own and around.who.account:
+            _refuse(_of_another(folder, around.who, "your own folder"))
     _refuse(judge(folder, around.protected, around.writable))
     return folder
 
@@ -124,8 +137,12 @@ def check_picked(folder: Folder, around: Surroundings) -> None:
         )
 
 
-def surroundings(settings: Settings, docker_root: str) -> Surroundings:
-    """What is protected and what servers can write in, as it is on this machine now."""
+def surroundings(settings: Settings, docker_root: str, who: Identity | None = None) -> Surroundings:
+    """What is protected and what servers can write in, as it is on this machine now.
+
+    `who` is as whom the servers run for which folders are looked at.
+    """
+    who = who or fixed(settings)
     protected = [
         *((path, "a folder of the system") for path in _SYSTEM),
         *((path, "Docker's own") for path in (docker_root, *_DOCKERS, *_socket_folders()) if path),
@@ -140,6 +157,8 @@ def surroundings(settings: Settings, docker_root: str) -> Surroundings:
         for mount in settings.mounts
         if mount.access == "read-write"
     ]
+    if settings.servers.home_mount == "read-write" and who.home:
+        writable += [(home, "the home of somebody's account", 1) for home in _homes_beside(who.home)]
     with suppress(BinderError):
         if settings.platform == "desktop":
             picked = grants.read(settings.grants_path)
@@ -148,7 +167,29 @@ def surroundings(settings: Settings, docker_root: str) -> Surroundings:
         protected=tuple(_places((path, what, 1) for path, what in protected)),
         writable=tuple(_places(writable)),
         roots=tuple(_places((str(path), "allowed", 1) for path in settings.mount_roots)),
-        owner=(settings.server_uid, settings.server_gid),
+        who=who,
+    )
+
+
+def _homes_beside(home: str) -> list[str]:
+    """The homes that servers can write in: where one is, the others are, and root's folders are none."""
+    found = [home]
+    with suppress(OSError), os.scandir(os.path.dirname(os.path.realpath(home))) as entries:
+        for each in entries:
+            if each.is_dir(follow_symlinks=False) and each.stat(follow_symlinks=False).st_uid != 0:
+                found.append(each.path)
+    return found
+
+
+def _of_another(folder: Folder, who: Identity, what: str) -> MountError | None:
+    """Why what is to be a person's own folder is not."""
+    if folder.owner == who.uid:
+        return None
+    return MountUnsafe(
+        f"{folder.path} is not mounted: as {what} it has to belong to {who.account} ({who.uid}), and it "
+        f"belongs to user {folder.owner}.",
+        "Let the administrator look whose it is; if it is yours from before, they can give it to you: "
+        f"`chown --recursive --no-dereference --from={folder.owner} {who.uid}:{who.gid} {folder.path}`.",
     )
 
 
@@ -180,9 +221,17 @@ def _refuse(error: MountError | None) -> None:
         raise error
 
 
-def _problem(offer: Offer, around: Surroundings | None) -> MountError | None:
-    if around is None:
-        return None
+def _problem(
+    offer: Offer, around: Surroundings, nobody: AccountError | None, platform: str
+) -> BinderError | None:
+    """Why it cannot be had now; `nobody` is why the person has no account, if they should have one."""
+    if nobody is not None:
+        # TLJH's are made at the start, with their home.
+        made = platform == "tljh" and isinstance(nobody, AccountMissing)
+        if not made:
+            return nobody
+        if offer.home or offer.makes_own:
+            return None
     try:
         folder_of(offer, around, make=False)
     except MountMissing as error:
@@ -199,7 +248,7 @@ def _is_there(path: str) -> bool:
     return False
 
 
-def _view(offer: Offer, problem: MountError | None) -> MountView:
+def _view(offer: Offer, problem: BinderError | None) -> MountView:
     return MountView(
         id=offer.id,
         title=offer.title,

@@ -23,6 +23,7 @@ from sqlalchemy.orm import object_session
 from traitlets import default
 
 from .. import log_lines, request_ids
+from ..accounts import Identity
 from ..client import ServiceClient
 from ..engine import ContainerSpec, Limits, Mount, Network
 from ..engine.threads import in_thread
@@ -37,7 +38,7 @@ from ..errors import (
 )
 from ..settings import Settings
 from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
-from . import endings, ephemeral, form, isolation, kernel_mounts, lifetime, links, server_logs
+from . import accounts, endings, ephemeral, form, isolation, kernel_mounts, lifetime, links, server_logs
 from .activity import Activity, activity_of
 from .failure import spawn_error
 from .host_folders import look
@@ -285,15 +286,19 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         self.log.info("%s is to start from %s", self._log_name, options.repository or options.image)
         settings, person = self.pad.settings, self._person()
         profile = choose(settings, person, options.profile, await self._profile_of_image(options))
+        who = await self.pad.identity(settings, person)
+        if who.withheld:
+            withheld = ", ".join(who.withheld)
+            self.log.info("%s runs as %s without its groups %s", self._log_name, who.account, withheld)
         await self.pad.folders(
             settings, person, options
         )  # what cannot be had is told before anything is built
-        limits = self._limits(self.pad.limits(settings, profile))
+        limits = self._limits(self.pad.limits(settings, profile, who))
         place = self._place(profile, limits)
         async with self.pad.reservations.hold(
             place, lambda others: refuse_if_too_much(place, others, person, settings, read_machine())
         ):
-            return await self._start_in(place, limits, options)
+            return await self._start_in(place, limits, who, options)
 
     async def _profile_of_image(self, options: LaunchOptions) -> str:
         """The image's profile, for a person who chose none and has more than one; else empty."""
@@ -304,7 +309,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         async with self.pad.client(person) as client:
             return await default_profile(client, options)
 
-    async def _start_in(self, place: Running, limits: Limits, options: LaunchOptions) -> str:
+    async def _start_in(self, place: Running, limits: Limits, who: Identity, options: LaunchOptions) -> str:
         """Start in a place that was found free."""
         self._ended_as = ""
         endings.forget(self.pad.settings.state_dir, self.user.name, self.name)
@@ -317,7 +322,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             try:
                 prepared = await self._prepare(client, options)
                 lease = prepared.lease
-                url = await self._run(prepared, place, limits, *await asyncio.shield(network))
+                url = await self._run(prepared, place, limits, who, *await asyncio.shield(network))
                 ok, self._seen = True, "running"
                 self.log.info("%s is ready: %s", self._log_name, self._progress.laps())
                 self.pad.metrics.started(self._progress.parts())
@@ -365,7 +370,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
         return prepared
 
     async def _run(
-        self, prepared: Prepared, place: Running, limits: Limits, network: Network, hub_url: str
+        self,
+        prepared: Prepared,
+        place: Running,
+        limits: Limits,
+        who: Identity,
+        network: Network,
+        hub_url: str,
     ) -> str:
         """Container, isolation, first answer; whatever fails, no container is left, but its log is."""
         self.hub_connect_url = hub_url
@@ -376,7 +387,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 self.pad.settings, self._person(), self._wanted, prepared.home, prepared.workdir
             )
         asked = await in_thread(lambda: _asked(prepared, chosen))
-        spec = self._container(prepared, place, limits, network.name, chosen)
+        spec = self._container(prepared, place, limits, who, network.name, chosen)
         self.object_name = spec.name
         self._progress.say(STARTED, "Starting the server")
         starting = self.pad.behind(self.pad.engine.start(spec))
@@ -425,7 +436,13 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             endings.note(state, self.user.name, self.name, " ".join(found), "links")
 
     def _container(
-        self, prepared: Prepared, place: Running, limits: Limits, network: str, chosen: Sequence[Chosen]
+        self,
+        prepared: Prepared,
+        place: Running,
+        limits: Limits,
+        who: Identity,
+        network: str,
+        chosen: Sequence[Chosen],
     ) -> ContainerSpec:
         asked = self._wanted.path if self._wanted else ""
         path = asked or prepared.urlpath or _DEFAULT_PATH
@@ -433,6 +450,7 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
             **{str(name): str(value) for name, value in self.get_env().items() if value is not None},
             **prepared.environment,
             **ephemeral.environment(prepared),
+            **accounts.environment(who),
             "HOME": prepared.home,
             # As JupyterHub tells them, whose own limits may be larger than those that hold.
             "MEM_LIMIT": str(limits.memory_bytes),
@@ -459,7 +477,10 @@ class BinderSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner is un
                 REQUEST_LABEL: self._request_id,
             },
             name=server_logs.container_name(self.user.name, self.name),
-            files=ephemeral.notice(prepared),
+            files={**ephemeral.notice(prepared), **accounts.files(who, prepared)},
+            account=who.account,
+            owned=accounts.owned(who, prepared),
+            owned_bytes=self.pad.settings.storage.max_fill_bytes,
         )
 
     def _limits(self, limits: Limits) -> Limits:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,38 @@ if os.geteuid() == 0:
     os.setresuid(uid, uid, uid)
 exec(compile(program, "program", "exec", dont_inherit=True))
 """
+# The same, but with two rights that the user does not have: to change owners, and to look into all folders.
+# Their numbers are those of <linux/capability.h>, the options of `prctl` those of <linux/prctl.h>.
+_BECOME_AND_GIVE = """
+import __future__, ctypes, json, os, resource, stat, struct, sys, time
+uid, gid, program = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+library = ctypes.CDLL(None, use_errno=True)
+CHOWN, DAC_READ_SEARCH, KEEPCAPS, NO_NEW_PRIVS = 0, 2, 8, 38
+library.prctl(KEEPCAPS, 1, 0, 0, 0)
+os.setgroups([])
+os.setresgid(gid, gid, gid)
+os.setresuid(uid, uid, uid)
+rights = 1 << CHOWN | 1 << DAC_READ_SEARCH
+if library.capset(struct.pack("Ii", 0x20080522, 0), struct.pack("6I", rights, rights, 0, 0, 0, 0)):
+    raise SystemExit("the service may not change owners: " + os.strerror(ctypes.get_errno()))
+library.prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
+exec(compile(program, "program", "exec", dont_inherit=True))
+"""
 
 
-async def run_as_owner(folder: Path, program: str, timeout_s: float) -> dict[str, Any]:
+async def run_as_owner(
+    folder: Path, program: str, timeout_s: float, *arguments: str, give: bool = False
+) -> dict[str, Any]:
     """Run one of the programs of `inside/` on a folder; what it printed as JSON.
 
-    Raises `ProjectFailed`: the folder is root's or gone, the program failed or took longer than `timeout_s`
-    seconds. A cancelled call ends the child.
+    With `give` it may also change owners, for which we must be root. Raises `ProjectFailed`: the folder is
+    root's or gone, the program failed or took longer than `timeout_s` seconds. A cancelled call ends the
+    child.
     """
     running: list[subprocess.Popen[bytes]] = []
+    become = _BECOME_AND_GIVE if give else _BECOME
     try:
-        return await in_thread(lambda: _run(folder, program, timeout_s, running))
+        return await in_thread(lambda: _run(folder, become, (program, *arguments), timeout_s, running))
     except asyncio.CancelledError:
         for child in running:
             with suppress(ProcessLookupError):
@@ -49,7 +71,11 @@ async def run_as_owner(folder: Path, program: str, timeout_s: float) -> dict[str
 
 
 def _run(
-    folder: Path, program: str, timeout_s: float, running: list[subprocess.Popen[bytes]]
+    folder: Path,
+    become: str,
+    program: Sequence[str],
+    timeout_s: float,
+    running: list[subprocess.Popen[bytes]],
 ) -> dict[str, Any]:
     try:
         # O_PATH: its user may have taken every right on the folder away.
@@ -68,10 +94,11 @@ def _run(
                 "-S",
                 "-B",
                 "-c",
-                _BECOME,
+                become,
                 str(descriptor),
                 *map(str, identity),
-                script(program),
+                script(program[0]),
+                *program[1:],
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -47,15 +47,18 @@ async def fill(
     limits: Limits,
     staging: Staging,
     *,
+    sender: Limits,
     max_bytes: int,
     reserve_bytes: int,
     timeout_s: float = TIMEOUT_S,
 ) -> Filled:
     """Fill `staging.home` from the image; neither container is left behind, also when cancelled.
 
-    `reserve_bytes` stay free on the disk. Raises `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
+    `limits` say as whom files are written, `sender` as whom the image is read: as whom it was made, who can
+    read also what is only for its user. `reserve_bytes` stay free on the disk. Raises `ProjectTooLarge`,
+    `ProjectFailed`, or an `EngineError`.
     """
-    sending = asyncio.ensure_future(engine.run(_sender(image, limits, staging), timeout_s))
+    sending = asyncio.ensure_future(engine.run(_sender(image, sender, staging), timeout_s))
     receiving = asyncio.ensure_future(
         engine.run(_receiver(base_image, limits, staging, max_bytes, reserve_bytes), timeout_s)
     )

@@ -40,7 +40,7 @@ def ensure_my_files(root: Path, person: str, limits: Limits) -> Path:
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != limits.uid:
         raise ProjectFailed(
             f"{folder} is not a folder of user {limits.uid}, as whom servers run.",
-            "If `servers.uid` was changed on purpose, give the files to that user: "
-            f"`chown -R {limits.uid} {folder}`.",
+            "Move what stands there away; if `servers.uid` was changed on purpose, give the files to that "
+            f"user: `chown --recursive --no-dereference {limits.uid}:{limits.gid} {folder}`.",
         )
     return folder

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from ..engine import ContainerRow, Engine, ImageFacts, limits_for
+from ..accounts import Identity, identity_of
+from ..engine import ContainerRow, Engine, ImageFacts, Limits, limits_for
 from ..engine.threads import in_thread
 from ..errors import (
     BinderError,
@@ -22,7 +23,7 @@ from ..errors import (
     StorageMissing,
     StoreError,
 )
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..store import LeaseRow, ProjectRow, SizeRow, utc_now
 from ..wire import Person, PrepareRequest, ProjectView
 from .disk import on_disk
@@ -31,7 +32,8 @@ from .locks import Locks
 from .marker import HOME, read_project, read_projects, sync_folder, write_marker
 from .my_files import ensure_my_files
 from .names import further_project_id, project_id
-from .people import ensure_person_folder, make_private, person_folder
+from .owning import choose_former, hand_over, refuse_if_open
+from .people import MY_FILES, ensure_person_folder, make_private, person_folder
 from .root import StorageRoot
 from .sizes import Sizes
 from .staging import Staging, clear, make_staging, new_staging, remove_empty, stagings
@@ -111,28 +113,57 @@ class Projects:
         `base_image` is the id or name of our base image; `lease` keeps the project until the server runs.
         Equal requests at the same time wait for one fill. Nothing that exists is ever overwritten. Raises
         `StorageMissing`, `StorageFull`, `ProjectAtOtherCommit`, `ProjectInUse` (by a server with another
-        image), `NotFound` (no project of that id), `ProjectTooLarge`, `ProjectFailed`, or an `EngineError`.
+        image), `NotFound` (no project of that id), `ProjectTooLarge`, `ProjectFailed`, an `AccountError`, or
+        an `EngineError`.
         """
         await self.ensure_root()
+        who = await self._who(person.name)
         await self.sizes.check_room(person.name)
         if request.project == "new":
             identifier = further_project_id(request.repository, subdir)
         else:
             identifier = project_id(request.repository, subdir)
         async with self.locks.of_project(person.name, identifier):
-            project = await self._take(person, request, image, subdir, lease)
+            project = await self._take(person, who, request, image, subdir, lease)
             if project is None:
-                made = await self._fill(person.name, identifier, request, image, base_image, subdir)
+                made = await self._fill(person.name, who, identifier, request, image, base_image, subdir)
                 fixed = request.model_copy(update={"project": made.id})
-                project = await self._take(person, fixed, image, subdir, lease)
+                project = await self._take(person, who, fixed, image, subdir, lease)
         if project is None:
             raise _no_project(identifier)
         return project_view(replace(project, last_used=utc_now())), Path(project.path)
 
     async def my_files(self, person: Person) -> Path:
-        """The person's own folder, made if it is not there. Raises `StorageMissing`, `ProjectFailed`."""
+        """The person's own folder, made if it is not there.
+
+        Raises `StorageMissing`, `ProjectFailed`, `ProjectInUse`, an `AccountError`, or an `EngineError`.
+        """
         root = await self.ensure_root()
-        return await on_disk(lambda: ensure_my_files(root, person.name, limits_for(self._settings)))
+        who = await self._who(person.name)
+        async with self.locks.of_person(person.name):
+            mine = await in_thread(lambda: person_folder(root, person.name) / MY_FILES)
+            await self._own(person.name, who, mine)
+            return await on_disk(lambda: ensure_my_files(root, person.name, self._limits(who)))
+
+    async def _who(self, person: str) -> Identity:
+        """As whom the person's servers run. Raises an `AccountError`."""
+        return await in_thread(lambda: identity_of(fresh(self._settings), person))
+
+    def _limits(self, who: Identity | None = None) -> Limits:
+        return limits_for(fresh(self._settings), who)
+
+    async def _own(self, person: str, who: Identity, folder: Path) -> None:
+        """Let a folder be of as whom the person's servers run, if it was of as whom they ran before.
+
+        Raises `ProjectFailed` if it is a stranger's, `ProjectInUse`, or an `EngineError`.
+        """
+        old = await choose_former(fresh(self._settings), person, folder, who)
+        if old is None:
+            return
+        refuse_if_open(folder, await self._engine.containers())
+        done = await hand_over(folder, old, who)
+        said = f"{old.uid} to {who.uid}: {done.changed} files, {done.left + done.linked} left"
+        await self._store.audit("service", "project.owner", str(folder), said)
 
     async def list(self, person: Person) -> list[ProjectView]:
         """The person's own projects, by id, with their sizes as they were measured last."""
@@ -147,14 +178,20 @@ class Projects:
         raise _no_project(identifier)
 
     async def _take(
-        self, person: Person, request: PrepareRequest, image: ImageFacts, subdir: str, lease: str
+        self,
+        person: Person,
+        who: Identity,
+        request: PrepareRequest,
+        image: ImageFacts,
+        subdir: str,
+        lease: str,
     ) -> ProjectRow | None:
         """The project that is meant, from now on kept for this start; None if it is to be made."""
         async with self.locks.of_person(person.name):
             project = choose(await self._rows(person.name), request, subdir)
             if project is None:
                 return None
-            await in_thread(lambda: self._check_owner(project))
+            await self._own(person.name, who, Path(project.path))
             # First the leases: one is given back when its server's container is there, which is seen then.
             leases = await self._store.leases()
             found = uses(project.path, await self._engine.containers(), leases)
@@ -198,15 +235,6 @@ class Projects:
             return []
         return read_projects(person_folder(self.root.path, owner), owner)
 
-    def _check_owner(self, project: ProjectRow) -> None:
-        uid = self._settings.server_uid
-        owner = os.lstat(project.path).st_uid
-        if owner != uid:
-            raise ProjectFailed(
-                f"The project folder {project.path} belongs to user {owner}, but servers run as user {uid}.",
-                f"If `servers.uid` was changed on purpose, give the files to that user: `chown -R {uid} …`.",
-            )
-
     async def tidy(self, base_image: Callable[[], Awaitable[str]]) -> None:
         """Remove what fills have left that were killed, or could not clean up without Docker.
 
@@ -224,13 +252,14 @@ class Projects:
     async def _fill(
         self,
         owner: str,
+        who: Identity,
         identifier: str,
         request: PrepareRequest,
         image: ImageFacts,
         base_image: str,
         subdir: str,
     ) -> ProjectRow:
-        limits = limits_for(self._settings)
+        limits = self._limits(who)
         if os.geteuid() not in (0, limits.uid):
             raise ProjectFailed(
                 f"Servers run as user {limits.uid}, and user {os.geteuid()} cannot make folders for them.",
@@ -240,7 +269,7 @@ class Projects:
         try:
             await on_disk(lambda: made.append(self._make_folder(owner, identifier, request, subdir)))
             for left in await on_disk(lambda: stagings(made[0])):
-                await clear(self._engine, base_image, limits, left)
+                await clear(self._engine, base_image, self._limits(), left)
         except BaseException:
             for each in made:
                 await on_disk(lambda: remove_unfinished(each))  # noqa: B023  # awaited within its turn
@@ -249,13 +278,15 @@ class Projects:
         staging = new_staging(folder)
         self._filling.add(staging.path)
         try:
-            await on_disk(lambda: make_staging(staging, limits))
+            sender = self._limits()
+            await on_disk(lambda: make_staging(staging, limits, sender))
             filled = await fill(
                 self._engine,
                 image,
                 base_image,
                 limits,
                 staging,
+                sender=sender,
                 max_bytes=self._settings.storage.max_fill_bytes,
                 reserve_bytes=self._settings.build.disk_reserve_bytes,
             )
@@ -301,7 +332,7 @@ class Projects:
         if not await in_thread(lambda: os.path.lexists(staging.path)):
             return  # it was finished after all, and only then cancelled
         try:
-            await clear(self._engine, base_image, limits_for(self._settings), staging)
+            await clear(self._engine, base_image, self._limits(), staging)
             await on_disk(lambda: remove_unfinished(folder))
         except BinderError as error:
             log.warning("%s is not removed yet: %s", staging.path, error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -56,14 +56,18 @@ def new_staging(project_folder: Path) -> Staging:
     return Staging(project_folder / f"{_PREFIX}{secrets.token_hex(8)}")
 
 
-def make_staging(staging: Staging, limits: Limits) -> None:
-    """Make its folder. `home` and the pipe belong to the servers' user, what is around them to us."""
+def make_staging(staging: Staging, limits: Limits, sender: Limits) -> None:
+    """Make its folder. `home` belongs to the person's servers' user, what is around it to us.
+
+    The pipe is written by `sender`, as whom the image was made, and read by the group of the one who fills.
+    """
     staging.path.mkdir(mode=0o700)
     staging.home.mkdir(mode=0o700)
     os.mkfifo(staging.pipe, 0o600)
-    for each in (staging.home, staging.pipe):
-        if os.geteuid() == 0:
-            os.chown(each, limits.uid, limits.gid, follow_symlinks=False)
+    staging.pipe.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(staging.home, limits.uid, limits.gid, follow_symlinks=False)
+        os.chown(staging.pipe, sender.uid, limits.gid, follow_symlinks=False)
 
 
 def stagings(project_folder: Path) -> list[Staging]:
@@ -88,7 +92,8 @@ def python(name: str) -> tuple[str, ...]:
 async def clear(engine: Engine, base_image: str, limits: Limits, staging: Staging) -> None:
     """Remove a staging folder and the containers that work on it; the files as the user to whom they belong.
 
-    Raises `ProjectFailed` if something of it cannot be removed, or an `EngineError`.
+    That user need not be the one of `limits`: whose servers are whose may have changed meanwhile. Raises
+    `ProjectFailed` if something of it cannot be removed, or an `EngineError`.
     """
     for row in await engine.containers():
         if engine.is_ours(row.labels) and staging.label.items() <= row.labels.items():
@@ -99,7 +104,7 @@ async def clear(engine: Engine, base_image: str, limits: Limits, staging: Stagin
                 image=base_image,
                 entrypoint=python("empty.py"),
                 command=("/into",),
-                limits=limits,
+                limits=await in_thread(lambda: _of_owner(staging.home, limits)),
                 kind="fill",
                 labels=staging.label,
                 mounts=(Mount(str(staging.home), "/into"),),
@@ -114,6 +119,11 @@ async def clear(engine: Engine, base_image: str, limits: Limits, staging: Stagin
                 "Remove that folder by hand; it is no finished project.",
             )
     await in_thread(lambda: remove_empty(staging))
+
+
+def _of_owner(folder: Path, limits: Limits) -> Limits:
+    facts = folder.lstat()
+    return replace(limits, uid=facts.st_uid or limits.uid, gid=facts.st_gid or limits.gid, groups=())
 
 
 def _has_files(folder: Path) -> bool:

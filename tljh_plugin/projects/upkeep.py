@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ..engine import Engine
 from ..engine.threads import in_thread
-from ..errors import BinderError, EngineError
+from ..errors import BinderError, EngineError, ProjectFailed
 from ..settings import Settings, fresh
 from ..store import ProjectRow
 from ..time_limit import within
@@ -23,6 +23,7 @@ from .archive import Deleted, give_up, given_up, read_deleted, remove
 from .child import run_as_owner
 from .clock import Clock
 from .locks import Locks
+from .owning import gather
 from .people import people
 from .root import StorageRoot
 from .sizes import Sizes
@@ -136,11 +137,20 @@ class Upkeep:
 
     async def _remove(self, owner: str, place: Path) -> None:
         try:
-            await remove(place, _empty)
+            await remove(place, lambda home: self._empty(owner, home))
         except (BinderError, OSError) as error:
             log.warning("%s of %s is not removed yet: %s", place, owner, error)
         else:
             log.info("%s of %s was removed", place, owner)
+
+    async def _empty(self, owner: str, folder: Path) -> None:
+        try:
+            await run_as_owner(folder, "remove.py", _REMOVE_TIMEOUT_S)
+        except ProjectFailed:
+            # It may have been handed over in part, when somebody deleted it.
+            if not await gather(self._settings, owner, folder):
+                raise
+            await run_as_owner(folder, "remove.py", _REMOVE_TIMEOUT_S)
 
     async def _mounted(self) -> frozenset[str]:
         """The places on the host that running containers see."""
@@ -149,7 +159,3 @@ class Upkeep:
         except EngineError:
             return frozenset()
         return frozenset(source for row in rows if row.state not in _ENDED for source in row.mounts)
-
-
-async def _empty(folder: Path) -> None:
-    await run_as_owner(folder, "remove.py", _REMOVE_TIMEOUT_S)

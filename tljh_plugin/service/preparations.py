@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from ..access import may
-from ..build.base import ensure_base
+from ..build.base import PYTHON_VARIABLE, ensure_base
 from ..cache.leases import Leases
 from ..engine import Engine, ImageFacts
 from ..errors import ImageNotFound, ImageRetired
@@ -79,6 +79,7 @@ class Preparations:
             lease=lease,
             environment=self._variables(request),
             urlpath=row.urlpath,
+            packages=_packages(facts),
         )
 
     async def release(self, lease: str, ok: bool) -> None:
@@ -118,6 +119,12 @@ class Preparations:
             "BINDER_REPO_URL": request.repository,
             "BINDER_REQUEST": f"v2/{spec.path}",
         }
+
+
+def _packages(image: ImageFacts) -> str:
+    """Where an image that stands on our base has its Python packages; empty for another one."""
+    place, version = image.env.get("VIRTUAL_ENV", ""), image.env.get(PYTHON_VARIABLE, "")
+    return f"{place}/lib/python{version}/site-packages" if place and version else ""
 
 
 def _say(line: str) -> None:
