@@ -320,7 +320,7 @@ def _addresses(c: Any) -> tuple[str, str]:
 
 
 def _hosts(section: Any) -> tuple[str, str]:
-    """The origins of the hub and of our service where names are used for them (`subdomain_host`), else empty."""
+    """The origins of the hub and of our service where each has a name (`subdomain_host`), else empty."""
     hub_origin = str(section.get("subdomain_host") or "").rstrip("/")
     if not hub_origin:
         return "", ""

@@ -732,8 +732,9 @@ def explain(mistake: ErrorDetails, source: str) -> SettingsError:
             f"{hint}Known keys there: {', '.join(known)}.",
             code="unknown-setting",
         )
+    reason = mistake["msg"].lower().replace("tuple", "list")
     return SettingsError(
-        f"Setting `{key}` in {source} has the value {mistake['input']!r}: {mistake['msg'].lower()}.",
+        f"Setting `{key}` in {source} has the value {mistake['input']!r}: {reason}.",
         "Correct it and run the command again.",
     )
 

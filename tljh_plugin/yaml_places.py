@@ -34,9 +34,9 @@ class Places:
             return cls()
 
     def line(self, keys: Sequence[str | int]) -> int | None:
-        """The line of a key such as `("binder", "mounts", 0, "source")`; None if the file does not have it."""
+        """The line of a key such as `("binder", "mounts", 0, "source")`; None if the file has it not."""
         lines = self._lines(keys)
-        return lines[-1] if len(lines) == len(keys) else None
+        return lines[-1] if lines and len(lines) == len(keys) else None
 
     def nearest(self, keys: Sequence[str | int]) -> int | None:
         """The line of the key, or of the innermost one on the way to it that the file has."""
