@@ -716,6 +716,10 @@ def entry_of(annotation: Any) -> Any:
     return inner[1] if get_origin(annotation) is dict else inner[0]
 
 
+# What whoever starts us sets, and no file.
+OWN = frozenset({"platform", "state_dir", "owner", "origin"})
+
+
 def explain(mistake: ErrorDetails, source: str) -> SettingsError:
     """One of pydantic's errors as a person reads it. `source` is the file, with the line if it is known."""
     if not mistake["loc"]:
@@ -763,7 +767,7 @@ def from_mapping(
             f"The section `binder` in {_place(origin, (), source)} must hold keys, found {section!r:.80}.",
             "Indent its keys below `binder:`.",
         )
-    reserved = {"platform", "state_dir", "owner", "origin"} & set(section)
+    reserved = OWN & set(section)
     if reserved:
         name = sorted(reserved)[0]
         raise SettingsError(

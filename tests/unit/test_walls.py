@@ -15,7 +15,17 @@ HUB_MODULES = ("hub", "hooks", "hub_api", "desktop", "launch.spawner", "launch.f
 NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "cli")
 
 # What a stage may import from the package, besides the small root modules.
-VALUES = {"amounts", "errors", "installation", "moments", "plain_http", "settings", "time_limit", "wire", "yaml_places"}
+VALUES = {
+    "amounts",
+    "errors",
+    "installation",
+    "moments",
+    "plain_http",
+    "settings",
+    "time_limit",
+    "wire",
+    "yaml_places",
+}
 MAY_IMPORT = {
     "source": {"access"},
     "engine": set(),
@@ -26,7 +36,15 @@ MAY_IMPORT = {
     "projects": {"engine", "store", "source"},
     "launch": {"source", "engine", "access", "client", "hub_api"},
     "operation": {
-        "source", "engine", "store", "build", "client", "hub_api", "desktop", "launch", "handover"
+        "source",
+        "engine",
+        "store",
+        "build",
+        "client",
+        "hub_api",
+        "desktop",
+        "launch",
+        "handover",
     },  # fmt: skip
 }
 

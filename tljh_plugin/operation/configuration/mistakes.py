@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from ...amounts import shown_bytes
 from ...errors import SettingsError
-from ...settings import Settings, explain, from_mapping
+from ...settings import OWN, Settings, explain, from_mapping
 from .file import SettingsFile
 from .finding import Finding, Remark
 from .keys import bare, is_bytes, look_up, near
@@ -45,7 +45,12 @@ def validated(file: SettingsFile) -> tuple[Settings | None, list[Finding]]:
 
 
 def _all_mistakes(file: SettingsFile, section: Any, first: SettingsError) -> Iterator[Finding]:
-    """All that pydantic finds at once; `first` where it was not even asked."""
+    """All that pydantic finds at once; `first` as well where it was found before pydantic was asked."""
+    own = sorted(OWN & set(section)) if isinstance(section, Mapping) else []
+    if own or not isinstance(section, Mapping):
+        line = file.line("binder", *own[:1])
+        yield Finding("mistake", own[0] if own else "", str(file.path), line, first.message, first.next_step)
+        section = {key: value for key, value in section.items() if key not in OWN} if own else {}
     try:
         Settings.model_validate(section)
     except ValidationError as error:
@@ -56,11 +61,8 @@ def _all_mistakes(file: SettingsFile, section: Any, first: SettingsError) -> Ite
             advice = _trap(file, each) or told.next_step
             line = file.line("binder", *keys)
             name = ".".join(map(str, keys))
-            yield Finding(
-                "mistake", name, str(file.path), line, told.message.replace(f" in {where}", ""), _ours(advice)
-            )
-    else:
-        yield Finding("mistake", "", str(file.path), file.line("binder"), first.message, first.next_step)
+            message = told.message.replace(f" in {where}", "").replace(f"In {where} ", "")
+            yield Finding("mistake", name, str(file.path), line, message, _ours(advice))
 
 
 def _ours(advice: str) -> str:
