@@ -35,17 +35,8 @@ MAY_IMPORT = {
     "cache": {"source", "engine", "store", "access", "build"},
     "projects": {"engine", "store", "source"},
     "launch": {"source", "engine", "access", "client", "hub_api"},
-    "operation": {
-        "source",
-        "engine",
-        "store",
-        "build",
-        "client",
-        "hub_api",
-        "desktop",
-        "launch",
-        "handover",
-    },  # fmt: skip
+    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop"}
+    | {"launch", "handover"},
 }
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
-from running_hub import RunningHub, browser
+from running_hub import BOTH_MAJORS, RunningHub, browser
 
 from tljh_plugin import handover
 from tljh_plugin.client import ServiceClient
@@ -27,9 +27,9 @@ DEEP = (
 )
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    running = RunningHub(tmp_path_factory.mktemp("h"), service="real")
+@pytest.fixture(scope="module", params=BOTH_MAJORS)
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    running = RunningHub(tmp_path_factory.mktemp("h"), service="real", python=request.param)
     asyncio.run(running.__aenter__())
     yield running
     asyncio.run(running.__aexit__())

@@ -78,7 +78,8 @@ def test_what_the_installation_decides_is_no_key(tmp_path: Path, key: str) -> No
         # tljh-config set binder.policy.allowed_hosts a.org,b.org
         ("policy: {allowed_hosts: 'a.org,b.org'}", "policy.allowed_hosts",
          "`tljh-config add-item binder.policy.allowed_hosts b.org`"),
-        ("policy: {allowed_hosts: '[a.org]'}", "policy.allowed_hosts", "add-item binder.policy.allowed_hosts a"),
+        ("policy: {allowed_hosts: '[a.org]'}", "policy.allowed_hosts",
+         "add-item binder.policy.allowed_hosts a.org"),
         # tljh-config set binder.build.appendix 0755
         ("build: {appendix: 755}", "build.appendix", "`0755` becomes 755"),
         ("build: {appendix: true}", "build.appendix", "true or false"),
