@@ -262,8 +262,12 @@ def start(tljh: Tljh) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], Pa
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [str(PYTHON_5), "-m", "jupyterhub", "-f", config, "--upgrade-db"],
-                cwd=tljh.prefix / "state", env=tljh.environment, stdout=file, stderr=file, start_new_session=True,
-            )  # fmt: skip
+                cwd=tljh.prefix / "state",
+                env=tljh.environment,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
         running.append(process)
         return process, log
 
