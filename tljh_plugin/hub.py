@@ -266,7 +266,11 @@ def _rights(c: Any) -> None:
     c.JupyterHub.custom_scopes.update(copy.deepcopy(CUSTOM_SCOPES))
     for role in ROLES:
         _add_role(c, role)
-    if jupyterhub.version_info[0] >= 6:
+    # JupyterHub 6 ignores these extra scopes where somebody defined the role `user` with scopes.
+    defined = any(
+        each.get("name") == "user" and "scopes" in each for each in _entries(c.JupyterHub, "load_roles")
+    )
+    if jupyterhub.version_info[0] >= 6 and not defined:
         c.JupyterHub.extra_user_scopes.add(ACCESS_SCOPE)
     else:
         _add_role(c, {"name": "user", "scopes": ["self", ACCESS_SCOPE]})
