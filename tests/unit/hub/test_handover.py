@@ -104,9 +104,7 @@ def test_the_last_settings_are_those_of_the_hub_before(tmp_path: Path) -> None:
     assert handover.last_settings(tmp_path) is None
     settings = from_mapping({"servers": {"cpus": 3}}, platform="tljh", state_dir=tmp_path)
     (tmp_path / "run").mkdir()
-    given = handover.Handover(
-        platform="tljh", state_dir=tmp_path, section=settings.model_dump(mode="json")
-    )
+    given = handover.Handover(platform="tljh", state_dir=tmp_path, section=settings.model_dump(mode="json"))
     handover.write(given)
     assert handover.last_settings(tmp_path) == settings
     handover.write(given.model_copy(update={"section": {"gone_since": 1}}))
