@@ -60,6 +60,9 @@ def settings_page() -> str:
         "`config.yaml` in the state folder (`~/.local/share/littlest-binder/config.yaml`). Unknown keys are",
         "errors. A number of bytes can have a unit: `512MiB`, `2GiB`.",
         "",
+        "`littlest-binder config explain KEY` says the same with an example, and",
+        "[Configure](../how-to/configure.md) how to set, check and show them.",
+        "",
     ]
     for name, section in Settings.model_fields.items():
         if section.exclude:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from desktop import free_port
 from ruamel.yaml import YAML
 from waiting import LONG_S, until
@@ -28,6 +29,15 @@ from tljh_plugin.settings import Settings, load_desktop
 
 SERVICE_PREFIX = "/services/binder/"
 CONFIG = Path(__file__).with_name("hub_config.py")
+# tests/run makes it.
+PYTHON_5 = Path(__file__).parent / ".state" / "venv-5" / "bin" / "python"
+PYTHON = os.environ.get("LITTLEST_BINDER_HUB_PYTHON", sys.executable)
+needs_5 = pytest.mark.skipif(not PYTHON_5.exists(), reason=f"{PYTHON_5} is not there: tests/run makes it")
+# For a fixture that starts a hub: once with each major.
+BOTH_MAJORS = [
+    pytest.param(PYTHON, id="jupyterhub-6"),
+    pytest.param(str(PYTHON_5), id="jupyterhub-5", marks=needs_5),
+]
 
 
 class Localhost(httpx.AsyncHTTPTransport):
@@ -79,7 +89,7 @@ class RunningHub:
         service: str = "stand-in",
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
-        python: str = os.environ.get("LITTLEST_BINDER_HUB_PYTHON", sys.executable),
+        python: str = PYTHON,
         become: Sequence[str] = (),
     ) -> None:
         self.state = home / "littlest-binder"

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,10 @@ from steps.site import Site, has_service_manager  # noqa: E402
 
 STATE = ROOT / "tests" / ".state"
 VENV = STATE / "venv"
+# TLJH has JupyterHub 5, a desktop 6: what belongs to the hub is tested with both.
+VENV_5 = STATE / "venv-5"
+# A folder with `the-littlest-jupyterhub`, TLJH's sources: tests/integration/tljh runs them.
+TLJH_FOLDER = "LITTLEST_BINDER_TLJH_FOLDER"
 _DEBIAN = {
     "git": "git",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
@@ -55,6 +60,7 @@ def install(site: Site, docker: engine.Engine, console: Console) -> None:
         ("Docker client", lambda step: engine.ensure_client(site, step)),
         ("Docker buildx", lambda step: buildx.ensure(site, step)),
         ("Python environment", lambda step: _environment(site, step)),
+        ("JupyterHub 5", lambda step: _environment_5(replace(site, venv=VENV_5), step)),
         ("Proxy", lambda step: proxy.ensure(site, step)),
         ("Debian base image", lambda step: base_image.ensure(site, step)),
     ):
@@ -81,6 +87,30 @@ def _environment(site: Site, step: Step) -> str:
     project.remake_venv(site, step, keep=found.get("python") == wanted["python"])
     project.pip_install(site, step, ["--editable", f"{ROOT}[test]"])
     project.write_stamp(VENV, wanted)
+    return "installed"
+
+
+def _environment_5(site: Site, step: Step) -> str:
+    """The other major of JupyterHub with pytest, and what TLJH's own modules import if they are tested."""
+    wanted_too = ["pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"]
+    if os.environ.get(TLJH_FOLDER):
+        wanted_too += [
+            "filelock",
+            "jupyterhub-systemdspawner",
+            "jupyterhub-firstuseauthenticator",
+            "jupyterhub-traefik-proxy",
+        ]
+    wanted = {
+        "project": project.digest(ROOT, [ROOT / "pyproject.toml", ROOT / "tljh_plugin" / "__init__.py"]),
+        "python": project.python_version(project.base_python()),
+        "tljh": str(bool(os.environ.get(TLJH_FOLDER))),
+    }
+    found = project.read_stamp(site.venv)
+    if found == wanted:
+        return "as it was"
+    project.remake_venv(site, step, keep=found.get("python") == wanted["python"])
+    project.pip_install(site, step, ["--editable", str(ROOT), "jupyterhub>=5.5.1,<6", *wanted_too])
+    project.write_stamp(site.venv, wanted)
     return "installed"
 
 
@@ -248,14 +278,14 @@ def main(arguments: list[str]) -> int:
         mirror=packages.machine_mirror(), service_manager=has_service_manager(),
     )  # fmt: skip
     env = site.person_env
-    env |= {key: os.environ[key] for key in ("CI", "GITHUB_ACTIONS") if key in os.environ}
+    env |= {key: os.environ[key] for key in ("CI", "GITHUB_ACTIONS", TLJH_FOLDER) if key in os.environ}
     if given.soak:
         for_pytest.append("--soak")
     if given.soak_minutes is not None:
         for_pytest.append(f"--soak-minutes={given.soak_minutes:g}")
     with only_run_here():
         collect_orphans()
-        console = Console(total=7)
+        console = Console(total=8)
         docker = engine.Engine(site)
         with (STATE / "install.log").open("w") as log:
             console.write_log_to(log)

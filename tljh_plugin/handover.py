@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import HubUnavailable, SettingsError
-from .settings import Settings, desktop_state_dir, from_mapping
+from .errors import BinderError, HubUnavailable, SettingsError
+from .settings import PLAIN_STATE_DIR, Settings, desktop_state_dir, from_mapping
 
 # Names the state folder for `littlest-binder serve` and other commands.
 STATE_VARIABLE = "LITTLEST_BINDER_STATE"
@@ -71,16 +71,17 @@ def find_state_dir() -> Path:
     desktop = desktop_state_dir()
     if path(desktop).exists():
         return desktop
-    tljh = Path("/opt/tljh/state/binder")
-    try:
-        path(tljh).stat()
-    except PermissionError as error:
-        raise SettingsError(
-            f"{tljh} is there for root alone ({error.strerror}).", "Put `sudo` before the command."
-        ) from None
-    except OSError:
-        return desktop
-    return tljh
+    for shared in (Path("/opt/tljh/state/binder"), PLAIN_STATE_DIR):
+        try:
+            path(shared).stat()
+        except PermissionError as error:
+            raise SettingsError(
+                f"{shared} is there for root alone ({error.strerror}).", "Put `sudo` before the command."
+            ) from None
+        except OSError:
+            continue
+        return shared
+    return desktop
 
 
 def write(handover: Handover) -> None:
@@ -118,3 +119,11 @@ def read(state_dir: Path) -> Handover:
         ) from error
     except (ValueError, ValidationError):
         raise SettingsError(f"{where} is damaged.", "Restart the hub: it writes the file anew.") from None
+
+
+def last_settings(state_dir: Path) -> Settings | None:
+    """The settings with which a hub worked there last; None if none did, or if they do not hold any more."""
+    try:
+        return read(state_dir).settings()
+    except BinderError:
+        return None

@@ -1,7 +1,7 @@
 """What The Littlest JupyterHub calls; see its `tljh/hooks.py`. Thin: each hook translates and calls.
 
 TLJH runs them as root in its hub environment. An exception would end its installer, or keep its hub from
-starting, so only a mistake in the administrator's own settings raises one.
+starting, so only a mistake in the administrator's own settings raises one, and only on the first start.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+
+from .errors import SettingsError
+from .settings import Settings
 
 # The marker works by its name alone: this module loads where TLJH is not installed.
 hookimpl = pluggy.HookimplMarker("tljh")
@@ -34,23 +37,42 @@ def tljh_extra_apt_packages() -> list[str]:
 def tljh_custom_jupyterhub_config(c: Any) -> None:
     """Our servers and our service in TLJH's hub; Docker need not be there yet.
 
-    Raises `SettingsError` for a mistake in the `binder` section of `config.yaml`.
+    After a mistake in the `binder` section of `config.yaml` the hub works with what the section said before,
+    and its journal says what is wrong; `SettingsError` is raised only where it said nothing valid before.
     """
+    from .hub import configure, survive
+
+    settings = _settings()
+    with survive(c, settings):
+        configure(c, settings)
+
+
+def _settings() -> Settings:
     from tljh.config import CONFIG_FILE, STATE_DIR
     from tljh.configurer import load_config
+    from traitlets.log import get_logger
 
-    from .hub import configure
+    from .handover import last_settings
     from .settings import from_mapping
 
-    section = copy.deepcopy(load_config().get("binder") or {})
-    settings = from_mapping(
-        section,
-        platform="tljh",
-        state_dir=Path(STATE_DIR) / "binder",
-        source=str(CONFIG_FILE),
-        origin=Path(CONFIG_FILE),
-    )
-    configure(c, settings)
+    state_dir = Path(STATE_DIR) / "binder"
+    try:
+        return from_mapping(
+            copy.deepcopy(load_config().get("binder") or {}),
+            platform="tljh",
+            state_dir=state_dir,
+            source=str(CONFIG_FILE),
+            origin=Path(CONFIG_FILE),
+        )
+    except SettingsError as error:
+        before = last_settings(state_dir)
+        if before is None:
+            raise
+        get_logger().error(
+            "%s Until then the settings of before hold; `littlest-binder config check` finds all mistakes.",
+            error,
+        )
+        return before
 
 
 def _has_buildx(release: Mapping[str, str]) -> bool:

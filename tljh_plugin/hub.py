@@ -11,11 +11,13 @@ import copy
 import os
 import secrets
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import jupyterhub
+from jupyterhub.utils import subdomain_hook_idna, subdomain_hook_legacy
+from traitlets.log import get_logger
 
 from . import handover
 from .desktop import CLI_SERVICE, configure_desktop, free_port, origin
@@ -24,6 +26,9 @@ from .errors import BinderError, SettingsError
 from .installation import ensure_state
 from .launch.spawner import spawner_class
 from .settings import Settings
+
+# As tljh/configurer.py names it.
+TLJHS_CULLER = "cull-idle"
 
 ACCESS_SCOPE = f"access:services!service={SERVICE}"
 
@@ -72,11 +77,13 @@ _SERVICE_START_S = 120
 _HUBS_OWN = ("JUPYTERHUB_", "CONFIGPROXY_", "JPY_", "LITTLEST_BINDER_TOKEN", "LITTLEST_BINDER_USERNAME")
 
 
-def configure(c: Any, settings: Settings) -> None:
+def configure(c: Any, settings: Settings, *, service: Literal["hub", "unit"] | None = None) -> None:
     """Set everything that The Littlest Binder needs in the JupyterHub configuration `c`.
 
-    Can be called on a configuration in which other things are set; raises `SettingsError` if the state
-    folder cannot be prepared, or if servers are to run as people's accounts and we are not root.
+    `service` says who starts our service: the hub, or a unit of a service manager that runs `littlest-binder
+    serve` (default on TLJH). Can be called on a configuration in which other things are set; raises
+    `SettingsError` if the state folder cannot be prepared, or if servers are to run as people's accounts and
+    we are not root.
     """
     if settings.servers.identity == "unix" and os.geteuid() != 0:
         raise SettingsError(
@@ -85,20 +92,27 @@ def configure(c: Any, settings: Settings) -> None:
             "Run the hub as root, or set it to `fixed`.",
         )
     ensure_state(settings)
+    _spawner(c, settings)
     known = _known(settings)
     if settings.platform == "desktop":
         hub_api_url, hub_url = configure_desktop(c, settings), f"{origin(settings)}/hub/"
     else:
         hub_api_url, hub_url = _addresses(c)
-    _spawner(c, settings)
     service_token = known.service_token if known else secrets.token_hex(32)
     cli_token = known.cli_token if known else secrets.token_hex(32)
-    environment = _service(c, settings, hub_api_url, service_token, known)
+    managed = settings.platform != "tljh" if service is None else service == "hub"
+    if managed:
+        _managed_service(c, settings, service_token)
+        environment = {}
+    else:
+        environment = _unit_service(c, hub_api_url, service_token, known)
     if settings.platform == "desktop":
         _command_line(c, settings, cli_token)
+    if settings.platform == "tljh":
+        _tljhs_culler(c, settings)
     _rights(c)
     _pages(c, settings)
-    handover.write(
+    _hand_over(
         handover.Handover(
             platform=settings.platform,
             state_dir=settings.state_dir,
@@ -110,8 +124,26 @@ def configure(c: Any, settings: Settings) -> None:
             hub_url=hub_url,
             service_token=service_token,
             cli_token=cli_token,
-        )
+        ),
+        known,
     )
+
+
+@contextlib.contextmanager
+def survive(c: Any, settings: Settings) -> Iterator[None]:
+    """Let somebody else's hub start although a fault of ours ended the block; its log gets the traceback.
+
+    Servers stay ours: another spawner would take those that run for gone, and start new ones unconfined.
+    """
+    try:
+        yield
+    except BinderError:
+        raise
+    except Exception:
+        get_logger().exception(
+            "The Littlest Binder could not be configured to the end; the hub starts anyway."
+        )
+        _spawner(c, settings)
 
 
 def _known(settings: Settings) -> handover.Handover | None:
@@ -119,6 +151,24 @@ def _known(settings: Settings) -> handover.Handover | None:
     with contextlib.suppress(BinderError):
         return handover.read(settings.state_dir)
     return None
+
+
+def _hand_over(given: handover.Handover, known: handover.Handover | None) -> None:
+    """On a full disk the service goes on with what it was given before, and people can sign in."""
+    if given == known:
+        return
+    try:
+        handover.write(given)
+    except OSError as error:
+        if given.platform == "desktop":
+            raise SettingsError(
+                f"Cannot write {handover.path(given.state_dir)}: {error.strerror}.", "Check the free disk."
+            ) from error
+        get_logger().error(
+            "Cannot write %s: %s. The Littlest Binder's service does not know the settings of now.",
+            handover.path(given.state_dir),
+            error.strerror,
+        )
 
 
 # -- servers ------------------------------------------------------------------------------------------
@@ -137,36 +187,44 @@ def _spawner(c: Any, settings: Settings) -> None:
 # -- the service --------------------------------------------------------------------------------------
 
 
-def _service(
-    c: Any, settings: Settings, hub_api_url: str, token: str, known: handover.Handover | None
-) -> dict[str, str]:
-    """Add the service; what it must be told where JupyterHub does not start it."""
-    entry: dict[str, Any] = {
+def _entry(token: str, url: str) -> dict[str, Any]:
+    return {
         "name": SERVICE,
         "api_token": token,
         "oauth_no_confirm": True,
         "oauth_client_allowed_scopes": list(FOR_PEOPLE),
+        "url": url,
     }
-    if settings.platform == "desktop":
-        entry["url"] = f"http://127.0.0.1:{free_port()}"
-        entry["command"] = [sys.executable, "-m", "tljh_plugin.cli", "serve", "--keep"]
-        entry["environment"] = service_environment(os.environ, settings)
-        if jupyterhub.version_info[0] >= 6:
-            entry["timeout"] = _SERVICE_START_S
-        c.JupyterHub.services.append(entry)
-        return {}
+
+
+def _managed_service(c: Any, settings: Settings, token: str) -> None:
+    """A service that the hub starts, and that ends with it."""
+    entry = _entry(token, f"http://127.0.0.1:{free_port()}")
+    entry["command"] = [sys.executable, "-m", "tljh_plugin.cli", "serve", "--keep"]
+    entry["environment"] = service_environment(os.environ, settings)
+    if jupyterhub.version_info[0] >= 6:
+        entry["timeout"] = _SERVICE_START_S
+    c.JupyterHub.services.append(entry)
+
+
+def _unit_service(c: Any, hub_api_url: str, token: str, known: handover.Handover | None) -> dict[str, str]:
+    """A service that a service manager starts; the variables that JupyterHub would have given it."""
     before = known.environment.get("JUPYTERHUB_SERVICE_URL") if known else None
-    entry["url"] = before or f"http://127.0.0.1:{free_port()}"
+    entry = _entry(token, before or f"http://127.0.0.1:{free_port()}")
     c.JupyterHub.services.append(entry)
     base_url = urlsplit(hub_api_url).path.removesuffix("hub/api")
+    prefix = f"{base_url}services/{SERVICE}/"
+    hub_host, own_host = _hosts(c.JupyterHub)
     return {
         "JUPYTERHUB_SERVICE_NAME": SERVICE,
         "JUPYTERHUB_SERVICE_URL": entry["url"],
-        "JUPYTERHUB_SERVICE_PREFIX": f"{base_url}services/{SERVICE}/",
+        "JUPYTERHUB_SERVICE_PREFIX": prefix,
         "JUPYTERHUB_API_TOKEN": token,
         "JUPYTERHUB_API_URL": hub_api_url,
         "JUPYTERHUB_BASE_URL": base_url,
         "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE}",
+        "JUPYTERHUB_HOST": hub_host,
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{own_host}{prefix}oauth_callback",
     }
 
 
@@ -194,6 +252,24 @@ def _command_line(c: Any, settings: Settings, token: str) -> None:
     )
 
 
+# -- TLJH's culler -------------------------------------------------------------------------------------
+
+
+def _tljhs_culler(c: Any, settings: Settings) -> None:
+    """Take TLJH's own culler out of the running configuration where ours ends servers.
+
+    It ends them after ten minutes by default, whatever their profile says, and takes a silent computation for
+    idleness. The entry stays, without a process: a role that names a service that is not there stops the hub.
+    """
+    if not settings.ends_servers:
+        return
+    for entry in _entries(c.JupyterHub, "services"):
+        if entry.get("name") == TLJHS_CULLER and entry.pop("command", None):
+            get_logger().info(
+                "TLJH's culler does not run: `binder.servers` and `binder.profiles` say when servers end."
+            )
+
+
 # -- rights -------------------------------------------------------------------------------------------
 
 
@@ -201,7 +277,11 @@ def _rights(c: Any) -> None:
     c.JupyterHub.custom_scopes.update(copy.deepcopy(CUSTOM_SCOPES))
     for role in ROLES:
         _add_role(c, role)
-    if jupyterhub.version_info[0] >= 6:
+    # JupyterHub 6 ignores these extra scopes where somebody defined the role `user` with scopes.
+    defined = any(
+        each.get("name") == "user" and "scopes" in each for each in _entries(c.JupyterHub, "load_roles")
+    )
+    if jupyterhub.version_info[0] >= 6 and not defined:
         c.JupyterHub.extra_user_scopes.add(ACCESS_SCOPE)
     else:
         _add_role(c, {"name": "user", "scopes": ["self", ACCESS_SCOPE]})
@@ -240,12 +320,30 @@ def _pages(c: Any, settings: Settings) -> None:
 def _addresses(c: Any) -> tuple[str, str]:
     """Addresses of the hub's API and of its pages, as far as the configuration says."""
     section = c.JupyterHub
-    base_url = f"/{str(section.get('base_url') or '/').strip('/')}/".replace("//", "/")
-    port = section.get("hub_port") or 8081
+    base = section.get("base_url") or urlsplit(str(section.get("bind_url") or "")).path
+    base_url = f"/{str(base or '/').strip('/')}/".replace("//", "/")
     bound = urlsplit(str(section.get("hub_bind_url") or ""))
-    host = f"{bound.hostname or '127.0.0.1'}:{bound.port or port}"
-    public = str(section.get("public_url") or section.get("subdomain_host") or "").rstrip("/")
-    return f"http://{host}{base_url}hub/api", f"{public}{base_url}hub/"
+    address = bound.hostname or str(section.get("hub_ip") or "")
+    if address in ("", "*", "0.0.0.0", "::"):  # noqa: S104 - everywhere is also here
+        address = "127.0.0.1"
+    if ":" in address:
+        address = f"[{address}]"
+    port = bound.port or section.get("hub_port") or 8081
+    public = str(section.get("public_url") or section.get("subdomain_host") or "")
+    hub_origin = public.removesuffix(base_url).rstrip("/")
+    return f"http://{address}:{port}{base_url}hub/api", f"{hub_origin}{base_url}hub/"
+
+
+def _hosts(section: Any) -> tuple[str, str]:
+    """The origins of the hub and of our service where each has a name (`subdomain_host`), else empty."""
+    hub_origin = str(section.get("subdomain_host") or "").rstrip("/")
+    if not hub_origin:
+        return "", ""
+    hooks = {"idna": subdomain_hook_idna, "legacy": subdomain_hook_legacy}
+    given = section.get("subdomain_hook") or "idna"
+    hook = hooks[given] if isinstance(given, str) else given
+    parts = urlsplit(hub_origin)
+    return hub_origin, f"{parts.scheme}://{hook(SERVICE, parts.netloc, 'service')}"
 
 
 def _default(section: Any, name: str, value: Any) -> None:

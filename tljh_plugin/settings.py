@@ -27,13 +27,18 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .amounts import Bytes
 from .errors import SettingsError
+from .yaml_places import Places
 
 log = logging.getLogger("littlest_binder.settings")
+
+# Where a JupyterHub that is neither TLJH's nor a desktop's keeps our state unless told otherwise.
+PLAIN_STATE_DIR = Path("/var/lib/littlest-binder")
 
 GIB = 1024**3
 MIB = 1024**2
@@ -690,6 +695,12 @@ class Settings(Section):
         return self.network.firewall or ("required" if self.platform == "tljh" else "auto")
 
     @property
+    def ends_servers(self) -> bool:
+        """Whether some server ends by its idle time or lifetime."""
+        own = self.servers.idle_s or self.servers.lifetime_s
+        return bool(own) or any(each.idle_s or each.lifetime_s for each in self.profiles)
+
+    @property
     def retention_enabled(self) -> bool:
         """A desktop's disk may always be nearly full, and then no image would stay for long."""
         return self.platform != "desktop" if self.retention.enabled is None else self.retention.enabled
@@ -793,25 +804,37 @@ def entry_of(annotation: Any) -> Any:
     return inner[1] if get_origin(annotation) is dict else inner[0]
 
 
-def _explain(error: ValidationError, source: str) -> SettingsError:
-    first = error.errors()[0]
-    if not first["loc"]:
-        reason = first["msg"].removeprefix("Value error, ")
+# What whoever starts us sets, and no file.
+OWN = frozenset({"platform", "state_dir", "owner", "origin"})
+
+
+def explain(mistake: ErrorDetails, source: str) -> SettingsError:
+    """One of pydantic's errors as a person reads it. `source` is the file, with the line if it is known."""
+    if not mistake["loc"]:
+        reason = mistake["msg"].removeprefix("Value error, ")
         return SettingsError(f"In {source} {reason}.", "Correct it and run the command again.")
-    key = "binder." + ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        model = _section_of(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1)
+    key = "binder." + ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        model = _section_of(mistake["loc"][:-1])
+        near = difflib.get_close_matches(str(mistake["loc"][-1]), list(model.model_fields), n=1)
         hint = f"Did you mean `{near[0]}`? " if near else ""
+        known = sorted(name for name, field in model.model_fields.items() if not field.exclude)
         return SettingsError(
-            f"Unknown setting `{key}` (value {first['input']!r}) in {source}.",
-            f"{hint}Known keys there: {', '.join(sorted(model.model_fields))}.",
+            f"Unknown setting `{key}` (value {mistake['input']!r}) in {source}.",
+            f"{hint}Known keys there: {', '.join(known)}.",
             code="unknown-setting",
         )
+    reason = mistake["msg"].lower().replace("tuple", "list")
     return SettingsError(
-        f"Setting `{key}` in {source} has the value {first['input']!r}: {first['msg'].lower()}.",
+        f"Setting `{key}` in {source} has the value {mistake['input']!r}: {reason}.",
         "Correct it and run the command again.",
     )
+
+
+def _place(origin: Path | None, keys: Sequence[str | int], source: str) -> str:
+    """`source`, with the line of a key of the section if it comes from a file."""
+    line = Places.of_file(origin).nearest(["binder", *keys]) if origin is not None else None
+    return f"{source}:{line}" if line is not None else source
 
 
 def from_mapping(
@@ -823,11 +846,20 @@ def from_mapping(
     source: str = "the configuration",
     origin: Path | None = None,
 ) -> Settings:
-    """Validate a `binder` section; raises `SettingsError` naming the key, its value and the next step."""
-    reserved = {"platform", "state_dir", "owner", "origin"} & set(section)
-    if reserved:
+    """Validate a `binder` section; raises `SettingsError` naming the key, its value and the next step.
+
+    `origin` is the file from which it came, if it did: the error then names the line as well.
+    """
+    if not isinstance(section, Mapping):
         raise SettingsError(
-            f"Unknown setting `binder.{sorted(reserved)[0]}` in {source}.",
+            f"The section `binder` in {_place(origin, (), source)} must hold keys, found {section!r:.80}.",
+            "Indent its keys below `binder:`.",
+        )
+    reserved = OWN & set(section)
+    if reserved:
+        name = sorted(reserved)[0]
+        raise SettingsError(
+            f"Unknown setting `binder.{name}` in {_place(origin, [name], source)}.",
             "It is decided by the installation, not by the file: remove the line.",
             code="unknown-setting",
         )
@@ -836,7 +868,8 @@ def from_mapping(
             {**section, "platform": platform, "state_dir": state_dir, "owner": owner, "origin": origin}
         )
     except ValidationError as error:
-        raise _explain(error, source) from None
+        first = error.errors()[0]
+        raise explain(first, _place(origin, first["loc"], source)) from None
 
 
 def read_file(path: Path, *, alone: bool = True) -> dict[str, Any]:
@@ -847,10 +880,12 @@ def read_file(path: Path, *, alone: bool = True) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise SettingsError(f"Cannot read {path}: {error.strerror}.", "Check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8: {error}.", "Save it as UTF-8.") from None
     try:
         document = YAML(typ="safe").load(text)
     except YAMLError as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}", "Correct the file.") from None
+        raise not_yaml(path, error) from None
     if document is None:
         return {}
     if not isinstance(document, dict) or (alone and set(document) - {"binder"}):
@@ -859,6 +894,16 @@ def read_file(path: Path, *, alone: bool = True) -> dict[str, Any]:
             "Indent the keys under `binder:`.",
         )
     return document.get("binder") or {}
+
+
+def not_yaml(path: Path, error: YAMLError) -> SettingsError:
+    """What the parser says of a file, with the line at which it gave up."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+    reason = getattr(error, "problem", None) or str(error)
+    return SettingsError(
+        f"{where} is not valid YAML: {reason}.", "Correct the file: indentation by spaces, each key once."
+    )
 
 
 def load_desktop(state_dir: Path | None = None, owner: str | None = None) -> Settings:
@@ -872,6 +917,21 @@ def load_desktop(state_dir: Path | None = None, owner: str | None = None) -> Set
         owner=owner or pwd.getpwuid(os.getuid()).pw_name,
         source=str(path),
         origin=path,
+    )
+
+
+def load_file(path: str | Path, *, state_dir: str | Path = PLAIN_STATE_DIR) -> Settings:
+    """The settings of a JupyterHub that is neither TLJH's nor a desktop's: the section `binder:` of a file.
+
+    Without that file the defaults hold. Raises `SettingsError`. See docs/how-to/plain-jupyterhub.md.
+    """
+    where = Path(path).absolute()
+    return from_mapping(
+        read_file(where),
+        platform="jupyterhub",
+        state_dir=Path(state_dir).absolute(),
+        source=str(where),
+        origin=where,
     )
 
 
@@ -920,7 +980,7 @@ def _look(path: Path, settings: Settings) -> _Reading:
 def _read_again(path: Path, state: tuple[int, ...], before: Settings) -> _Reading:
     try:
         good = from_mapping(
-            read_file(path, alone=before.platform == "desktop"),
+            read_file(path, alone=before.platform != "tljh"),
             platform=before.platform,
             state_dir=before.state_dir,
             owner=before.owner,

@@ -8,7 +8,7 @@ import pytest
 from tljh_plugin import settings as module
 from tljh_plugin.amounts import read_bytes
 from tljh_plugin.errors import SettingsError
-from tljh_plugin.settings import Settings, fresh, from_mapping, load_desktop, read_file, stale
+from tljh_plugin.settings import Settings, fresh, from_mapping, load_desktop, load_file, read_file, stale
 
 
 def make(section: dict[str, Any], **more: Any) -> Settings:
@@ -218,3 +218,48 @@ def test_folders_are_picked_on_a_desktop_alone() -> None:
     assert make({}, owner="root").mount_roots == (Path("/root"),)
     assert make({"desktop": {"mount_roots": ["/srv/a/"]}}, owner="root").mount_roots == (Path("/srv/a"),)
     assert make({}, platform="tljh").mount_roots == ()
+
+
+# -- other hubs, and lines ------------------------------------------------------------------------------
+
+
+def test_a_plain_hub_reads_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "binder.yaml"
+    made = load_file(path, state_dir=tmp_path / "state")
+    assert (made.platform, made.state_dir, made.origin) == ("jupyterhub", tmp_path / "state", path)
+    path.write_text("binder: {servers: {cpus: 1}}")
+    assert load_file(str(path), state_dir=str(tmp_path)).servers.cpus == 1
+    assert load_file(path).state_dir == Path("/var/lib/littlest-binder")
+    assert fresh(made).servers.cpus == 1
+    path.write_text("servers: {cpus: 1}")
+    with pytest.raises(SettingsError, match="one section `binder:`"):
+        load_file(path)
+
+
+def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("binder:\n  build:\n    release: bookworm\n    concurrent: many\n")
+    with pytest.raises(SettingsError, match=r"config\.yaml:4 has the value 'many'"):
+        load_desktop(tmp_path)
+    (tmp_path / "config.yaml").write_text("binder:\n  build: {}\n  owner: ada\n")
+    with pytest.raises(SettingsError, match=r"binder\.owner` in .*config\.yaml:3"):
+        load_desktop(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"binder: \xff\xfe\n")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load_desktop(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "ends"),
+    [
+        ({}, False),
+        ({"servers": {"idle_s": 0}}, False),
+        ({"servers": {"lifetime_s": 60}}, True),
+        ({"profiles": [{"id": "a", "idle_s": 60}]}, True),
+        ({"profiles": [{"id": "a", "idle_s": 0}]}, False),
+    ],
+)
+def test_whether_some_server_ends_by_its_time(section: dict[str, Any], ends: bool) -> None:
+    assert make(section).ends_servers is ends

@@ -17,7 +17,7 @@ NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "
 # What a stage may import from the package, besides the small root modules.
 VALUES = {
     "accounts", "amounts", "errors", "installation", "log_lines", "metrics", "moments", "plain_http",
-    "request_ids", "settings", "time_limit", "wire",
+    "request_ids", "settings", "time_limit", "wire", "yaml_places",
 }  # fmt: skip
 MAY_IMPORT = {
     "source": {"access"},
@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "cache": {"source", "engine", "store", "access", "build"},
     "projects": {"engine", "store", "source"},
     "launch": {"source", "engine", "access", "client", "hub_api"},
-    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop"},
+    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop"}
+    | {"launch", "handover"},
 }
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
-from running_hub import RunningHub, browser
+from running_hub import BOTH_MAJORS, RunningHub, browser
 
 from tljh_plugin import handover
 from tljh_plugin.client import ServiceClient
@@ -27,11 +27,12 @@ DEEP = (
 )
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+@pytest.fixture(scope="module", params=BOTH_MAJORS)
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     # Pages of two people, so that any list is read in several.
-    environment = {"TEST_PAGE": "2"}
-    running = RunningHub(tmp_path_factory.mktemp("h"), service="real", environment=environment)
+    running = RunningHub(
+        tmp_path_factory.mktemp("h"), service="real", environment={"TEST_PAGE": "2"}, python=request.param
+    )
     asyncio.run(running.__aenter__())
     yield running
     asyncio.run(running.__aexit__())

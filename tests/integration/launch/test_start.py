@@ -12,7 +12,7 @@ from typing import Any
 import docker
 import httpx
 import pytest
-from running_hub import Localhost, RunningHub
+from running_hub import BOTH_MAJORS, Localhost, RunningHub
 from stand_in_facts import COMMIT
 from waiting import LONG_S, until
 
@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.hub]
 HIT = {"repository": "gh/test/hit/main"}
 
 
-@pytest.fixture
-async def hub(tmp_path: Path, base_image: str) -> AsyncIterator[RunningHub]:
-    async with RunningHub(tmp_path) as running:
+@pytest.fixture(params=BOTH_MAJORS)
+async def hub(request: pytest.FixtureRequest, tmp_path: Path, base_image: str) -> AsyncIterator[RunningHub]:
+    async with RunningHub(tmp_path, python=request.param) as running:
         yield running
         # JupyterHub 5 itself logs a traceback of every start that fails late.
         if not (await running.api().version()).startswith("5."):

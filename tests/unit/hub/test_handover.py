@@ -98,3 +98,14 @@ def test_the_state_folder_is_named_or_the_persons_own(
     assert handover.find_state_dir() == tmp_path / "littlest-binder"
     monkeypatch.setenv(handover.STATE_VARIABLE, "/srv/binder")
     assert handover.find_state_dir() == Path("/srv/binder")
+
+
+def test_the_last_settings_are_those_of_the_hub_before(tmp_path: Path) -> None:
+    assert handover.last_settings(tmp_path) is None
+    settings = from_mapping({"servers": {"cpus": 3}}, platform="tljh", state_dir=tmp_path)
+    (tmp_path / "run").mkdir()
+    given = handover.Handover(platform="tljh", state_dir=tmp_path, section=settings.model_dump(mode="json"))
+    handover.write(given)
+    assert handover.last_settings(tmp_path) == settings
+    handover.write(given.model_copy(update={"section": {"gone_since": 1}}))
+    assert handover.last_settings(tmp_path) is None

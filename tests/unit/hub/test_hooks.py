@@ -17,6 +17,7 @@ from traitlets.config import Config
 from tljh_plugin import hooks
 from tljh_plugin.errors import SettingsError
 from tljh_plugin.launch.spawner import BinderSpawner
+from tljh_plugin.settings import stale
 
 
 class Specifications:
@@ -138,6 +139,33 @@ def test_a_mistake_in_the_section_is_named_with_the_file(manager: pluggy.PluginM
     tljh.write_text("binder:\n  polcy: {}\n")
     with pytest.raises(SettingsError, match=rf"binder\.polcy.*{tljh}"):
         manager.hook.tljh_custom_jupyterhub_config(c=Config())
+
+
+def test_a_mistake_names_its_line(manager: pluggy.PluginManager, tljh: Path) -> None:
+    tljh.write_text("users: {}\nbinder:\n  build:\n    concurent: 3\n")
+    with pytest.raises(SettingsError, match=rf"binder\.build\.concurent.*{tljh}:4\."):
+        manager.hook.tljh_custom_jupyterhub_config(c=Config())
+
+
+@pytest.mark.parametrize("mistake", ["polcy: {}", "servers: {cpus: many}", "- 5", "owner: root"])
+def test_after_a_mistake_the_hub_starts_with_what_held_before(
+    manager: pluggy.PluginManager, tljh: Path, mistake: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tljh.write_text("binder:\n  servers:\n    cpus: 0.5\n    idle_s: 3600\n")
+    manager.hook.tljh_custom_jupyterhub_config(c=Config())
+    tljh.write_text(f"users: {{}}\nbinder:\n  {mistake}\n")
+    for _ in range(2):
+        c = Config()
+        manager.hook.tljh_custom_jupyterhub_config(c=c)
+        settings = c.JupyterHub.spawner_class.pad.settings
+        assert (settings.servers.cpus, settings.origin) == (0.5, tljh)
+        problem = stale(settings)
+        assert problem is not None
+        assert f"{tljh}:" in problem.message
+    tljh.write_text("binder:\n  servers:\n    cpus: 1.5\n")
+    c = Config()
+    manager.hook.tljh_custom_jupyterhub_config(c=c)
+    assert c.JupyterHub.spawner_class.pad.settings.servers.cpus == 1.5
 
 
 def test_it_loads_where_tljh_is_not_installed() -> None:
