@@ -10,6 +10,7 @@ import click
 
 from .. import handover
 from ..operation import keeping
+from ..operation.examples import ensure_examples
 
 
 @click.command(short_help="Run the service (on a desktop the hub does this).")
@@ -28,4 +29,8 @@ def command(keep: bool) -> None:
     given = handover.read(handover.find_state_dir())
     for name, value in given.environment.items():
         os.environ.setdefault(name, value)
-    asyncio.run(serve(given.settings()))
+    settings = given.settings()
+    if settings.platform != "desktop":
+        # There `littlest-binder up` does it before it starts the hub.
+        asyncio.run(ensure_examples(settings))
+    asyncio.run(serve(settings))
