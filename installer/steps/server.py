@@ -145,8 +145,8 @@ def page(server: Server, people: People, command: str) -> list[str]:
     count = len(people.accounts)
     running = ", ".join(unit.removeprefix("jupyter-").removesuffix(".service") for unit in people.servers)
     now = (
-        f"{len(people.servers)} servers run now and will be stopped: {running}. Saved files stay; what is not "
-        "saved is lost."
+        f"{len(people.servers)} servers run now and will be stopped: {running}. Saved files stay; what is "
+        "not saved is lost."
         if people.servers
         else "No server runs now; one that starts before the hub is restarted will be stopped."
     )
@@ -161,8 +161,8 @@ def page(server: Server, people: People, command: str) -> list[str]:
         " - Files are kept per person and repository, below /opt/tljh/state/binder. The homes",
         "   /home/jupyter-NAME stay as they are; with `binder.servers.identity: unix` in TLJH's config.yaml",
         "   servers run as these accounts and the homes can be mounted, so that files stay theirs.",
-        " - What a server may use is said by `binder.servers` and profiles; `c.SystemdSpawner.*` and",
-        "   `users.extra_user_groups` have no effect on containers.",
+        " - What a server may use is said by `binder.servers` and profiles; TLJH's `limits` only lower it.",
+        "   `users.extra_user_groups` and settings of SystemdSpawner have no effect on containers.",
         f" - {now}",
         "",
         "What stays: people and administrators, how they sign in, HTTPS, config.yaml, the user environment,",

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "cache": {"source", "engine", "store", "access", "build"},
     "projects": {"engine", "store", "source"},
     "launch": {"source", "engine", "access", "client", "hub_api"},
-    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop"},
+    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop", "handover"},
 }
 
 

@@ -5,12 +5,13 @@ something in the process of TLJH's installer only, and there replaces one functi
 """
 
 import contextlib
+import importlib
 import os
 import sys
 
 
 def _use_file(path: str) -> None:
-    from tljh import conda  # type: ignore[import-not-found,unused-ignore]
+    conda = importlib.import_module("tljh.conda")
 
     @contextlib.contextmanager
     def from_file(installer_url, sha256sum):  # type: ignore[no-untyped-def]
@@ -19,7 +20,7 @@ def _use_file(path: str) -> None:
             print(f"{path} is not the file that TLJH names ({installer_url}); used as it was given.")
         yield path
 
-    conda.download_miniconda_installer = from_file
+    setattr(conda, "download_miniconda_installer", from_file)  # noqa: B010 - a module that types do not know
 
 
 if sys.orig_argv[1:3] == ["-m", "tljh.installer"] and os.environ.get("LITTLEST_BINDER_MINIFORGE"):
