@@ -103,10 +103,12 @@ class VirtualMachine(FreshMachine):
         """Until systemd has started what starts at boot; units that fail do not matter here."""
         deadline = time.monotonic() + _BOOT_S
         while True:
-            shown = self.run("systemctl", "is-system-running", check=False).stdout.split()
-            if shown[-1:] in (["running"], ["degraded"]):
+            shown = self.run("systemctl", "is-system-running", check=False).stdout.strip()
+            if shown in ("running", "degraded"):
                 return
-            assert time.monotonic() < deadline, f"it did not boot: {shown}"
+            if "is not running" in shown or time.monotonic() > deadline:
+                logs = subprocess.run(["docker", "logs", self.name], capture_output=True, text=True, check=False)
+                raise AssertionError(f"it did not boot: {shown}\n{logs.stdout[-4000:]}{logs.stderr[-4000:]}")
             time.sleep(0.2)
 
     def reboot(self) -> None:

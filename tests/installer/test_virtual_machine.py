@@ -1,8 +1,8 @@
 """The installer on a machine with systemd, for real: twice, killed after each step, over a reboot.
 
-TLJH's part needs what the public internet would supply in the folder that LITTLEST_BINDER_TLJH_FOLDER names, as
-docs/how-to/install-offline.md describes it; it takes many minutes. Without the folder it is reported as not run,
-and the rest is: the desktop under a service manager, and the service's unit beside a plain JupyterHub.
+TLJH's part needs what the public internet would supply in the folder that LITTLEST_BINDER_TLJH_FOLDER names,
+as docs/how-to/install-offline.md describes it; it takes many minutes. Without the folder it is reported as not
+run, and the rest is: the desktop under a service manager, and the service's unit beside a plain JupyterHub.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ STEPS = (
     "State and secrets", "Administrator", "Command", "Debian base image", "Service unit", "Hub", "Service",
     "First image", "Health check",
 )  # fmt: skip
-PLAIN = "v2/local/" + quote("/opt/tljh/state/binder/examples/plain", safe="")
+STATE = Path("/opt/tljh/state/binder")
+PLAIN = "v2/local/" + quote(f"{STATE}/examples/plain", safe="")
 CONFIG = "/opt/tljh/config/config.yaml"
 needs_folder = pytest.mark.skipif(
     offline_folder() is None,
@@ -333,7 +334,7 @@ def test_the_unit_runs_the_service_and_outlives_the_hub(plain: VirtualMachine, t
     for name, text in (
         ("/srv/hub/config.py", _HUB_CONFIG),
         ("/etc/systemd/system/jupyterhub.service", _HUB_UNIT),
-        (f"/etc/systemd/system/{unit.NAME}", unit.text(Path("/srv/hub/venv/bin/python3"), Path("/opt/tljh/state/binder"))),
+        (f"/etc/systemd/system/{unit.NAME}", unit.text(Path("/srv/hub/venv/bin/python3"), STATE)),
     ):  # fmt: skip
         (tmp_path / "file").write_text(text)
         plain._docker("cp", str(tmp_path / "file"), f"{plain.name}:{name}")
@@ -364,7 +365,7 @@ def healthy(machine: VirtualMachine) -> dict[str, object]:
     deadline = time.monotonic() + 180
     while True:
         shown = machine.run(
-            "curl", "--silent", "--max-time", "10", "--unix-socket", "/opt/tljh/state/binder/run/service.sock",
+            "curl", "--silent", "--max-time", "10", "--unix-socket", f"{STATE}/run/service.sock",
             "--header", 'Littlest-Binder-Person: {"name": "test", "admin": true}', "http://x/api/v1/health",
             check=False,
         )  # fmt: skip
