@@ -173,6 +173,7 @@ class OnTljh:
                     (self._site.state / "agreed").touch()
                 for name, ensure in self._steps:
                     self._console.do(name, ensure)
+                (self._site.state / "agreed").unlink(missing_ok=True)
         except StepFailed as error:
             self._console.explain(error)
             self._console.say("What is done stays; the same command goes on from there.")

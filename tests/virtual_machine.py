@@ -25,6 +25,7 @@ _PACKAGES = (
     "kmod", "less",
 )  # fmt: skip
 _BOOT_S = 180.0
+OPTIONS: list[str] = []
 
 
 def offline_folder() -> Path | None:
@@ -50,7 +51,7 @@ class VirtualMachine(FreshMachine):
             "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", "/var/lib/docker",
             "--tmpfs", "/run:exec", "--tmpfs", "/tmp:exec", "--env", "container=docker", *shared,
             # systemd takes SIGTERM for a request to start itself anew.
-            "--stop-signal", "SIGRTMIN+3", image, *self._init,
+            "--stop-signal", "SIGRTMIN+3", *OPTIONS, image, *self._init,
         )  # fmt: skip
         try:
             self.booted()
@@ -107,7 +108,9 @@ class VirtualMachine(FreshMachine):
             if shown in ("running", "degraded"):
                 return
             if "is not running" in shown or time.monotonic() > deadline:
-                logs = subprocess.run(["docker", "logs", self.name], capture_output=True, text=True, check=False)
+                logs = subprocess.run(
+                    ["docker", "logs", self.name], capture_output=True, text=True, check=False
+                )
                 raise AssertionError(f"it did not boot: {shown}\n{logs.stdout[-4000:]}{logs.stderr[-4000:]}")
             time.sleep(0.2)
 
