@@ -71,9 +71,9 @@ class OnTljh:
             ("State and secrets", lambda step: hub.ensure_state(self._site, step)),
             ("Administrator", self._ensure_password),
             ("Command", lambda step: project.ensure_command(self._site, step)),
-            ("Debian base image", self._ensure_base_image),
             ("Service unit", lambda step: hub.ensure_unit(self._site, step)),
             ("Hub", lambda step: hub.ensure_hub(self._site, step)),
+            ("Debian base image", self._ensure_base_image),
             ("Service", lambda step: hub.ensure_service(self._site, step)),
             ("First image", lambda step: hub.first_image(self._site, step)),
             ("Health check", lambda step: hub.check(self._site, step)),
@@ -146,7 +146,7 @@ class OnTljh:
     def _agreement(self) -> int | None:
         """On a TLJH that is there and does not have us: what will change, and whether that is wanted."""
         there = server.read(self._site)
-        self._fresh = not there.found.whole or there.ours_to_finish
+        self._fresh = not there.found.whole or there.ours_to_finish or tljh.is_new(self._site)
         if self._fresh or there.found.plugin or (self._site.state / "agreed").exists():
             return None
         self._console.say("")
@@ -226,6 +226,7 @@ class OnTljh:
         if not self._fresh:
             return "TLJH's own, as they were"
         if not password:
+            tljh.note_administrator(self._site)
             step.note(f"Whoever signs in first as {name} chooses the password: do it now.")
             return f"{name}, without a password yet"
         done = subprocess.run(
@@ -242,9 +243,17 @@ class OnTljh:
                 f"The password could not be kept: {done.stderr.strip()[-200:]}",
                 next_step="Sign in right after the installation and choose it there.",
             )
+        tljh.note_administrator(self._site)
         return f"{name}, with the password that was given"
 
     def _ensure_base_image(self, step: Step) -> str:
+        # The settings decide which release is built on; they are known since the hub has read them.
+        chosen = hub.settings().get("build", {})
+        self._site = replace(
+            self._site,
+            release=self._options.release or chosen.get("release") or self._site.release,
+            mirror=self._options.mirror or chosen.get("mirror") or self._site.mirror,
+        )
         loaded = offline.load_images(self._folder, self._site, step) if self._folder else []
         said = base_image.ensure(self._site, step)
         return said + (f"; loaded {', '.join(loaded)}" if loaded else "")

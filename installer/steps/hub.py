@@ -114,15 +114,31 @@ def stop_old_servers(site: Site, step: Step) -> list[str]:
     return [unit.removeprefix("jupyter-").removesuffix(".service") for unit in units]
 
 
+def handed_over() -> dict[str, Any]:
+    """What the hub wrote for the service when it was configured; empty if it never was."""
+    try:
+        value = json.loads(_HANDOVER.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def settings() -> dict[str, Any]:
+    """The section `binder` that is in force; empty if no hub was configured yet."""
+    section = handed_over().get("section")
+    return section if isinstance(section, dict) else {}
+
+
 def _wait_for_hub(step: Step) -> None:
     while True:
-        status, said = _get("http://127.0.0.1:15001/hub/health")
+        api = str(handed_over().get("hub_api_url", "http://127.0.0.1:15001/hub/api"))
+        status, said = _get(api.removesuffix("/api") + "/health")
         if status == 200 and _HANDOVER.exists():
             return
         if step.seconds > _HUB_S:
             raise StepFailed(
                 f"The hub does not answer: {said or status}.",
-                tried="GET http://127.0.0.1:15001/hub/health",
+                tried=f"GET {api.removesuffix('/api')}/health",
                 tail=_journal("jupyterhub"),
                 next_step="Correct what the last lines say (`journalctl -u jupyterhub`), then run the "
                 "command again. To have TLJH as it was: `sudo littlest-binder uninstall`.",
@@ -175,8 +191,9 @@ def check(site: Site, step: Step) -> str:
 
     TLJH's own installer takes any answer on port 80 for a healthy hub.
     """
+    address = _front(site, step) + "api/v1/health"
     while True:
-        status, text = _get("http://127.0.0.1/services/binder/api/v1/health")
+        status, text = _get(address)
         try:
             health = json.loads(text)
         except ValueError:
@@ -187,13 +204,22 @@ def check(site: Site, step: Step) -> str:
             own = _ask_service() or {}
             raise StepFailed(
                 f"The pages do not answer as they should: {status} {text[:200]!r}.",
-                tried="GET http://127.0.0.1/services/binder/api/v1/health",
+                tried=f"GET {address}",
                 tail=[str(own.get("message", ""))] if own.get("message") else _journal("traefik"),
                 next_step="See `journalctl -u traefik -u jupyterhub -u tljh-binder`, then run the "
                 "command again.",
             )
         step.say("waiting until the proxy passes on")
         time.sleep(0.2)
+
+
+def _front(site: Site, step: Step) -> str:
+    """Where TLJH's proxy has our pages, as its configuration says."""
+    code = "import json\nfrom tljh.configurer import load_config\nprint(json.dumps(load_config()['http']))"
+    lines = _python(site, step, ["-c", code], "See /opt/tljh/config/config.yaml, then run the command again.")
+    http = json.loads(lines[-1])
+    prefix = handed_over().get("environment", {}).get("JUPYTERHUB_SERVICE_PREFIX", "/services/binder/")
+    return f"http://{http.get('address') or '127.0.0.1'}:{http.get('port') or 80}{prefix}"
 
 
 def _python(site: Site, step: Step, arguments: list[str], next_step: str) -> list[str]:
@@ -228,7 +254,7 @@ def _get(address: str) -> tuple[int, str]:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             connection = http.client.HTTPSConnection("127.0.0.1", parts.port, timeout=10, context=context)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=10)
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
         try:
             connection.request("GET", parts.path, headers={"Host": parts.netloc})
             answer = connection.getresponse()

@@ -42,12 +42,13 @@ class OfflineFolder:
         """For pip: the folder's packages alone."""
         return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)} if self.wheels else {}
 
-    @property
-    def tljh_env(self) -> dict[str, str]:
-        """For TLJH's bootstrap: its sources, and the Miniforge installer for its own installer."""
+    def tljh_env(self, sources: Path | None) -> dict[str, str]:
+        """For TLJH's bootstrap: its sources (a copy that can be written: pip builds where they lie), and the
+        Miniforge installer for its own installer.
+        """
         found = dict(self.python_env)
-        if self.sources:
-            found["TLJH_BOOTSTRAP_PIP_SPEC"] = str(self.sources)
+        if sources:
+            found["TLJH_BOOTSTRAP_PIP_SPEC"] = str(sources)
         if self.miniforge:
             found |= {"PYTHONPATH": str(PATCH), MINIFORGE_VARIABLE: str(self.miniforge)}
         return found

@@ -5,6 +5,7 @@ One that is there is never changed here: neither its configuration, nor its envi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -31,6 +32,8 @@ HUB_UNIT = Path("/etc/systemd/system/jupyterhub.service")
 BOOTSTRAP = "https://tljh.jupyter.org/bootstrap.py"
 LOG = PREFIX / "installer.log"
 _BEGUN = "tljh-begun"
+_NEW = "tljh-new"
+_SOURCES = "tljh-sources"
 _UNIVERSE = "software-properties-common"
 _BOOTSTRAP_S = 3600.0
 
@@ -52,9 +55,8 @@ def look(prefix: Path = PREFIX, command: Path = COMMAND, unit: Path = HUB_UNIT) 
     python = hub / "bin" / "python3"
     packages = _packages(hub)
     # The link is the last thing that TLJH's installer makes before it asks plugins.
-    whole = (
-        python.exists() and unit.exists() and os.path.realpath(command) == str(hub / "bin" / "tljh-config")
-    )
+    linked = command.exists() and os.path.realpath(command) == os.path.realpath(hub / "bin" / "tljh-config")
+    whole = python.exists() and unit.exists() and linked
     return Found(
         whole=whole,
         partial=python.exists() and not whole,
@@ -75,7 +77,21 @@ def _packages(environment: Path) -> dict[str, str]:
 
 def begun(site: Site) -> bool:
     """Whether a run of ours began TLJH's installation and did not see its end."""
-    return (site.state / _BEGUN).exists()
+    with contextlib.suppress(OSError):  # root's own folder; somebody else is told to become root
+        return (site.state / _BEGUN).exists()
+    return False
+
+
+def is_new(site: Site) -> bool:
+    """Whether TLJH came by us, and its first administrator was not seen to yet."""
+    with contextlib.suppress(OSError):
+        return (site.state / _NEW).exists()
+    return False
+
+
+def note_administrator(site: Site) -> None:
+    """The first administrator has been seen to."""
+    (site.state / _NEW).unlink(missing_ok=True)
 
 
 def ensure(
@@ -91,11 +107,12 @@ def ensure(
         return f"version {here.version}, as it was"
     if mark.exists():
         _clear(site, step)
+    (site.state / _NEW).write_text("")
     mark.write_text("")
     record("tljh", str(PREFIX))
     env = dict(site.root_env)
     if folder is not None:
-        env |= folder.tljh_env
+        env |= folder.tljh_env(_copied(site, folder))
         version = offline.place_traefik(folder, HUB)
         if version:
             step.log(f"traefik {version} from {folder.traefik}")
@@ -114,8 +131,19 @@ def ensure(
             "TLJH's own installation ended well and is not complete.",
             next_step=f"See {LOG}, then run the command again.",
         )
+    shutil.rmtree(site.state / _SOURCES, ignore_errors=True)
+    (site.state / "tljh-bootstrap.py").unlink(missing_ok=True)
     mark.unlink()
     return f"version {found.version}, installed by its own bootstrap"
+
+
+def _copied(site: Site, folder: offline.OfflineFolder) -> Path | None:
+    if folder.sources is None:
+        return None
+    copy = site.state / _SOURCES
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder.sources, copy, ignore=shutil.ignore_patterns(".git"))
+    return copy
 
 
 def _clear(site: Site, step: Step) -> None:

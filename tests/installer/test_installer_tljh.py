@@ -145,13 +145,13 @@ def test_the_page_names_whose_server_will_be_stopped() -> None:
 
 
 def test_what_is_in_the_folder_is_used_and_the_rest_is_fetched(tmp_path: Path) -> None:
-    assert offline.look(tmp_path).tljh_env == {}
+    assert offline.look(tmp_path).tljh_env(None) == {}
     (tmp_path / "the-littlest-jupyterhub" / "bootstrap").mkdir(parents=True)
     (tmp_path / "the-littlest-jupyterhub" / "bootstrap" / "bootstrap.py").touch()
     (tmp_path / "wheels").mkdir()
     (tmp_path / "Miniforge3-1-Linux-x86_64.sh").touch()
     found = offline.look(tmp_path)
-    assert found.tljh_env == {
+    assert found.tljh_env(found.sources) == {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(tmp_path / "wheels"),
         "TLJH_BOOTSTRAP_PIP_SPEC": str(tmp_path / "the-littlest-jupyterhub"),

@@ -1,8 +1,8 @@
 """The installer on a machine with systemd, for real: twice, killed after each step, over a reboot.
 
 TLJH's part needs what the public internet would supply in the folder that LITTLEST_BINDER_TLJH_FOLDER names,
-as docs/how-to/install-offline.md describes it; it takes many minutes. Without the folder it is reported as not
-run, and the rest is: the desktop under a service manager, and the service's unit beside a plain JupyterHub.
+as docs/how-to/install-offline.md describes it; it takes many minutes. Without the folder it is reported as
+not run, and the rest is: the desktop under a service manager, the service's unit beside a plain JupyterHub.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.timeout(3600)]
 WATCHED = ("/etc", "/opt", "/usr/local", "/var/lib/littlest-binder")
 STEPS = (
     "Preflight", "Debian packages", "Docker engine", "Docker client", "Docker buildx", "TLJH", "The package",
-    "State and secrets", "Administrator", "Command", "Debian base image", "Service unit", "Hub", "Service",
+    "State and secrets", "Administrator", "Command", "Service unit", "Hub", "Debian base image", "Service",
     "First image", "Health check",
 )  # fmt: skip
 STATE = Path("/opt/tljh/state/binder")
@@ -227,8 +227,10 @@ def test_uninstalled_tljh_is_as_it_was(fresh: VirtualMachine) -> None:
 def old() -> Iterator[VirtualMachine]:
     """A TLJH of its own bootstrap alone, with an administrator's comments in its configuration."""
     with VirtualMachine(offline_folder()) as machine:
+        # pip builds where the sources lie.
+        machine.run("cp", "--recursive", "/offline/the-littlest-jupyterhub", "/root/tljh")
         machine.run(
-            "python3", "/offline/the-littlest-jupyterhub/bootstrap/bootstrap.py", "--admin", "ada:first-word",
+            "python3", "/root/tljh/bootstrap/bootstrap.py", "--admin", "ada:first-word",
             environment=offline_environment(machine), timeout_s=1500,
         )  # fmt: skip
         machine.run("sh", "-c", f"echo '# The lab of Ada, do not touch.' >>{CONFIG}")
@@ -242,7 +244,7 @@ def offline_environment(machine: VirtualMachine) -> dict[str, str]:
         "from pathlib import Path\n"
         "from steps import offline, tljh\n"
         "folder = offline.look(Path('/offline')); offline.place_traefik(folder, tljh.HUB)\n"
-        "print(json.dumps(folder.tljh_env))"
+        "print(json.dumps(folder.tljh_env(Path('/root/tljh'))))"
     )
     shown = machine.run("sudo", "python3", "-c", code, user="ada")
     return {str(key): str(value) for key, value in json.loads(shown.stdout).items()}

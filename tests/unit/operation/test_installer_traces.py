@@ -31,7 +31,6 @@ def test_a_look_changes_nothing(traces: list[Path]) -> None:
 def test_all_of_it_goes_and_a_second_time_there_is_nothing(traces: list[Path]) -> None:
     settings = Settings(platform="tljh")
     assert installer_traces.remove(settings, False) == [
-        *installer_traces.remove(settings, True),
         f"the proxies and indexes in {traces[2]}",
         f"the installer's notes in {traces[1]}",
         f"the installer's note {traces[0]}",
