@@ -61,6 +61,7 @@ class OnTljh:
         self._engine = engine.Engine(self._site)
         self._folder = offline.look(options.offline) if options.offline else None
         self._fresh = False
+        self._asked = False
         self._steps: tuple[tuple[str, Callable[[Step], str]], ...] = (
             ("Debian packages", self._ensure_packages),
             ("Docker engine", self._ensure_engine),
@@ -149,6 +150,7 @@ class OnTljh:
         self._fresh = not there.found.whole or there.ours_to_finish or tljh.is_new(self._site)
         if self._fresh or there.found.plugin or (self._site.state / "agreed").exists():
             return None
+        self._asked = True
         self._console.say("")
         for line in server.page(there, server.read_people(), self._command()):
             self._console.say(line)
@@ -168,7 +170,7 @@ class OnTljh:
     def _install(self, begun: float) -> int:
         try:
             with self._own_state():
-                if not self._fresh:
+                if self._asked:
                     # A run that is killed and repeated needs no second answer.
                     (self._site.state / "agreed").touch()
                 for name, ensure in self._steps:
