@@ -182,6 +182,8 @@ def first_image(site: Site, step: Step) -> str:
         "Correct it, then run the command again: everything else is installed. "
         "A build that failed is taken up again by `systemctl restart tljh-binder`.",
     )  # fmt: skip
+    if not json.loads(lines[-1])["image"]:
+        return "plain Jupyter was removed; it is built again when somebody starts it"
     built = len(lines) > 1 or time.monotonic() - begun > 10
     return "plain Jupyter, " + ("built" if built else "already there")
 

@@ -21,14 +21,19 @@ from ..wire import BuildView, Person
 # A slow mirror and a slow disk together; the build's own limits end it long before.
 PATIENCE_S = 3600.0
 _PAUSE_S = 0.3
+# So long after a build's end its image is listed, or it was removed.
+_SETTLED_S = 15.0
 _ADMINISTRATOR = Person(name="installer", admin=True)
 
 
 async def wait(settings: Settings, *, patience_s: float = PATIENCE_S) -> str:
-    """The id of the plain image. Raises `BuildFailed` with the reason, or `ServiceDown`."""
+    """The id of the plain image; empty if it was built and somebody removed it.
+
+    Raises `BuildFailed` with the reason, or `ServiceDown`.
+    """
     url = RepoSpec("local", str(settings.examples_dir / "plain")).normal_url
     deadline = time.monotonic() + patience_s
-    said = ""
+    said, ended = "", 0.0
     async with ServiceClient(socket=settings.service_socket, person=_ADMINISTRATOR) as service:
         while time.monotonic() < deadline:
             for image in await service.images():
@@ -38,6 +43,9 @@ async def wait(settings: Settings, *, patience_s: float = PATIENCE_S) -> str:
             latest = max(builds, key=lambda each: each.created, default=None)
             if latest is not None:
                 _refuse_failed(latest)
+                ended = ended or time.monotonic() if latest.state in ("built", "cancelled") else 0.0
+                if ended and time.monotonic() - ended > _SETTLED_S:
+                    return ""
                 now = f"build {latest.id}: {latest.state} {latest.progress}%"
                 if now != said:
                     sys.stdout.write(now + "\n")
