@@ -6,6 +6,7 @@ Everything else is what a fresh Debian has.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import subprocess
@@ -25,7 +26,6 @@ _PACKAGES = (
     "kmod", "less",
 )  # fmt: skip
 _BOOT_S = 180.0
-OPTIONS: list[str] = []
 
 
 def offline_folder() -> Path | None:
@@ -43,6 +43,8 @@ class VirtualMachine(FreshMachine):
 
     def __enter__(self) -> VirtualMachine:
         image = self._image()
+        # Resolvers of earlier tests hold inotify instances until they are collected; systemd needs a handful.
+        gc.collect()
         added = [part for name in capabilities() for part in ("--cap-add", name)]
         shared = ["--volume", f"{self._offline}:{OFFLINE}:ro"] if self._offline else []
         self._docker(
@@ -51,7 +53,7 @@ class VirtualMachine(FreshMachine):
             "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", "/var/lib/docker",
             "--tmpfs", "/run:exec", "--tmpfs", "/tmp:exec", "--env", "container=docker", *shared,
             # systemd takes SIGTERM for a request to start itself anew.
-            "--stop-signal", "SIGRTMIN+3", *OPTIONS, image, *self._init,
+            "--stop-signal", "SIGRTMIN+3", image, *self._init,
         )  # fmt: skip
         try:
             self.booted()
@@ -111,7 +113,10 @@ class VirtualMachine(FreshMachine):
                 logs = subprocess.run(
                     ["docker", "logs", self.name], capture_output=True, text=True, check=False
                 )
-                raise AssertionError(f"it did not boot: {shown}\n{logs.stdout[-4000:]}{logs.stderr[-4000:]}")
+                raise AssertionError(
+                    f"it did not boot: {shown}\n{logs.stdout[-4000:]}{logs.stderr[-4000:]}\nsystemd ends without "
+                    "a word where no inotify instance is left (sysctl fs.inotify.max_user_instances)."
+                )
             time.sleep(0.2)
 
     def reboot(self) -> None:
