@@ -114,8 +114,8 @@ class VirtualMachine(FreshMachine):
                     ["docker", "logs", self.name], capture_output=True, text=True, check=False
                 )
                 raise AssertionError(
-                    f"it did not boot: {shown}\n{logs.stdout[-4000:]}{logs.stderr[-4000:]}\nsystemd ends without "
-                    "a word where no inotify instance is left (sysctl fs.inotify.max_user_instances)."
+                    f"it did not boot: {shown}\n{logs.stdout[-4000:]}{logs.stderr[-4000:]}\nsystemd ends "
+                    "without a word where no inotify instance is left (sysctl fs.inotify.max_user_instances)."
                 )
             time.sleep(0.2)
 
