@@ -62,7 +62,6 @@ def add_tljh(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     server.add_argument(
         "--admin",
         type=account,
-        default="",
         metavar="NAME[:PASSWORD]",
         help="the first administrator of a new TLJH; other users of this machine can read a password here",
     )
@@ -132,6 +131,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o022)
     sys.dont_write_bytecode = True
     if options.kind == "tljh":
+        options.admin = options.admin or ""
         import binder_on_tljh
 
         return binder_on_tljh.OnTljh(options, Path(__file__).resolve().parent.parent).run()

@@ -237,6 +237,18 @@ def test_what_is_typed_wrong_is_refused_with_its_value(arguments: list[str], val
     assert value in shown.stderr
 
 
+def test_without_an_administrator_it_looks_at_the_machine_and_changes_nothing() -> None:
+    shown = subprocess.run(
+        [sys.executable, str(BOOTSTRAP), "tljh"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (2, "")
+    assert "nothing was changed" in shown.stdout.lower()
+
+
 def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
     import binder_on_tljh
     import bootstrap
