@@ -71,7 +71,7 @@ class Visitor:
     def __init__(self, machine: VirtualMachine, name: str, password: str) -> None:
         self._machine, self.name = machine, name
         self.http = httpx.Client(base_url=f"http://{machine.address}", timeout=120, follow_redirects=True)
-        self.http.headers |= {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
+        self.http.headers.update({"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})
         self.http.get("/hub/login")
         form = {"username": name, "password": password, "_xsrf": self.http.cookies.get("_xsrf", path="/hub/")}
         answer = self.http.post("/hub/login", data=form)
