@@ -7,8 +7,13 @@ starting, so only a mistake in the administrator's own settings raises one, and 
 from __future__ import annotations
 
 import copy
+import logging
+import os
 import platform
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,13 @@ from .settings import Settings
 
 # The marker works by its name alone: this module loads where TLJH is not installed.
 hookimpl = pluggy.HookimplMarker("tljh")
+
+# TLJH's own, whose lines go to the administrator's screen and into its installer.log.
+log = logging.getLogger("tljh")
+
+# Set by our installer, which runs TLJH's and does the rest itself.
+_INSTALLER = "LITTLEST_BINDER_INSTALLER"
+_REST_S = 3600.0
 
 
 @hookimpl
@@ -73,6 +85,53 @@ def _settings() -> Settings:
             error,
         )
         return before
+
+
+@hookimpl
+def tljh_config_post_install(config: Mapping[str, Any]) -> None:
+    """Tell of a mistake in the `binder` section now; the hub that is started next would end on it."""
+    from .errors import SettingsError
+    from .settings import from_mapping
+
+    try:
+        section = copy.deepcopy(config.get("binder") or {})
+        from_mapping(section, platform="tljh", state_dir=Path("/opt/tljh/state/binder"), source="config.yaml")
+    except SettingsError as error:
+        log.error("The Littlest Binder: %s %s", error, error.next_step)
+
+
+@hookimpl
+def tljh_post_install() -> None:
+    """What `--plugin` leaves to do: Docker, the base image, the service's unit, the first image, a check."""
+    if os.environ.get(_INSTALLER):
+        return
+    command = [sys.executable, str(_bootstrap()), "tljh", "--installed", "--yes"]
+    log.info("The Littlest Binder: installing Docker, the service and the first image; this takes minutes.")
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_REST_S,
+        )
+        problem = "" if done.returncode == 0 else done.stdout[-2000:]
+        log.debug("%s", done.stdout)
+    except (OSError, subprocess.SubprocessError) as error:
+        problem = str(error)
+    if problem:
+        log.error("The Littlest Binder is installed, but not ready:\n%s", problem)
+        log.error("Run this to go on: sudo %s", shlex.join(command))
+
+
+def _bootstrap() -> Path:
+    """The installer: beside us in the wheel, beside the package in a checkout."""
+    here = Path(__file__).resolve().parent
+    inside = here / "installer" / "bootstrap.py"
+    return inside if inside.exists() else here.parent / "installer" / "bootstrap.py"
 
 
 def _has_buildx(release: Mapping[str, str]) -> bool:

@@ -244,12 +244,21 @@ def problems(machine: Machine, command: str) -> list[Problem]:
     return [problem for problem in found if problem is not None]
 
 
-def read(person: Person, state: Path, checkout: Path, environ: Mapping[str, str], *, port: int) -> Machine:
-    """Look at everything, change nothing."""
+def read(
+    person: Person,
+    state: Path,
+    checkout: Path,
+    environ: Mapping[str, str],
+    *,
+    port: int,
+    first: bool | None = None,
+) -> Machine:
+    """Look at everything, change nothing. `first`: whether nothing was installed yet, if that is known."""
     endpoint, chosen_by = docker_endpoint(environ, person.home)
     facts = _ask(endpoint)
     docker_root = facts.root_dir if facts is not None and facts.root_dir else "/var/lib/docker"
-    first = not (state / "venv").exists()
+    if first is None:
+        first = not (state / "venv").exists()
     return Machine(
         system=platform.system(),
         architecture=_architecture(),
@@ -334,12 +343,12 @@ def _other_owner(state: Path, person: Person) -> str:
     return ""
 
 
-def port_holder(port: int) -> str:
-    """Who listens on 127.0.0.1:`port`; empty if nobody does."""
+def port_holder(port: int, host: str = "127.0.0.1") -> str:
+    """Who listens on `host`:`port` (all addresses if it is empty); empty if nobody does."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
             return ""
         except PermissionError:
             return ""

@@ -19,6 +19,8 @@ LINK = Path("/usr/local/bin/littlest-binder")
 _STAMP = "littlest-binder.json"
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PACKAGE = "tljh_plugin"
+# The package carries it, for TLJH's own way of installing us.
+_INSTALLER = "installer"
 _AGAIN = (
     "Check that the Python package index can be reached (behind a proxy: `sudo --preserve-env=https_proxy`), "
     "then run the command again."
@@ -52,9 +54,10 @@ def ensure_venv_package(site: Site, step: Step) -> list[str]:
 def project_files(checkout: Path) -> Iterator[Path]:
     """The files of the checkout that make up the installed project."""
     yield from (checkout / name for name in _FILES)
-    for path in sorted((checkout / _PACKAGE).rglob("*")):
-        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
-            yield path
+    for folder in (_PACKAGE, _INSTALLER):
+        for path in sorted((checkout / folder).rglob("*")):
+            if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
+                yield path
 
 
 def digest(checkout: Path, files: Sequence[Path]) -> str:
@@ -165,7 +168,7 @@ def ensure_command(site: Site, step: Step, link: Path = LINK) -> str:
 
 def is_ours(target: str) -> bool:
     """A link to the command in some person's installation."""
-    return target.endswith("/littlest-binder/venv/bin/littlest-binder")
+    return target.endswith(("/littlest-binder/venv/bin/littlest-binder", "/tljh/hub/bin/littlest-binder"))
 
 
 def _minor(version: str) -> str:

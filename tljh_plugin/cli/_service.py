@@ -24,10 +24,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from .. import request_ids
+from .. import handover, request_ids
 from ..amounts import shown_bytes
 from ..client import ServiceClient
-from ..errors import BinderError, InvalidSpec, from_dict
+from ..errors import BinderError, HubUnavailable, InvalidSpec, from_dict
 from ..settings import Settings, load_desktop
 from ..source.spec import parse_link
 from ..wire import ErrorView, Person, Wire
@@ -50,10 +50,21 @@ def runs_async(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     return run
 
 
+def settings_here() -> Settings:
+    """The settings of the installation that the command belongs to: what a server's hub handed over, or the
+    desktop's file. Raises `SettingsError`.
+    """
+    try:
+        given = handover.read(handover.find_state_dir())
+    except HubUnavailable:
+        return load_desktop()
+    return load_desktop() if given.platform == "desktop" else given.settings()
+
+
 @asynccontextmanager
 async def service(token: str = "") -> AsyncIterator[tuple[Settings, ServiceClient]]:
     """The settings, and a client that speaks for the owner through the service's socket."""
-    settings = load_desktop()
+    settings = await asyncio.to_thread(settings_here)
     person = Person(name=settings.owner or getpass.getuser(), admin=True)
     async with ServiceClient(socket=settings.service_socket, person=person, token=token) as client:
         yield settings, client

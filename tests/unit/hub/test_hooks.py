@@ -81,7 +81,12 @@ def test_all_hooks_are_hooks_that_tljh_has(manager: pluggy.PluginManager) -> Non
     manager.check_pending()
     callers = manager.get_hookcallers(hooks)
     assert callers is not None
-    assert {caller.name for caller in callers} == {"tljh_extra_apt_packages", "tljh_custom_jupyterhub_config"}
+    assert {caller.name for caller in callers} == {
+        "tljh_extra_apt_packages",
+        "tljh_custom_jupyterhub_config",
+        "tljh_config_post_install",
+        "tljh_post_install",
+    }
 
 
 def test_packages_are_a_list_since_tljh_would_take_a_text_apart(manager: pluggy.PluginManager) -> None:
@@ -166,6 +171,50 @@ def test_after_a_mistake_the_hub_starts_with_what_held_before(
     c = Config()
     manager.hook.tljh_custom_jupyterhub_config(c=c)
     assert c.JupyterHub.spawner_class.pad.settings.servers.cpus == 1.5
+
+
+def test_a_mistake_is_told_during_the_installation_and_does_not_end_it(
+    manager: pluggy.PluginManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"binder": {"polcy": {}}, "users": {"admin": ["ada"]}}
+    manager.hook.tljh_config_post_install(config=config)
+    assert "binder.polcy" in caplog.text
+    assert config == {"binder": {"polcy": {}}, "users": {"admin": ["ada"]}}, "the configuration is not ours"
+
+
+@pytest.fixture
+def rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installer that notes with what it was called, in place of the real one."""
+    program = tmp_path / "bootstrap.py"
+    program.write_text(f"import sys; open({str(tmp_path / 'called')!r}, 'w').write(' '.join(sys.argv[1:]))")
+    monkeypatch.setattr(hooks, "_bootstrap", lambda: program)
+    return program
+
+
+def test_tljhs_own_way_leaves_the_rest_to_our_installer(manager: pluggy.PluginManager, rest: Path) -> None:
+    manager.hook.tljh_post_install()
+    assert rest.with_name("called").read_text() == "tljh --installed --yes"
+
+
+def test_our_own_installer_is_not_run_within_itself(
+    manager: pluggy.PluginManager, rest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LITTLEST_BINDER_INSTALLER", "1")
+    manager.hook.tljh_post_install()
+    assert not rest.with_name("called").exists()
+
+
+def test_an_installer_that_fails_does_not_end_tljhs_and_says_what_to_run(
+    manager: pluggy.PluginManager, rest: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rest.write_text("print('no Docker here'); raise SystemExit(1)")
+    manager.hook.tljh_post_install()
+    assert "no Docker here" in caplog.text
+    assert f"sudo {sys.executable} {rest} tljh --installed --yes" in caplog.text
+
+
+def test_the_installer_is_found_in_a_checkout() -> None:
+    assert hooks._bootstrap().is_file()
 
 
 def test_it_loads_where_tljh_is_not_installed() -> None:
