@@ -67,6 +67,7 @@ from tljh_plugin.wire import (
     BuildView,
     DiskSample,
     DiskView,
+    DoctorView,
     ErrorView,
     ImageChange,
     ImageView,
@@ -651,6 +652,25 @@ class StandInDisk:
         """It was told that something large came or went."""
 
 
+class StandInExamination:
+    """Finds what it is told, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.found = DoctorView(
+            checked=NOW,
+            seconds=1.5,
+            counts={"problem": 0, "warning": 0, "not-checked": 0, "note": 0, "ok": 0},
+            findings=(),
+        )
+        self.last: DoctorView | None = None
+        self.asked = 0
+
+    async def now(self) -> DoctorView:
+        self.asked += 1
+        self.last = self.found
+        return self.found
+
+
 class StandInRescan:
     def __init__(self) -> None:
         self.found = RescanView()
@@ -907,6 +927,7 @@ class House:
         self.kept_files = StandInKeptFiles(self.projects)
         self.preparations = StandInPreparations()
         self.disk = StandInDisk()
+        self.examination = StandInExamination()
         self.rescan = StandInRescan()
         self.adoption = StandInAdoption()
         self.moves = StandInMoves()
@@ -959,6 +980,7 @@ class House:
             folders=Folders(self.settings, given.engine, given.audit.note),
             room=Room(self.settings, given.engine),
             disk=given.disk,
+            examination=given.examination,
         )
 
     def come(self, hub_api: HubApi) -> None:

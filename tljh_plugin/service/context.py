@@ -38,6 +38,7 @@ from .again import Again
 from .changed_settings import ChangedSettings
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
+from .examination import Examination
 from .folders import Folders
 from .kept_files import KeptFiles
 from .launches import Launches
@@ -81,6 +82,7 @@ class Context:
     folders: Folders
     disk: Disk
     mirrors: Mirrors
+    examination: Examination
 
 
 @contextlib.asynccontextmanager
@@ -182,4 +184,5 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             folders=Folders(settings, engine, store.audit),
             disk=disk,
             mirrors=mirrors,
+            examination=Examination(settings),
         )
