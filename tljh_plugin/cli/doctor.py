@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 from rich.console import Console
@@ -21,6 +22,7 @@ from ._service import as_json, console, print_json, runs_async
 # Who names a check wants its answer, and some take longer than all of them may.
 _NAMED_LIMIT_S = 60.0
 # Seconds from the start of the process to the end of all checks; what comes after it takes some tenths.
+_DOCKERS_PART = 0.7
 _WHOLE_S, _LEAST_S = 4.5, 1.5
 
 _LOOK: dict[FindingStatus, tuple[str, str]] = {
@@ -51,7 +53,7 @@ async def command(checks: tuple[str, ...], fix: bool, as_list: bool, as_json: bo
         return 0
     wanted = named(checks)
     limit_s = _NAMED_LIMIT_S if checks else _left_s()
-    async with open_site() as site:
+    async with open_site(patience_s=limit_s * _DOCKERS_PART) as site:
         report = await (put_right if fix else examine)(site, wanted, limit_s=limit_s)
         view = report.view(
             product=__version__, platform=site.settings.platform, state_dir=str(site.settings.state_dir)
@@ -84,11 +86,15 @@ def _print(view: DoctorView) -> None:
         out.print(Text.assemble((f"{mark} ", style), repair.done or f"{repair.id}: {repair.error}"))
     if view.repairs:
         out.print()
-    for status in ORDER[:-1]:
-        for finding in view.findings:
-            if finding.status == status:
+    for status in ORDER:
+        rows = [each for each in view.findings if each.status == status]
+        if status == "not-checked":
+            _print_unchecked(out, rows)
+        elif status == "ok":
+            _print_well(out, rows)
+        else:
+            for finding in rows:
                 _print_finding(out, finding)
-    _print_well(out, view)
     out.print(_sentence(view))
 
 
@@ -110,13 +116,27 @@ def _print_finding(out: Console, finding: FindingView) -> None:
     out.print()
 
 
-def _print_well(out: Console, view: DoctorView) -> None:
+def _print_unchecked(out: Console, findings: Sequence[FindingView]) -> None:
+    """By their reason, which many have in common."""
+    mark, style = _LOOK["not-checked"]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        reasons.setdefault((finding.meaning, finding.fix), []).append(finding.id)
+    for (meaning, fix), ids in reasons.items():
+        out.print(Text.assemble((f"{mark} ", style), ("Not checked", "bold"), f"  {', '.join(ids)}"))
+        for text, how in ((meaning, ""), (f"→ {fix}" if fix and len(ids) == 1 else "", "green")):
+            if text:
+                out.print(Padding(Text(text, style=how), (0, 0, 0, 2), expand=False))
+    if reasons:
+        out.print()
+
+
+def _print_well(out: Console, findings: Sequence[FindingView]) -> None:
     groups: dict[str, list[str]] = {}
-    for finding in view.findings:
-        if finding.status == "ok":
-            known = groups.setdefault(finding.group, [])
-            if finding.id not in known:
-                known.append(finding.id)
+    for finding in findings:
+        known = groups.setdefault(finding.group, [])
+        if finding.id not in known:
+            known.append(finding.id)
     for group, ids in groups.items():
         out.print(Text.assemble(("✓ ", "green"), (group, "bold"), f"  {', '.join(ids)}"))
     if groups:

@@ -19,7 +19,7 @@ from ...build.machine import Machine, read_machine
 from ...client import ServiceClient
 from ...engine import ContainerRow, Engine, EngineInfo, ImageFacts, Network
 from ...engine.threads import in_thread
-from ...errors import BinderError, HubUnavailable
+from ...errors import BinderError, EngineTimedOut, HubUnavailable
 from ...hub_api import HubApi, HubUser
 from ...installation import instance_id
 from ...launch.running import PERSON_LABEL, SERVER_LABEL
@@ -52,6 +52,8 @@ class Site:
     handover: handover.Handover | None = None
     settings_problem: BinderError | None = None
     handover_problem: BinderError | None = None
+    # Seconds that Docker has for its first answer.
+    patience_s: float = 2.0
     # The machine's own paths, which tests put elsewhere.
     tljh: Path = TLJH
     systemd: Path = Path("/run/systemd/system")
@@ -80,6 +82,7 @@ class Site:
             self.handover,
             self.settings_problem,
             self.handover_problem,
+            self.patience_s,
             self.tljh,
             self.systemd,
         )
@@ -87,20 +90,37 @@ class Site:
     # -- Docker ---------------------------------------------------------------------------------------
 
     async def docker(self) -> EngineInfo:
-        """What Docker says of itself. Raises an `EngineError`."""
-        return await self._once("docker", self.engine.info)
+        """What Docker says of itself. Raises an `EngineError`; for all other questions, too."""
+
+        async def ask() -> EngineInfo:
+            try:
+                return await within(self.patience_s, self.engine.info())
+            except (TimeoutError, asyncio.TimeoutError):
+                raise EngineTimedOut(
+                    f"Docker did not answer within {self.patience_s:g} s.",
+                    "Check that `docker info` answers, and the machine's load and disk; restart Docker if it "
+                    "stays so.",
+                ) from None
+
+        return await self._once("docker", ask)
 
     async def containers(self) -> list[ContainerRow]:
         """Our containers, running or not. Raises an `EngineError`."""
 
         async def ours() -> list[ContainerRow]:
+            await self.docker()
             return [each for each in await self.engine.containers() if self.engine.is_ours(each.labels)]
 
         return await self._once("containers", ours) if self.made else []
 
     async def network(self) -> Network | None:
         """Our network, if there is one. Raises an `EngineError`."""
-        return await self._once("network", self.engine.network) if self.made else None
+
+        async def ask() -> Network | None:
+            await self.docker()
+            return await self.engine.network()
+
+        return await self._once("network", ask) if self.made else None
 
     async def base_image(self) -> ImageFacts | None:
         """Our base image, for containers that try something; any of its versions will do."""
@@ -108,6 +128,7 @@ class Site:
         async def find() -> ImageFacts | None:
             if not self.made:
                 return None
+            await self.docker()
             wanted = await base_name(self.settings)
             return (await self.engine.image(wanted) if wanted else None) or await self.engine.image(
                 "littlest-binder/base:latest"
@@ -219,13 +240,15 @@ def needs(reason: str) -> CannotCheck:
 
 
 @asynccontextmanager
-async def open_site(state_dir: Path | None = None) -> AsyncIterator[Site]:
-    """The installation that this command belongs to, or the one of this state folder.
+async def open_site(state_dir: Path | None = None, *, patience_s: float = 2.0) -> AsyncIterator[Site]:
+    """The installation that this command belongs to, or the one of this state folder; Docker has `patience_s`
+    seconds for its first answer.
 
     Raises `SettingsError` if it is a server's and we are not root; nothing else: what is wrong with it is for
     the checks to say.
     """
     site = await in_thread(lambda: _find(state_dir or handover.find_state_dir()))
+    site.patience_s = patience_s
     try:
         yield site
     finally:

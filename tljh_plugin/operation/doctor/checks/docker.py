@@ -100,9 +100,9 @@ async def builder(site: Site) -> Verdict:
     try:
         return ok(seen={"version": await buildx.version()})
     except EngineUnavailable as error:
-        return problem(f"{error.message} Nothing can be built.", error.next_step)
+        return problem(f"{error.message.splitlines()[0]}. Nothing can be built.", error.next_step)
     except BinderError as error:
-        return warning(error.message, error.next_step)
+        return warning(error.message.splitlines()[0], error.next_step)
 
 
 @check("cgroups", "Docker", "Limits of servers")

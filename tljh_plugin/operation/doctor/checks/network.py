@@ -178,9 +178,10 @@ async def _no_rules(site: Site, error: FirewallMissing) -> Verdict:
 
 
 @check("forwarding", "Network", "Forwarding of packets")
-def forwarding(site: Site) -> Verdict:
+async def forwarding(site: Site) -> Verdict:
     """Whether the kernel passes packets on for containers (`net.ipv4.ip_forward`)."""
-    value = _FORWARDING.read_text().strip()
+    await site.docker()  # which turns it on when it starts
+    value = await in_thread(lambda: _FORWARDING.read_text().strip())
     if value != "1":
         return problem(
             _PACKETS,

@@ -125,6 +125,7 @@ async def base_image(site: Site) -> Verdict:
     if not site.made:
         raise CannotCheck("Nothing was started here yet.")
     debian = f"{DEBIAN}:{site.settings.build.release}"
+    await site.docker()
     name = await base_name(site.settings)
     if not name:
         if not site.settings.build.fast_python:

@@ -195,6 +195,7 @@ async def checkouts(site: Site) -> Verdict:
 @check("networks", "Left over", "Networks of other installations")
 async def networks(site: Site) -> Verdict:
     """Docker networks with the label of The Littlest Binder that are not this installation's."""
+    await site.docker()
     found = await site.engine.labelled_networks()
     others = sorted(name for name, instance in found.items() if instance != site.instance)
     if not others:
