@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ...errors import InvalidRequest
@@ -79,14 +79,18 @@ def named(wanted: Iterable[str]) -> tuple[Check, ...]:
     everything, asked = all_checks(), list(wanted)
     if not asked:
         return everything
+    ids = {known.id for known in everything}
     for each in asked:
-        if not any(_is_meant(known, each) for known in everything):
+        if not any(_is_meant(known, each, ids) for known in everything):
             raise InvalidRequest(
                 f"There is no check `{each:.60}`.",
                 f"Checks: {', '.join(known.id for known in everything)}.",
             )
-    return tuple(known for known in everything if any(_is_meant(known, each) for each in asked))
+    return tuple(known for known in everything if any(_is_meant(known, each, ids) for each in asked))
 
 
-def _is_meant(known: Check, word: str) -> bool:
-    return word in (known.id, known.group.lower().replace(" ", "-"), known.group)
+def _is_meant(known: Check, word: str, ids: Collection[str]) -> bool:
+    """An id goes before a group that is called the same but for its capital."""
+    if word in ids:
+        return word == known.id
+    return word in (known.group, known.group.lower().replace(" ", "-"))

@@ -284,7 +284,7 @@ def _is_up(site: Site) -> bool:
         try:
             with place.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
     known = urlsplit(site.handover.hub_api_url) if site.handover else None
     if known is None or not known.port:
