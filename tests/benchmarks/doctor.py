@@ -2,10 +2,10 @@
 
     python tests/benchmarks/doctor.py [--rounds 5]
 
-On an installation with a server that runs, a base image and a store, made for it and removed afterwards; once
-more with a Docker that cannot be reached, and with one that accepts connections and never answers. Prints the
-seconds of each round, the medians, and the slowest checks; exit code 1 if a median of the whole command is above
-5 s.
+On an installation with a server that runs, a base image and a store, made for it and removed afterwards;
+once more with a Docker that cannot be reached, and with one that accepts connections and never answers.
+Prints the seconds of each round, the medians, and the slowest checks; exit code 1 if a median of the whole
+command is above 5 s.
 """
 
 from __future__ import annotations

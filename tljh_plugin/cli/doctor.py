@@ -14,6 +14,7 @@ from rich.text import Text
 
 from .. import __version__
 from ..build.processes import process_facts
+from ..errors import InvalidRequest
 from ..operation.doctor import LIMIT_S, all_checks, examine, named, open_site, put_right
 from ..operation.doctor.findings import ORDER
 from ..wire import DoctorView, FindingStatus, FindingView
@@ -51,7 +52,10 @@ async def command(checks: tuple[str, ...], fix: bool, as_list: bool, as_json: bo
     if as_list:
         _list()
         return 0
-    wanted = named(checks)
+    try:
+        wanted = named(checks)
+    except InvalidRequest as error:
+        raise click.UsageError(str(error)) from None
     limit_s = _NAMED_LIMIT_S if checks else _left_s()
     async with open_site(patience_s=limit_s * _DOCKERS_PART) as site:
         report = await (put_right if fix else examine)(site, wanted, limit_s=limit_s)

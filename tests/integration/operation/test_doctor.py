@@ -137,7 +137,7 @@ async def test_the_command_says_the_same_to_programs_and_ends_with_a_code(machin
     finally:
         secret.chmod(0o600)
     done = await asyncio.to_thread(ask, "nonsense")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no check `nonsense`" in done.stderr
 
 

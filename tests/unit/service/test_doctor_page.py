@@ -1,4 +1,4 @@
-"""The doctor's page and its part of the API: for administrators alone, without JavaScript; nothing changes."""
+"""The doctor's page and its part of the API: for administrators, without JavaScript; nothing changes."""
 
 from __future__ import annotations
 
