@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import json
 import os
 import socket
@@ -41,7 +42,7 @@ from tljh_plugin.operation.doctor import (
     open_site,
     put_right,
 )
-from tljh_plugin.operation.doctor.checks import disk, installation, people, reach, web
+from tljh_plugin.operation.doctor.checks import disk, installation, people, reach, state, web
 from tljh_plugin.operation.doctor.checks import docker as docker_checks
 from tljh_plugin.projects.clock import Note, read_clocks
 from tljh_plugin.settings import from_mapping
@@ -431,12 +432,23 @@ async def test_rights_are_narrowed_without_following_links(site: Site, tmp_path:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.touch(mode=0o666)
     elsewhere.chmod(0o666)
-    (site.settings.run_dir / "link").symlink_to(elsewhere)
+    (site.state / "grants.json").symlink_to(elsewhere)
     secret = site.state / "secret"
     secret.chmod(0o644)
     report = await put_right(site, named(["permissions"]))
     assert [each.about for each in report.repairs] == [str(secret)]
     assert (secret.stat().st_mode & 0o777, elsewhere.stat().st_mode & 0o777) == (0o600, 0o666)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_the_group_of_one_person_alone_may_write_and_another_may_not(site: Site) -> None:
+    private = [state._is_private(0, 0), state._is_private(0, grp.getgrnam("users").gr_gid)]
+    config = site.state / "config.yaml"
+    config.touch()
+    config.chmod(0o664)
+    assert ((await ask(site, "permissions"))[0].status == "ok") == private[0]
+    os.chown(config, 0, grp.getgrnam("users").gr_gid)
+    assert (private[1], (await ask(site, "permissions"))[0].status) == (False, "problem")
 
 
 async def test_a_file_that_was_exchanged_meanwhile_is_left_alone(site: Site) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import socket
 import stat
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from .... import handover
 from ....amounts import shown_bytes
 from ....engine.threads import in_thread
 from ....projects.root import ROOT_MARKER
@@ -65,8 +68,8 @@ def _wanted(site: Site) -> Iterator[_Wanted]:
     yield _Wanted(state / "secret", _PRIVATE, "the secret that vouches for images and signs people in")
     yield _Wanted(state / "instance", _WRITING, "the id of the installation")
     yield _Wanted(settings.run_dir, _PRIVATE, "the folder of sockets and tokens")
-    for each in sorted(settings.run_dir.glob("*")):
-        yield _Wanted(each, _PRIVATE, "what hub, service and commands hand to each other")
+    yield _Wanted(handover.path(state), _PRIVATE, "the tokens of service and commands")
+    yield _Wanted(settings.service_socket, _PRIVATE, "the service's socket")
     yield _Wanted(settings.log_dir, _PRIVATE, "the logs")
     yield _Wanted(settings.checkout_dir, _WRITING, "the files of builds")
     for name in ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm"):
@@ -89,7 +92,9 @@ def _judge(wanted: _Wanted, owner: int) -> Verdict | None:
         facts = wanted.path.lstat()
     except FileNotFoundError:
         return None
-    path, mode = wanted.path, stat.S_IMODE(facts.st_mode)
+    path, mode, forbidden = wanted.path, stat.S_IMODE(facts.st_mode), wanted.forbidden
+    if forbidden == _WRITING and _is_private(facts.st_uid, facts.st_gid):
+        forbidden = _WRITING & 0o007  # where the umask is 002, as on Ubuntu
     if stat.S_ISLNK(facts.st_mode):
         return None
     seen = {"mode": f"{mode:04o}", "owner": str(facts.st_uid)}
@@ -100,9 +105,9 @@ def _judge(wanted: _Wanted, owner: int) -> Verdict | None:
             about=str(path),
             seen=seen,
         )
-    if not mode & wanted.forbidden:
+    if not mode & forbidden:
         return None
-    narrow = mode & ~wanted.forbidden
+    narrow = mode & ~forbidden
     verb = "read or change" if wanted.forbidden == _PRIVATE else "change"
     return problem(
         f"Others than its owner may {verb} {path} ({wanted.what}; mode {mode:04o}).",
@@ -112,6 +117,16 @@ def _judge(wanted: _Wanted, owner: int) -> Verdict | None:
         repair=Repair(f"set the mode of {path} to {narrow:04o}", lambda: _narrow(path, narrow, facts)),
         seen=seen,
     )
+
+
+def _is_private(uid: int, gid: int) -> bool:
+    """Whether a group has no member but this account, whose own it is."""
+    try:
+        account, group = pwd.getpwuid(uid), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    others = (each for each in pwd.getpwall() if each.pw_uid != uid and each.pw_gid == gid)
+    return account.pw_gid == gid and set(group.gr_mem) <= {account.pw_name} and not any(others)
 
 
 async def _narrow(path: Path, mode: int, seen: os.stat_result) -> str:

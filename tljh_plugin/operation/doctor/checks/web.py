@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import ipaddress
 import shutil
 import socket
@@ -22,7 +21,7 @@ from ....launch.gateway import read_port
 from ... import at_home
 from ..findings import CannotCheck, Repair, Verdict, note, ok, problem, warning
 from ..registry import check
-from ..site import Site
+from ..site import Site, is_locked
 
 UNIT = "tljh-binder.service"
 _UNIT_PLACES = (
@@ -279,13 +278,8 @@ def _start(site: Site) -> str:
 
 def _is_up(site: Site) -> bool:
     """Whether a `littlest-binder up` holds the installation, or its hub listens without one."""
-    place = site.settings.run_dir / "up.lock"
-    with suppress(FileNotFoundError):
-        try:
-            with place.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    if is_locked(site.settings.run_dir / "up.lock"):
+        return True
     known = urlsplit(site.handover.hub_api_url) if site.handover else None
     if known is None or not known.port:
         return False
