@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from git_server import GitServer
 from machine import Machine
 from waiting import until
 
+from tljh_plugin.build.machine import IndexSettings
 from tljh_plugin.engine.firewall_rules import prefix
 from tljh_plugin.engine.network import bridge_name, network_name
 from tljh_plugin.engine.values import KIND_LABEL
@@ -397,6 +399,48 @@ async def test_backups_are_looked_for(machine: Machine, before: Named) -> None:
         assert wrong(await looked(machine)) == before - {("backups", "warning")}
     with backup(machine, "20250101T000000Z"):
         assert of(await looked(machine, "backups"), "backups") == "warning"
+
+
+async def test_an_image_on_which_others_stand_and_that_is_missing_is_named(machine: Machine) -> None:
+    async with open_site(machine.state, patience_s=20) as site:
+        build = site.settings.build.model_copy(update={"release": "trixie"})
+        site.settings = site.settings.model_copy(update={"build": build})
+        found = await examine(site, named(["base-image"]), limit_s=LIMIT_S)
+    assert wrong(found) == {("base-image", "problem")}
+
+
+@contextmanager
+def known_here_alone(name: str) -> Iterator[None]:
+    """A host name that this machine resolves and no container does."""
+    hosts = Path("/etc/hosts")
+    kept = hosts.read_text()
+    hosts.write_text(f"{kept}\n127.0.0.1 {name}\n")
+    try:
+        yield
+    finally:
+        hosts.write_text(kept)
+
+
+async def test_names_that_builds_do_not_resolve_are_named(machine: Machine) -> None:
+    with known_here_alone("packages.here.invalid"):
+        async with open_site(machine.state, patience_s=20) as site:
+            site.machine = replace(
+                site.machine, index=IndexSettings(url="http://packages.here.invalid/simple/")
+            )
+            found = await examine(site, named(["build-dns"]), limit_s=LIMIT_S)
+    assert wrong(found) == {("build-dns", "problem")}
+
+
+async def test_a_network_of_another_installation_is_a_note_and_stays(machine: Machine) -> None:
+    name = f"littlest-binder-{secrets.token_hex(8)}"
+    run("docker", "network", "create", "--label", f"{INSTANCE_LABEL}=another-installation", name)
+    try:
+        done = await looked(machine, "networks", fix=True)
+        [verdict] = [each.verdict for each in done.findings]
+        assert (verdict.status, name in verdict.fix) == ("note", True)
+        assert name in run("docker", "network", "ls")
+    finally:
+        run("docker", "network", "rm", name)
 
 
 # -- what does not run --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -546,6 +547,39 @@ async def test_an_index_that_answers_is_judged_and_its_password_is_not_shown(
         found = await one(site, "index")
     assert found.status == status
     assert "s3cr3t" not in repr(found)
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize(("said", "status"), [("200 OK", "ok"), ("404 Not Found", "warning")])
+async def test_a_debian_mirror_is_asked_for_the_release(site: Site, said: str, status: str) -> None:
+    server, url = await answering(said)
+    async with server:
+        build = site.settings.build.model_copy(update={"mirror": f"{url}/debian"})
+        site.settings = site.settings.model_copy(update={"build": build})
+        assert (await one(site, "debian-mirror")).status == status
+
+
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize(
+    ("said", "status"), [("200 OK", "ok"), ("401 Unauthorized", "ok"), ("500 Oh", "warning")]
+)
+async def test_a_registry_that_wants_a_login_answers_well(site: Site, said: str, status: str) -> None:
+    server, url = await answering(said)
+    async with server:
+        assert (await one(with_docker(site, replace(INFO, mirrors=(url,))), "registry")).status == status
+
+
+@pytest.mark.usefixtures("direct")
+async def test_an_address_whose_certificate_is_not_trusted_is_a_problem(site: Site, tmp_path: Path) -> None:
+    pem = written(tmp_path / "pem", authority(tmp_path).decode())
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trust.load_cert_chain(pem, tmp_path / "key")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=trust)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/simple/"
+        site.machine = Machine(index=IndexSettings(url=url))
+        found = await one(site, "index")
+    assert (found.status, "update-ca-certificates" in found.fix) == ("problem", True), found
 
 
 @pytest.mark.usefixtures("direct")
