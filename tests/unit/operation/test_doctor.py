@@ -804,6 +804,19 @@ def tljh(site: Site, folder: Path, text: str) -> Site:
     return site
 
 
+async def test_tljhs_port_is_named_if_another_program_has_it_or_nobody(site: Site, tmp_path: Path) -> None:
+    port = free_port()
+    site = tljh(site, tmp_path / "tljh", f"http:\n  port: {port}\n")
+    (site.tljh / "hub").mkdir()
+    if os.geteuid() != 0:
+        return
+    found = await one(site, "ports")
+    assert (found.status, "Nobody listens" in found.meaning) == ("problem", True)
+    with socket.create_server(("127.0.0.1", port)):
+        found = await one(site, "ports")
+    assert (found.status, f"process {os.getpid()}" in found.meaning) == ("problem", True)
+
+
 @pytest.mark.parametrize(
     ("text", "public", "status"),
     [

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ....engine import ContainerSpec, Network, limits_for
+from ....engine.firewall import has_rights
 from ....engine.threads import in_thread
 from ....engine.values import KIND_LABEL
 from ....errors import EngineError, FirewallMissing
@@ -162,6 +163,11 @@ async def firewall(site: Site) -> Verdict:
 
 async def _no_rules(site: Site, error: FirewallMissing) -> Verdict:
     seen = {"wanted": site.settings.firewall, "account": str(os.geteuid())}
+    if site.settings.platform != "desktop" and not has_rights():
+        # The hub has them, and the service's own unit need not.
+        raise CannotCheck(
+            "This process may not look at the firewall: run `sudo littlest-binder doctor firewall`."
+        )
     if site.settings.firewall == "required":
         return problem(
             f"{error.message} No server starts, since firewall rules are required here.",

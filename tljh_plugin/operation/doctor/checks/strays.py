@@ -108,7 +108,7 @@ def half_started(site: Site) -> Verdict:
         f"{len(found)} containers have been starting for more than a minute (processes {shown}): Docker "
         "hung or was "
         "killed meanwhile. Their names and memory are taken.",
-        f"If no container of anybody starts now, run `kill {shown}`, and `systemctl restart docker`.",
+        f"If no container of anybody starts now, run `kill -9 {shown}`, and `systemctl restart docker`.",
         seen={"processes": shown},
     )
 
