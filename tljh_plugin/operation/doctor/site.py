@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from ... import handover
 from ...build.base import base_name
@@ -180,6 +182,13 @@ class Site:
             return bool(await self.health())
         return False
 
+    def is_up(self) -> bool:
+        """Whether a `littlest-binder up` holds the installation, or its hub listens without one."""
+        if is_locked(self.settings.run_dir / "up.lock"):
+            return True
+        known = urlsplit(self.handover.hub_api_url) if self.handover else None
+        return bool(known and known.port and listens(known.port, known.hostname or "127.0.0.1"))
+
     def service_is_gone(self) -> bool:
         """Whether no service has the store: one that starts, stops or hangs has it without answering."""
         return not is_locked(self.settings.store_path.with_name(self.settings.store_path.name + ".lock"))
@@ -219,6 +228,13 @@ class Site:
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
         with suppress(TimeoutError, asyncio.TimeoutError):
             await within(_CLOSE_S, self.engine.close())
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0
 
 
 def is_locked(path: Path) -> bool:

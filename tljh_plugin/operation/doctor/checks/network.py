@@ -53,7 +53,10 @@ async def network(site: Site) -> Verdict:
                 repair=repair,
                 seen={"servers": len(running)},
             )
-        return note("There is none now: the next start of a server makes it.", repair=repair)
+        wanted = await site.runs()  # else nobody needs it before the next start
+        return note(
+            "There is none now: the next start of a server makes it.", repair=repair if wanted else None
+        )
     seen = {"name": ours.name, "bridge": ours.bridge, "subnet": ours.subnet, "gateway": ours.gateway}
     wrong = await site.engine.network_differences(subnet)
     if wrong:

@@ -71,7 +71,12 @@ async def _strays(site: Site) -> list[ContainerRow]:
 
 
 async def _unknown(site: Site, servers: Sequence[ContainerRow]) -> list[ContainerRow]:
-    """Containers of servers that the hub does not run; a hub that does not answer may run them all."""
+    """Containers of servers that the hub does not run; a hub that does not answer may run them all.
+
+    Not so a desktop's, which ends them with itself.
+    """
+    if site.settings.platform == "desktop" and not await in_thread(site.is_up):
+        return list(servers)
     try:
         people = await site.people()
     except BinderError as error:

@@ -21,7 +21,7 @@ from ....launch.gateway import read_port
 from ... import at_home
 from ..findings import CannotCheck, Repair, Verdict, note, ok, problem, warning
 from ..registry import check
-from ..site import Site, is_locked
+from ..site import Site, listens
 
 UNIT = "tljh-binder.service"
 _UNIT_PLACES = (
@@ -48,7 +48,7 @@ async def hub(site: Site) -> Verdict:
     try:
         version = await site.hub_version()
     except BinderError as error:
-        if site.settings.platform == "desktop" and not await in_thread(lambda: _is_up(site)):
+        if site.settings.platform == "desktop" and not await in_thread(site.is_up):
             return note("The Littlest Binder does not run now.", _start(site), seen=seen)
         return problem(f"The hub does not answer: {error.message}", _start(site), seen=seen)
     seen["version"] = version
@@ -75,7 +75,7 @@ async def service(site: Site) -> Verdict:
     try:
         health = await site.health()
     except BinderError as error:
-        if site.settings.platform == "desktop" and not await in_thread(lambda: _is_up(site)):
+        if site.settings.platform == "desktop" and not await in_thread(site.is_up):
             return note("The Littlest Binder does not run now.", _start(site), seen=seen)
         if site.handover is None:
             return note("It was never started.", _start(site), seen=seen)
@@ -137,7 +137,7 @@ def _own_port(site: Site) -> list[Verdict]:
     if site.settings.platform != "desktop":
         return []
     port = site.settings.desktop.port
-    if _is_up(site):
+    if site.is_up():
         return [ok(about=str(port), seen={"holder": at_home.holder_of(port)})]
     try:
         at_home.check_port(site.settings)
@@ -160,7 +160,7 @@ def _public_ports(site: Site) -> list[Verdict]:
     found = []
     for port in wanted:
         holder = at_home.holder_of(port)
-        if not holder and _listens(port):
+        if not holder and listens(port):
             found.append(ok(about=str(port), seen={"holder": "not visible to this process"}))
         elif not holder:
             found.append(
@@ -276,22 +276,6 @@ def _start(site: Site) -> str:
         "desktop": "Run `littlest-binder up`.",
         "tljh": "Run `sudo systemctl restart jupyterhub`, and look at `journalctl -u jupyterhub -n 50`.",
     }.get(site.settings.platform, "Start JupyterHub, and look at its log.")
-
-
-def _is_up(site: Site) -> bool:
-    """Whether a `littlest-binder up` holds the installation, or its hub listens without one."""
-    if is_locked(site.settings.run_dir / "up.lock"):
-        return True
-    known = urlsplit(site.handover.hub_api_url) if site.handover else None
-    if known is None or not known.port:
-        return False
-    return _listens(known.port, known.hostname or "127.0.0.1")
-
-
-def _listens(port: int, host: str = "127.0.0.1") -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((host, port)) == 0
 
 
 def _tljh(site: Site) -> dict[str, Any]:
