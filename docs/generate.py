@@ -19,7 +19,9 @@ from tljh_plugin.cli import group
 from tljh_plugin.launch.hub_metrics import hub_metrics
 from tljh_plugin.metrics import Declarations
 from tljh_plugin.service.metrics import ServiceMetrics
+from tljh_plugin.operation.doctor import GROUPS, all_checks
 from tljh_plugin.settings import Settings, entry_of
+from tljh_plugin.wire import DoctorView, FindingView, RepairView
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -177,11 +179,86 @@ def metrics_page() -> str:
     return "\n".join(lines)
 
 
+def doctor_page() -> str:
+    """`reference/doctor.md`: every check with what it looks at and what `--fix` does."""
+    lines = [
+        "# The doctor's checks",
+        "",
+        "`littlest-binder doctor` makes all of them at the same time, in at most five seconds, whether hub, "
+        "service",
+        "and Docker run or not. `littlest-binder doctor CHECK…` makes those that are named, by their id or "
+        "by their",
+        "group (`left-over`), and gives each up to a minute. The page *Doctor* of administrators and",
+        "`GET api/v1/doctor` say the same, as the service sees it. On a server the command needs root.",
+        "",
+        "Each finding has a status:",
+        "",
+        "| status | meaning |",
+        "| --- | --- |",
+        *(f"| `{status}` | {meaning} |" for status, meaning in STATUSES.items()),
+        "",
+        "The exit code is 0 without a problem (also with warnings), 1 with one, 2 if there is no such check "
+        "or if",
+        "root is needed. `--fix` puts right what the last column says, looks again, and says what it did; "
+        "what it",
+        "does can be done twice, loses nothing, and concerns nothing that is not of this installation.",
+        "",
+    ]
+    for name in GROUPS:
+        lines += [f"## {name}", "", "| check | looks at | `--fix` |", "| --- | --- | --- |"]
+        lines += [
+            f"| `{each.id}`: {each.title} | {each.about} | {each.repairs} |"
+            for each in all_checks()
+            if each.group == name
+        ]
+        lines.append("")
+    lines += ["## `--json`", "", "One object, `GET api/v1/doctor` answers the same:", ""]
+    for model in (DoctorView, FindingView, RepairView):
+        lines += [f"`{model.__name__.removesuffix('View').lower()}`: {_first(model)}", ""]
+        lines += ["| key | type |", "| --- | --- |"]
+        lines += [
+            f"| `{key}` | {FIELDS.get((model, key), 'text')} |"
+            for key in model.model_fields
+            if key != "version"
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+STATUSES = {
+    "problem": "something that people need does not work, or is open to those who must not have it",
+    "warning": "it works, and will not always, or not for everybody",
+    "not-checked": "it could not be looked at, and why",
+    "note": "something that one should know and that is not wrong",
+    "ok": "all is well",
+}
+FIELDS = {
+    (DoctorView, "checked"): "when, UTC, ISO 8601",
+    (DoctorView, "seconds"): "number: how long it took",
+    (DoctorView, "product"): "text: the version of The Littlest Binder",
+    (DoctorView, "platform"): "`desktop`, `tljh` or `jupyterhub`",
+    (DoctorView, "state_dir"): "text: the state folder",
+    (DoctorView, "counts"): "object: how many findings have each status",
+    (DoctorView, "findings"): "list of `finding`, the worst first",
+    (DoctorView, "repairs"): "list of `repair`: what `--fix` did",
+    (FindingView, "about"): "text: the thing (a disk, a mount, a file), where a check looks at several",
+    (FindingView, "status"): "see above",
+    (FindingView, "seen"): "object: what was read, names and values as texts",
+    (FindingView, "fix"): "text: what to do, a command or a sentence",
+    (FindingView, "repair"): "text: what `--fix` does about it; empty: nothing",
+}
+
+
+def _first(model: type) -> str:
+    return " ".join((inspect.getdoc(model) or "").split())
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
+    "doctor.md": doctor_page,
 }
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ from tljh_plugin.wire import (
     BuildView,
     DiskSample,
     DiskView,
+    DoctorView,
     ErrorView,
     HealthPartId,
     ImageChange,
@@ -662,6 +663,25 @@ class StandInDisk:
         """It was told that something large came or went."""
 
 
+class StandInExamination:
+    """Finds what it is told, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.found = DoctorView(
+            checked=NOW,
+            seconds=1.5,
+            counts={"problem": 0, "warning": 0, "not-checked": 0, "note": 0, "ok": 0},
+            findings=(),
+        )
+        self.last: DoctorView | None = None
+        self.asked = 0
+
+    async def now(self) -> DoctorView:
+        self.asked += 1
+        self.last = self.found
+        return self.found
+
+
 class StandInRescan:
     def __init__(self) -> None:
         self.found = RescanView()
@@ -920,6 +940,7 @@ class House:
         self.kept_files = StandInKeptFiles(self.projects)
         self.preparations = StandInPreparations()
         self.disk = StandInDisk()
+        self.examination = StandInExamination()
         self.rescan = StandInRescan()
         self.adoption = StandInAdoption()
         self.moves = StandInMoves()
@@ -974,6 +995,7 @@ class House:
             room=Room(self.settings, given.engine),
             disk=given.disk,
             health=Health({name: self._look(name) for name in get_args(HealthPartId)}, wait_s=LONG_S),
+            examination=given.examination,
         )
 
     def _look(self, name: HealthPartId) -> Look:

@@ -34,6 +34,7 @@ from .wire import (
     DeletedView,
     DiskHistoryView,
     DiskView,
+    DoctorView,
     HealthView,
     ImageChange,
     ImageView,
@@ -385,6 +386,10 @@ class ServiceClient:
         """What the filesystems held in the last days; administrators."""
         answer = await self._request("GET", "disk/history", query={"days": f"{days:g}"})
         return self._parse(answer, DiskHistoryView)
+
+    async def doctor(self) -> DoctorView:
+        """What is wrong with the installation, as the service sees it; administrators."""
+        return await self._get("doctor", DoctorView)
 
     async def mirrors(self) -> list[MirrorView]:
         """The stored copies of repositories, the one that is unused for longest first; administrators."""

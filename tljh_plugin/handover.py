@@ -40,6 +40,7 @@ class Handover(BaseModel):
     environment: dict[str, str] = {}
     hub_api_url: str = ""
     hub_url: str = ""  # the address of the hub's pages for a browser, up to and with the base path
+    subdomains: bool = False  # whether each person's servers have a host name of their own
     service_token: str = ""
     cli_token: str = ""
 

@@ -122,6 +122,7 @@ def configure(c: Any, settings: Settings, *, service: Literal["hub", "unit"] | N
             environment=environment,
             hub_api_url=hub_api_url,
             hub_url=hub_url,
+            subdomains=bool(c.JupyterHub.get("subdomain_host")),
             service_token=service_token,
             cli_token=cli_token,
         ),

@@ -602,4 +602,43 @@ class HealthView(Wire):
     builds_running: int | None = None
 
 
+FindingStatus = Literal["problem", "warning", "not-checked", "note", "ok"]
+
+
+class FindingView(Wire):
+    """What one check found about one thing. `repair` says what `doctor --fix` does; empty: nothing."""
+
+    id: str  # of the check, stable
+    group: str
+    title: str
+    about: str = ""  # the thing, where a check looks at several
+    status: FindingStatus
+    seen: dict[str, str] = {}
+    meaning: str = ""
+    fix: str = ""
+    repair: str = ""
+
+
+class RepairView(Wire):
+    """What `doctor --fix` did about the finding of a check, or why it could not."""
+
+    id: str
+    about: str = ""
+    done: str = ""
+    error: str = ""
+
+
+class DoctorView(Wire):
+    """`GET doctor`: what the checks found, the worst first, and how many there are of each status."""
+
+    checked: str
+    seconds: float
+    product: str = ""  # our version
+    platform: str = ""
+    state_dir: str = ""
+    counts: dict[FindingStatus, int]
+    findings: tuple[FindingView, ...]
+    repairs: tuple[RepairView, ...] = ()
+
+
 ResolveView.model_rebuild()

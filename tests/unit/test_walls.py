@@ -28,8 +28,10 @@ MAY_IMPORT = {
     "cache": {"source", "engine", "store", "access", "build"},
     "projects": {"engine", "store", "source"},
     "launch": {"source", "engine", "access", "client", "hub_api"},
-    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop"}
-    | {"launch", "handover"},
+    "operation": {
+        *("source", "engine", "store", "build", "cache", "projects", "launch"),
+        *("access", "client", "hub_api", "desktop", "handover", "tables"),
+    },
 }
 
 

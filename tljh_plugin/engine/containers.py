@@ -36,6 +36,7 @@ def row(said: Mapping[str, Any]) -> ContainerRow:
         labels=said.get("Labels") or {},
         state=said.get("State") or "",
         mounts=tuple(each["Source"] for each in said.get("Mounts") or () if each.get("Source")),
+        created=float(said.get("Created") or 0),
     )
 
 

@@ -17,6 +17,7 @@ from ..errors import (
     EngineError,
     EngineTimedOut,
 )
+from ..installation import INSTANCE_LABEL
 from ..settings import Settings
 from . import cache_records, containers, firewall, image_streams, images, layers, network
 from .connection import Connection, Heard, unheard
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 _LAYERS_S = 600.0  # many layers of many small files, on a disk that is busy
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
+_LIMITS = {"memory": "MemoryLimit", "swap": "SwapLimit", "pids": "PidsLimit", "cpu": "CpuCfsQuota"}
+_PROXIES = {"http": "HttpProxy", "https": "HttpsProxy", "no": "NoProxy"}
 
 
 class Engine:
@@ -100,6 +103,15 @@ class Engine:
                 root_dir=said.get("DockerRootDir", ""),
                 architecture=said.get("Architecture", ""),
                 containerd_store=["driver-type", _CONTAINERD_STORE] in (said.get("DriverStatus") or ()),
+                system=said.get("OperatingSystem", ""),
+                security=tuple(
+                    str(each).partition(",")[0].removeprefix("name=")
+                    for each in said.get("SecurityOptions") or ()
+                ),
+                cgroup_version=str(said.get("CgroupVersion") or "1"),
+                limits={name: bool(said.get(key)) for name, key in _LIMITS.items()},
+                mirrors=tuple((said.get("RegistryConfig") or {}).get("Mirrors") or ()),
+                proxies={name: said[key] for name, key in _PROXIES.items() if said.get(key)},
             )
 
         info = await self._connection.call("tell about itself", ask)
@@ -311,6 +323,23 @@ class Engine:
             )
         return network.read(found)
 
+    async def labelled_networks(self) -> dict[str, str]:
+        """Names of the networks of this and of other installations, each with its installation's id."""
+        found = await self._connection.call(
+            "list the networks", lambda client: client.networks(filters={"label": [INSTANCE_LABEL]})
+        )
+        return {each["Name"]: str((each.get("Labels") or {}).get(INSTANCE_LABEL, "")) for each in found}
+
+    async def network_differences(self, subnet: str = "") -> list[str]:
+        """Where our network is not as `ensure_network` would make it; empty too if there is none.
+
+        Raises `NotOurs` if its name is taken.
+        """
+        found = await self._connection.call(
+            "show our network", lambda client: network.find(client, self.instance)
+        )
+        return [] if found is None else network.differences(found, self.instance, subnet)
+
     async def remove_network(self) -> None:
         """Remove our network and its firewall rules if they are there.
 
@@ -348,6 +377,20 @@ class Engine:
     async def missing_firewall(self) -> str:
         """Why no firewall rules are in force for our network; empty if they are."""
         return await firewall.missing(self.instance)
+
+    async def firewall_differences(self, settings: Settings, ours: Network, port: int) -> list[str]:
+        """Which chains of our firewall rules are missing or not as they should be; empty if none is.
+
+        Raises `FirewallMissing` if the rules cannot be looked at.
+        """
+        build_bridge = ""
+        if settings.network.builds == "as-servers":
+            build_bridge = await self._connection.call("show its default network", network.default_bridge)
+        return await firewall.differences(firewall.site_for(settings, ours, port, build_bridge))
+
+    async def firewall_chains(self, ours: Network) -> dict[str, int]:
+        """Our chains as the kernel has them, by `command:chain`, each with the number of its rules."""
+        return await firewall.chains(ours.bridge)
 
     # -- containers -----------------------------------------------------------------------------------
 

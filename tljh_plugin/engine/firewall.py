@@ -98,6 +98,29 @@ async def listed(instance: str) -> tuple[str, ...]:
     return await in_thread(lambda: _listed(bridge_name(instance)))
 
 
+async def differences(site: Site) -> list[str]:
+    """Which of our chains are missing or not as they should be, and which jumps to them are.
+
+    Raises `FirewallMissing` if they cannot be looked at.
+    """
+    return await in_thread(lambda: _differences(site))
+
+
+async def chains(bridge: str) -> dict[str, int]:
+    """The chains of a bridge that are there, by `command:chain`, each with the number of its rules.
+
+    Raises `FirewallMissing` if they cannot be looked at.
+    """
+    return await in_thread(
+        lambda: {
+            f"{family.command}:{name}": len(found)
+            for family in _families()
+            for name, found in _save(family).chains.items()
+            if name.startswith(rules.prefix(bridge))
+        }
+    )
+
+
 def has_rights() -> bool:
     """Whether this process may change the firewall: CAP_NET_ADMIN, as root has it."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -164,6 +187,15 @@ def _missing(bridge: str) -> str:
     except FirewallMissing as error:
         return error.message
     return ""
+
+
+def _differences(site: Site) -> list[str]:
+    _check_machine(site.bridge)
+    return [
+        f"{family.command}: {each}"
+        for family in _families()
+        for each in rules.differences(_save(family), family.table(site))
+    ]
 
 
 def _check_machine(bridge: str) -> None:

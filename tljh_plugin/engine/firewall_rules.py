@@ -167,11 +167,23 @@ def hook(saved: Saved, chain: str) -> str:
 
 def is_as_wanted(saved: Saved, table: Table) -> bool:
     """Whether all our chains are there, unchanged in number and kind, in front of everybody else's rules."""
+    return not differences(saved, table)
+
+
+def differences(saved: Saved, table: Table) -> list[str]:
+    """What is not so, as short texts: each chain and each jump; empty if all is as it should be."""
+    wrong = []
     for name, rules in table.chains.items():
         found = saved.chains.get(name, ())
-        if len(found) != len(rules) + 1 or _MARK + table.digest not in found[0]:
-            return False
-    return all(_is_in_front(saved.chains.get(hook(saved, at), ()), to) for at, to in table.hooks.items())
+        if not found:
+            wrong.append(f"the chain {name} is missing")
+        elif len(found) != len(rules) + 1 or _MARK + table.digest not in found[0]:
+            wrong.append(f"the chain {name} has other rules")
+    for at, to in table.hooks.items():
+        place = hook(saved, at)
+        if not _is_in_front(saved.chains.get(place, ()), to):
+            wrong.append(f"the jump from {place} to {to} is missing or not in front")
+    return wrong
 
 
 def _is_in_front(rules: Sequence[str], chain: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 from ..installation import INSTANCE_LABEL, LABEL_PREFIX
 from .isolation import Limits
 
-Kind = Literal["server", "fill", "check", "stub"]
+Kind = Literal["server", "fill", "check", "stub", "doctor"]
 
 KIND_LABEL = LABEL_PREFIX + "kind"
 
@@ -24,6 +24,10 @@ DEFAULT_HOME = "/home/jovyan"
 class EngineInfo:
     """What Docker says of itself. `root_dir` is its folder on the host; `containerd_store` is whether
     containerd keeps the images, as new installations of Engine 29 and later have it.
+
+    `security` are words such as `rootless`; `limits` is which limits the kernel lets it set (`memory`,
+    `swap`, `pids`, `cpu`); `mirrors` are the registries that it asks first, `proxies` its own by `http`,
+    `https` and `no`.
     """
 
     version: str
@@ -32,6 +36,12 @@ class EngineInfo:
     root_dir: str
     architecture: str
     containerd_store: bool = False
+    system: str = ""
+    security: tuple[str, ...] = ()
+    cgroup_version: str = ""
+    limits: Mapping[str, bool] = field(default_factory=dict)
+    mirrors: tuple[str, ...] = ()
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +204,7 @@ class ContainerSpec:
 class ContainerRow:
     """A container in the list, running or not. `state` is Docker's word: running, exited, created, …
 
-    `mounts` are the places on the host that it sees.
+    `mounts` are the places on the host that it sees, `created` is in seconds since 1970 (0: not said).
     """
 
     id: str
@@ -203,6 +213,7 @@ class ContainerRow:
     labels: Mapping[str, str]
     state: str
     mounts: tuple[str, ...] = ()
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

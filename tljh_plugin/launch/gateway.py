@@ -124,10 +124,7 @@ class Gateway:
         ) from problem
 
     def _remembered(self) -> int:
-        try:
-            return int(self._memory.read_text())
-        except (OSError, ValueError):
-            return 0
+        return read_port(self._memory)
 
     def _remember(self, port: int) -> None:
         try:
@@ -195,6 +192,14 @@ class Forward(RequestHandler):
 
     def compute_etag(self) -> str | None:
         return None  # the hub's own passes
+
+
+def read_port(memory: Path) -> int:
+    """The port that a listener has noted in `memory`; 0 if there never was one."""
+    try:
+        return int(memory.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def is_api_path(path: str, prefix: str) -> bool:

@@ -92,7 +92,7 @@ def check_port(settings: Settings) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            holder = _holder(port)
+            holder = holder_of(port)
             raise SettingsError(
                 f"Port {port} on 127.0.0.1 is taken{f' by {holder}' if holder else ''}: {error.strerror}.",
                 f"End that program, or set another port in {settings.state_dir / 'config.yaml'}: "
@@ -101,7 +101,7 @@ def check_port(settings: Settings) -> None:
             ) from None
 
 
-def _holder(port: int) -> str:
+def holder_of(port: int) -> str:
     """The program that listens on a TCP port, where the kernel lets us see it; see proc(5), `net/tcp`."""
     inodes = set()
     for table in ("tcp", "tcp6"):

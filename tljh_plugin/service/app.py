@@ -34,6 +34,7 @@ from .api.audit import AuditEntries
 from .api.binderhub import BinderHubStream
 from .api.builds import BuildEvents, BuildLogLines, Builds, OneBuild, Resolve, RetryBuild
 from .api.disk import DiskHistory, DiskState, StoredMirrors
+from .api.doctor import DoctorReport
 from .api.health import HealthState, Versions
 from .api.images import Images, OneImage
 from .api.launches import LaunchEvents, LaunchList, Link
@@ -56,6 +57,7 @@ from .pages.builds import BuildPage, BuildsPage, CancelBuild
 from .pages.confirm import Confirm
 from .pages.deletion import PlanDeletion, RunPage, StopRun
 from .pages.disk import DiskPage, RemoveMirrors
+from .pages.doctor import DoctorPage
 from .pages.folders import FoldersPage, LetGoOfFolder, PickFolder
 from .pages.front import FrontPage, Go
 from .pages.image import EditImage, OneImagePage
@@ -110,6 +112,7 @@ API_ROUTES: Routes = [
     (r"disk", DiskState),
     (r"disk/history", DiskHistory),
     (r"mirrors", StoredMirrors),
+    (r"doctor", DoctorReport),
     (r"storage", StorageState),
     (r"storage/adopt", AdoptStorage),
     (r"mounts", MountList),
@@ -147,6 +150,7 @@ PAGE_ROUTES: Routes = [
     (r"retention", RetentionPage),
     (r"disk", DiskPage),
     (r"disk/mirrors", RemoveMirrors),
+    (r"doctor", DoctorPage),
     (r"audit", AuditPage),
     (r"accounting", AccountingPage),
     (r"folders", FoldersPage),

@@ -38,6 +38,7 @@ from .again import Again
 from .changed_settings import ChangedSettings
 from .engine_health import EngineHealth
 from .environment import HubEnvironment
+from .examination import Examination
 from .folders import Folders
 from .health import Health, looks_at
 from .kept_files import KeptFiles
@@ -84,6 +85,7 @@ class Context:
     disk: Disk
     mirrors: Mirrors
     health: Health
+    examination: Examination
     metrics: ServiceMetrics = field(default_factory=ServiceMetrics)
 
 
@@ -201,4 +203,5 @@ async def open_context(settings: Settings, environment: HubEnvironment) -> Async
             mirrors=mirrors,
             health=Health(looks_at(settings, store, engine, engine_health, hub, queue)),
             metrics=metrics,
+            examination=Examination(settings),
         )

@@ -191,7 +191,7 @@ class Checkouts:
             root.chmod(0o700)
             with _locked(root / ".lock"):
                 if not self._swept:
-                    _sweep(root)
+                    sweep(root)
                     self._swept = True
                 folder = root / secrets.token_hex(8)
                 folder.mkdir(mode=0o700)
@@ -227,14 +227,33 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sweep(root: Path) -> None:
-    """Remove the folders whose lock nobody holds any more."""
-    for folder in root.iterdir():
-        if not folder.is_dir():
-            continue
-        with contextlib.suppress(OSError), open(folder / "lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def abandoned(root: Path) -> list[Path]:
+    """The folders of checkouts whose process was killed. Raises `OSError`."""
+    found = []
+    for folder in sorted(root.iterdir()):
+        with contextlib.suppress(OSError), _unused(folder):
+            found.append(folder)
+    return found
+
+
+def sweep(root: Path) -> list[Path]:
+    """Remove them; what went. Raises `OSError`."""
+    gone = []
+    for folder in abandoned(root):
+        with contextlib.suppress(OSError), _unused(folder):
             shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder)
+    return gone
+
+
+@contextlib.contextmanager
+def _unused(folder: Path) -> Iterator[None]:
+    """Hold the lock of a checkout's folder. Raises `OSError` if somebody else does, or if it is none."""
+    if not folder.is_dir():
+        raise NotADirectoryError(folder)
+    with open(folder / "lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 async def _to_the_end(work: Callable[[Path, bool], object], folder: Path, ignore_errors: bool) -> None:

@@ -55,6 +55,7 @@ PAGES = [
     "retention?unused_days=1",
     "disk",
     "audit",
+    "doctor",
     "accounting",
     "nowhere",
 ]

@@ -52,6 +52,7 @@ PAGES = [
     "retention?unused_days=1",
     "disk",
     "audit",
+    "doctor",
     "accounting",
     "nowhere",
 ]
@@ -120,7 +121,7 @@ async def test_no_page_breaks_its_own_policy_or_the_width_of_a_phone(house: Hous
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_texts_can_be_read_in_both_themes(house: House, chromium: Browser, scheme: str) -> None:
     page = await visitor(house, chromium, color_scheme=scheme)
-    for path in ("", LINK, "images", "launch/x", "disk", "audit", "accounting"):
+    for path in ("", LINK, "images", "launch/x", "disk", "audit", "accounting", "doctor"):
         await page.goto(house.url + path)
         worst = await page.evaluate(CONTRAST)
         assert worst["ratio"] >= 4.5, f"{path}: {worst}"  # WCAG 2.2, success criterion 1.4.3

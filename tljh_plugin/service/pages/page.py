@@ -20,7 +20,7 @@ _POLICY = (
 
 
 # The administrators' pages, which stand in a second row of the menu.
-ADMINISTRATION = frozenset({"images", "disk", "retention", "audit", "accounting"})
+ADMINISTRATION = frozenset({"images", "disk", "retention", "audit", "accounting", "doctor"})
 
 
 class Page(Handler):

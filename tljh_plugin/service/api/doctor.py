@@ -1,0 +1,11 @@
+"""`GET doctor`: what is wrong with the installation, for administrators and their programs."""
+
+from __future__ import annotations
+
+from ..handler import ApiHandler
+
+
+class DoctorReport(ApiHandler):
+    async def get(self) -> None:
+        self.only_administrators()
+        self.answer(await self.context.examination.now())
