@@ -103,6 +103,7 @@ def configure(c: Any, settings: Settings) -> None:
             hub_url=hub_url,
             service_token=service_token,
             cli_token=cli_token,
+            **_files(c),
         )
     )
 
@@ -236,6 +237,17 @@ def _addresses(c: Any) -> tuple[str, str]:
     host = f"{bound.hostname or '127.0.0.1'}:{bound.port or port}"
     public = str(section.get("public_url") or section.get("subdomain_host") or "").rstrip("/")
     return f"http://{host}{base_url}hub/api", f"{public}{base_url}hub/"
+
+
+def _files(c: Any) -> dict[str, str]:
+    """Where the hub keeps what a backup needs, as far as the configuration says; never a password."""
+    section = c.JupyterHub
+    kind, separator, place = str(section.get("db_url") or "sqlite:///jupyterhub.sqlite").partition("://")
+    database = os.path.abspath(place.removeprefix("/").partition("?")[0] if separator else kind)
+    if separator and (not kind.startswith("sqlite") or place in ("", "/", "/:memory:")):
+        database = f"{kind}://"
+    secret_file = os.path.abspath(str(section.get("cookie_secret_file") or "jupyterhub_cookie_secret"))
+    return {"hub_database": database, "cookie_secret_file": secret_file}
 
 
 def _default(section: Any, name: str, value: Any) -> None:

@@ -25,7 +25,19 @@ MAY_IMPORT = {
     "cache": {"source", "engine", "store", "access", "build"},
     "projects": {"engine", "store", "source"},
     "launch": {"source", "engine", "access", "client", "hub_api"},
-    "operation": {"source", "engine", "store", "build", "client", "hub_api", "desktop"},
+    "operation": {
+        "access",
+        "source",
+        "engine",
+        "store",
+        "build",
+        "cache",
+        "projects",
+        "client",
+        "hub_api",
+        "desktop",
+        "handover",
+    },
 }
 
 
