@@ -9,6 +9,7 @@ import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from tljh_plugin import handover
@@ -23,7 +24,6 @@ from tljh_plugin.projects.root import StorageRoot
 from tljh_plugin.settings import Settings, load_desktop
 from tljh_plugin.source.spec import parse_link
 from tljh_plugin.store import ImageRow, ProjectRow, Store, utc_now
-from datetime import datetime, timezone
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BIG = 5 * 1024**2  # more than is read at once
@@ -140,6 +140,7 @@ class OnDisk:
             home="/home/jovyan",
             workdir="/home/jovyan",
             pinned=number == 0,
+            imported=number == 0,
         )
 
     def project(self, repository: str) -> ProjectRow:
@@ -195,6 +196,3 @@ class OnDisk:
     def rows(self, query: str) -> list[tuple[object, ...]]:
         with closing(sqlite3.connect(self.settings.store_path)) as db:
             return list(db.execute(query))
-
-
-

@@ -19,16 +19,16 @@ from ._service import as_json, console, print_json, runs_async, size
     "--keep",
     type=click.IntRange(min=0),
     default=0,
-    help="Afterwards only so many newest backups of this installation stay in the file's folder. Default: all.",
+    help="Afterwards only so many newest backups of ours stay in the file's folder. Default: all.",
 )
 @as_json
 @runs_async
 async def command(file: Path | None, projects: bool, images: bool, keep: int, as_json: bool) -> None:
     """Write a backup to FILE while everything runs; nothing is stopped.
 
-    In it are the settings, the store, the secrets, the hub's database and cookie secret, the logs of builds, and
-    the list of images. Default: `backups/` in the state folder. FILE holds secrets and is readable by you alone;
-    it appears when it is complete.
+    In it are the settings, the store, the secrets, the hub's database and cookie secret, the logs of builds,
+    and the list of images. Default: `backups/` in the state folder. FILE holds secrets and is readable by you
+    alone; it appears when it is complete.
     """
     here = installed.find()
     wish = backup.Wish(file, projects, images, keep)
@@ -61,8 +61,8 @@ def _show(made: backup.Made) -> None:
             out.print(f"not in the backup: {tree.place}: {name}", soft_wrap=True)
     again = [each.again for each in contents.images]
     out.print(
-        f"Images: {len(again)}; {again.count('file')} in the backup, {again.count('build')} can be built again, "
-        f"{again.count('nowhere')} cannot."
+        f"Images: {len(again)}; {again.count('file')} in the backup, {again.count('build')} can be built "
+        f"again, {again.count('nowhere')} cannot."
     )
     for image in contents.images:
         if image.reason:

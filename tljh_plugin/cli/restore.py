@@ -12,7 +12,7 @@ from ..build.identity import platform_of
 from ..engine import Engine
 from ..errors import EngineError
 from ..operation import installed, restore, restored_images, restoring, units
-from ..operation.backup_file import verify
+from ..operation.backup_file import Backup, verify
 from ..operation.installed import Installed
 from . import FAILED
 from ._operation import ask, shown
@@ -49,12 +49,12 @@ async def command(
 ) -> None:
     """Check FILE from its beginning to its end, say what would be done, ask, and bring back what it holds.
 
-    The hub and its service must not run. What is replaced stays as `….before-restore-TIME`. People's files are
-    never replaced: where others are, those of the backup are laid beside them. It can be interrupted and run again.
+    The hub and its service must not run. What is replaced stays as `….before-restore-TIME`. People's files
+    are never replaced: where others are, those of the backup are laid beside them. It can be interrupted and
+    run again.
     """
     here = installed.find(to_state)
-    with shown("checking", file.stat().st_size) as progress:
-        backup = verify(file, progress.advance)
+    backup = _verified(file)
     engine = Engine(here.instance or "none", timeout_s=here.settings.docker.timeout_s)
     try:
         present, problem = await _present(engine)
@@ -80,6 +80,11 @@ async def command(
         raise click.exceptions.Exit(FAILED)
 
 
+def _verified(file: Path) -> Backup:
+    with shown("checking", file.stat().st_size) as progress:
+        return verify(file, progress.advance)
+
+
 async def _present(engine: Engine) -> tuple[frozenset[str] | None, str]:
     try:
         return frozenset(image.id for image in await engine.images()), ""
@@ -91,7 +96,7 @@ def _stop_our_service(here: Installed) -> bool:
     """Our own unit; the hub's is for the administrator, who knows whom that disturbs."""
     if here.settings.platform == "desktop" or not units.is_active(units.SERVICE):
         return False
-    if restoring.hub_runs(here):
+    if installed.hub_runs(here):
         return False  # it is refused in a moment, and then nothing is to be changed
     units.run("stop", units.SERVICE)
     return True
@@ -122,9 +127,7 @@ async def _carry_out(plan: restore.Plan, engine: Engine, docker: bool, rebuild: 
             {"owner": each.owner, "kind": each.kind, "action": each.action, "place": str(each.place)}
             for each in report.laid
         ],
-        "images": [
-            {"id": each.image_id, "title": each.title, "problem": each.problem} for each in loaded
-        ],
+        "images": [{"id": each.image_id, "title": each.title, "problem": each.problem} for each in loaded],
         "queued": len(missing) - len(left) if rebuild and docker else 0,
         "not_queued": left,
     }
@@ -141,7 +144,12 @@ def _as_json(plan: restore.Plan) -> dict[str, Any]:
             for t in plan.trees
         ],
         "images": [
-            {"id": each.view.image_id, "title": each.view.title, "action": each.action, "reason": each.view.reason}
+            {
+                "id": each.view.image_id,
+                "title": each.view.title,
+                "action": each.action,
+                "reason": each.view.reason,
+            }
             for each in plan.images
         ],
         "notes": list(plan.notes),
@@ -193,6 +201,7 @@ def _tell(plan: restore.Plan, done: dict[str, Any], started: bool, as_json: bool
         out.print(f"{done['queued']} images are built at the next start of the service.")
     how = {
         "desktop": "`littlest-binder up`",
-        "tljh": "`sudo systemctl start jupyterhub`" + ("" if started else " and `sudo systemctl start tljh-binder`"),
+        "tljh": "`sudo systemctl start jupyterhub`"
+        + ("" if started else " and `sudo systemctl start tljh-binder`"),
     }.get(plan.into.settings.platform, "your hub and its service")
     out.print(f"Restored. Start {how}.")

@@ -1,8 +1,8 @@
 """A backup of an installation in one file, while everything runs.
 
-Comes in: an installation and what is wanted. Goes out: a file that is whole or not there. Databases are copied
-by SQLite itself, people's files one after the other as they are at that moment; nothing is stopped or locked, and
-nothing is changed.
+Comes in: an installation and what is wanted. Goes out: a file that is whole or not there. Databases are
+copied by SQLite itself, people's files one after the other as they are at that moment; nothing is stopped or
+locked, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def plan(installed: Installed, wish: Wish, now: datetime) -> Plan:
         files += [(HUB + path.name, path) for path in beside]
     if installed.other_database:
         not_in.append(
-            f"The hub's database, which is {installed.other_database}: back it up with that server's own tools."
+            f"The hub's database, which is {installed.other_database}: back it up with its own tools."
         )
     elif installed.hub_database is None or not installed.hub_database.exists():
         not_in.append("The hub's database: no hub has said where it is, or none was started yet.")
@@ -178,7 +178,8 @@ def people_folders(settings: Settings) -> Iterator[Folder]:
 
 
 async def make(installed: Installed, wish: Wish, progress: Progress | None = None) -> Made:
-    """Write a backup. Raises `BackupFailed`, and `EngineError` where images are wanted and Docker is not there.
+    """Write a backup. Raises `BackupFailed`, and `EngineError` where images are wanted and Docker is not
+    there.
 
     Whatever happens: what was at its place before is there, or the new one, whole.
     """

@@ -9,8 +9,8 @@
     manifest.json      what there is (`Contents`), and the SHA-256 of each file in it
 
 `tar -xf` reads it without us, holes included. The checksum of a file with holes is taken of its parts, each
-after a line with its offset and length. What is no file has none of its own: `facts` is one of all names, kinds,
-owners, rights, times and links in their order.
+after a line with its offset and length. What is no file has none of its own: `facts` is one of all names,
+kinds, owners, rights, times and links in their order.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class TreeView(_Value):
 
 
 class ImageView(_Value):
-    """An image, and how it can be had again: `file` (in the backup), `build`, or `nowhere` with the reason."""
+    """An image, and how it can be had again: `file` (in the backup), `build`, or `nowhere` with a reason."""
 
     image_id: str
     name: str
@@ -118,7 +118,8 @@ class Contents(_Value):
 @dataclass(frozen=True)
 class Backup:
     """A backup that was read to its end and found whole, by the names in it: the digests of files, and the
-    targets of links and further names. `stored` are the bytes of all files, `settings` the file of that name."""
+    targets of links and further names. `stored` are the bytes of all files, `settings` the file of that
+    name."""
 
     file: Path
     header: Header
@@ -153,9 +154,10 @@ class Writer:
         name = info.name
         data = digested(content.pieces, content.segments, content.size, digest)
         if content.is_sparse:
-            plan = _sparse_map(content.segments)
+            plan = _sparse_map(content.segments, content.size)
             info.pax_headers = {
                 **info.pax_headers,
+                "path": name,  # else a long name would come after the one below, and hold
                 "GNU.sparse.major": "1",
                 "GNU.sparse.minor": "0",
                 "GNU.sparse.name": name,
@@ -450,8 +452,11 @@ def _text(value: dict[str, Any]) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=True).encode("ascii")
 
 
-def _sparse_map(segments: tuple[Segment, ...]) -> bytes:
-    """See the manual of GNU tar, "Storing Sparse Files", PAX format 1.0."""
+def _sparse_map(segments: tuple[Segment, ...], size: int) -> bytes:
+    """See the manual of GNU tar, "Storing Sparse Files", PAX format 1.0. A hole at the end is told by one
+    without data after it."""
+    if not segments or sum(segments[-1]) < size:
+        segments = (*segments, (size, 0))
     numbers = [len(segments), *(number for segment in segments for number in segment)]
     text = "".join(f"{number}\n" for number in numbers).encode("ascii")
     return text + bytes(-len(text) % tarfile.BLOCKSIZE)

@@ -1,7 +1,8 @@
-"""Copies of SQLite databases that are in use, and what a copy of the store needs before another machine has it.
+"""Copies of SQLite databases that are in use, and what a copy of the store needs before another machine has
+it.
 
-A database is never opened but by SQLite: closing it in any other way would give up the locks that this process
-holds on it.
+A database is never opened but by SQLite: closing it in any other way would give up the locks that this
+process holds on it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _ALL_PAGES = -1
 def copy(source: Path, target: Path) -> None:
     """A consistent copy of a database while others write to it, as one file without a log beside it.
 
-    All pages in one step: nobody's transaction is ever seen half, and a writer waits no longer than that takes.
-    Raises `BackupFailed`.
+    All pages in one step: nobody's transaction is ever seen half, and a writer waits no longer than that
+    takes. Raises `BackupFailed`.
     """
     try:
         with (
@@ -117,8 +118,7 @@ def fit_store(store: Path, roots: tuple[str, str]) -> None:
                 [now, len(before) + 1, len(before), before],
             )
         db.execute(
-            "UPDATE builds SET state = 'queued', phase = 'queued', progress = 0, worker_pid = 0, worker_start = 0"
-            " WHERE state = 'running'"
+            "UPDATE builds SET state = 'queued', phase = 'queued', progress = 0 WHERE state = 'running'"
         )
         db.execute("UPDATE builds SET worker_pid = 0, worker_start = 0")
         db.execute("DELETE FROM leases")

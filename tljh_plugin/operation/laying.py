@@ -1,7 +1,8 @@
 """Laying out a folder of people's files from a backup, where nobody else is.
 
-Comes in: members of a backup in order. Goes out: a folder beside its place that gets its name when it is complete.
-Each is made below an open folder, never through a link, and its content is compared with the manifest once more.
+Comes in: members of a backup in order. Goes out: a folder beside its place that gets its name when it is
+complete. Each is made below an open folder, never through a link, and its content is compared with the
+manifest once more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def as_it_is(uid: int, gid: int) -> tuple[int, int]:
 
 
 class Laying:
-    """`add` the members of one tree, then `finish`; `place` is their common beginning, `root` still missing."""
+    """`add` the members of one tree, then `finish`; `place` is their common beginning, `root` still
+    missing.
+    """
 
     def __init__(self, root: Path, place: str, digests: Mapping[str, str], owner: Owner = as_it_is) -> None:
         self._place = place

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,8 +38,8 @@ RESTORED = "restored"  # in a project's marker: of which backup it is
 
 @dataclass(frozen=True)
 class TreePlan:
-    """One folder of people's files: `new` (nothing is there), `same` (it is as in the backup), `beside` (other
-    files are there and stay), `there` (this backup put it there before)."""
+    """One folder of people's files: `new` (nothing is there), `same` (it is as in the backup), `beside`
+    (other files are there and stay), `there` (this backup put it there before)."""
 
     view: TreeView
     action: Literal["new", "same", "beside", "there"]
@@ -82,14 +82,19 @@ class Plan:
         return backup_id(self.backup.header)
 
 
+def replace_into(plan: Plan, into: Installed) -> Plan:
+    """The same plan with other settings."""
+    return replace(plan, into=into)
+
+
 def backup_id(header: Header) -> str:
     """12 hexadecimal digits."""
     return hashlib.sha256(f"{header.instance}\n{header.created}".encode()).hexdigest()[:12]
 
 
 def decide(backup: Backup, here: Installed, present: frozenset[str] | None, now: str) -> Plan:
-    """Looks at the disk, changes nothing. `present` are ids of Docker's images, None if it is not there; `now`
-    a time in UTC such as `20261122T101500Z`.
+    """Looks at the disk, changes nothing. `present` are ids of Docker's images, None if it is not there;
+    `now` a time in UTC such as `20261122T101500Z`.
 
     Raises `RestoreRefused`, `BackupTooNew`, and `SettingsError` if the settings in it are not valid here.
     """
@@ -105,8 +110,8 @@ def decide(backup: Backup, here: Installed, present: frozenset[str] | None, now:
     notes = list(backup.contents.not_in)
     if here.instance and here.instance != header.instance:
         notes.append(
-            f"This installation ({here.instance}) becomes the one of the backup ({header.instance}): images are "
-            "known by its secret."
+            f"This installation ({here.instance}) becomes the one of the backup ({header.instance}): images "
+            "are known by its secret."
         )
     if header.server_uid != settings.server_uid:
         notes.append(
@@ -156,8 +161,8 @@ def _check_kind(header: Header, here: Installed) -> None:
         )
     if header.platform == "desktop" and header.owner != here.settings.owner:
         raise RestoreRefused(
-            f"The backup is of {header.owner}'s desktop, and you are {here.settings.owner}: projects belong to "
-            "people by their names.",
+            f"The backup is of {header.owner}'s desktop, and you are {here.settings.owner}: projects "
+            "belong to people by their names.",
             f"Restore it as {header.owner}, or take the files out with `tar -xf`.",
         )
 
@@ -213,7 +218,8 @@ def _check_room(backup: Backup, trees: tuple[TreePlan, ...], settings: Settings)
     free = figures.f_bavail * figures.f_frsize
     if needed > free:
         raise RestoreRefused(
-            f"People's files take {needed // 1024**2} MiB, and the disk of {place} has {free // 1024**2} MiB free.",
+            f"People's files take {needed // 1024**2} MiB, and the disk of {place} has {free // 1024**2} "
+            "MiB free.",
             "Free some disk, or let `storage.root` name a larger one.",
         )
 

@@ -1,7 +1,7 @@
 """Images after a restore: those in the backup are loaded, others are built anew when somebody needs them.
 
-A record without its image is no hit, so that a start builds it at its commit; `queue` has that done by the next
-start of the service, and what was decided about the image goes to the new one.
+A record without its image is no hit, so that a start builds it at its commit; `queue` has that done by the
+next start of the service, and what was decided about the image goes to the new one.
 """
 
 from __future__ import annotations

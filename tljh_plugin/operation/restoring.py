@@ -1,7 +1,7 @@
 """A restore, carried out: everything is laid out beside its place first, and then gets its name.
 
-Comes in: a plan. Goes out: a report. Whatever was there is renamed and stays. It can be interrupted at any point
-and run again: what has its name stays, and what was half laid out is made anew.
+Comes in: a plan. Goes out: a report. Whatever was there is renamed and stays. It can be interrupted at any
+point and run again: what has its name stays, and what was half laid out is made anew.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from installation_on_disk import OnDisk
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[OnDisk]:
+def place(tmp_path: Path) -> OnDisk:
     """A desktop's installation with two people's worth of everything."""
     made = OnDisk(tmp_path / "here")
     made.fill()
-    yield made
+    return made
 
 
 @pytest.fixture
@@ -29,3 +30,19 @@ def nothing_of_the_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     """Commands find no installation but the tests'."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "nowhere"))
     monkeypatch.setenv("LITTLEST_BINDER_STATE", os.fspath(tmp_path / "here"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 4 MiB, where this machine lets us mount one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
