@@ -307,7 +307,10 @@ def _write_files(
 
 
 def settings_text(installed: Installed) -> bytes:
-    """The section `binder` alone, with its comments, as its file says it."""
+    """The section `binder` with its comments, as its file says it; of TLJH's file that section alone."""
+    if installed.settings.platform == "desktop" and installed.settings_file is not None:
+        with suppress(FileNotFoundError):
+            return installed.settings_file.read_bytes()
     yaml = YAML()
     section = None
     if installed.settings_file is not None and installed.settings_file.exists():

@@ -23,6 +23,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -49,6 +50,7 @@ _KINDS = {
     tarfile.SYMTYPE: "link",
     tarfile.LNKTYPE: "name",
 }
+_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 _PLACES = re.compile(
     rf"(?:{re.escape(SETTINGS)}|state/(?:logs/)?[A-Za-z0-9_][A-Za-z0-9._-]*|hub/[A-Za-z0-9_.-]+"
     r"|images/[0-9a-f]{64}/[0-9]{8}|projects/.+)",
@@ -325,10 +327,10 @@ def _read(
                         yield None, _manifest(path, file.read())
                         continue
                     order.check(info)
-                    yield _member(packed, info), {}
+                    yield _member(path, packed, info), {}
             while packed.read(CHUNK):
                 pass  # to its own checksum
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except _DAMAGE as error:
             raise _bad(path, f"it is damaged, or not whole ({error})") from None
         if not ended:
             raise _bad(path, "it ends too early")
@@ -378,8 +380,7 @@ class _Order:
             raise self._refused(info, "lies in no folder of the backup")
         if kind == "name":
             self._check_name(info)
-        if name.startswith(PROJECTS):
-            self._kinds[name] = kind
+        self._kinds[name] = kind
 
     def _check_name(self, info: tarfile.TarInfo) -> None:
         # A further name only of a file of the same tree: people's files have nothing in common.
@@ -391,7 +392,7 @@ class _Order:
         return _bad(self._path, f"its entry {info.name!r:.200} {why}")
 
 
-def _member(packed: gzip.GzipFile, info: tarfile.TarInfo) -> Member:
+def _member(path: Path, packed: gzip.GzipFile, info: tarfile.TarInfo) -> Member:
     kind = "file" if info.sparse is not None else _KINDS[info.type]
     segments: tuple[Segment, ...] = ()
     if info.sparse is not None:
@@ -401,14 +402,16 @@ def _member(packed: gzip.GzipFile, info: tarfile.TarInfo) -> Member:
         segments = ((0, info.size),)
 
     def pieces() -> Iterator[bytes]:
-        # What is stored of a file with holes lies together, and tarfile's own reader fills the holes.
-        packed.seek(info.offset_data)
+        with _damage(path):
+            # What is stored of a file with holes lies together, and tarfile's own reader fills the holes.
+            packed.seek(info.offset_data)
         for _, length in segments:
             left = length
             while left:
-                piece = packed.read(min(CHUNK, left))
+                with _damage(path):
+                    piece = packed.read(min(CHUNK, left))
                 if not piece:
-                    raise EOFError("a file in it is not whole")
+                    raise _bad(path, "a file in it is not whole")
                 left -= len(piece)
                 yield piece
 
@@ -424,6 +427,14 @@ def tree_of(name: str) -> str:
     """The folder of people's files to which a member belongs: a project, a deleted one, `my-files`."""
     parts = name.split("/")
     return "/".join(parts[: 4 if parts[2:3] == [DELETED] else 3])
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise _bad(path, f"it is damaged, or not whole ({error})") from None
 
 
 def set_time(info: tarfile.TarInfo, nanoseconds: int) -> None:

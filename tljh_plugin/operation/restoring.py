@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -334,6 +336,9 @@ def _settings(plan: Plan, drafts: _Drafts) -> None:
     file, draft = plan.into.settings_file, drafts.settings
     if file is None or draft is None:
         return
+    if plan.into.settings.platform == "desktop":
+        _write_settings(draft, plan.backup.settings, 0o644)
+        return
     yaml = YAML()
     section = (yaml.load(plan.backup.settings.decode("utf-8")) or {}).get("binder")
     document = yaml.load(file.read_text(encoding="utf-8")) if file.exists() else None
@@ -343,10 +348,16 @@ def _settings(plan: Plan, drafts: _Drafts) -> None:
     else:
         document.pop("binder", None)
     mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
-    file.parent.mkdir(parents=True, exist_ok=True)
+    text = io.BytesIO()
+    yaml.dump(document, text)
+    _write_settings(draft, text.getvalue(), mode)
+
+
+def _write_settings(draft: Path, text: bytes, mode: int) -> None:
+    draft.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        yaml.dump(document, out)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(text)
         out.flush()
         os.fsync(out.fileno())
 
@@ -397,7 +408,7 @@ def _settle(file: FilePlan, plan: Plan, aside: list[Path]) -> None:
     for suffix in ("-wal", "-shm", "-journal"):
         beside = file.target.with_name(file.target.name + suffix)
         if beside.exists():
-            put = beside.with_name(f"{file.target.name}{plan.aside}{suffix}")
+            put = _free(beside.with_name(f"{file.target.name}{plan.aside}{suffix}"))
             beside.rename(put)
             aside.append(put)
 
@@ -407,11 +418,20 @@ def _swap(plan: Plan, draft: Path, target: Path, aside: list[Path]) -> None:
         draft.unlink()
         return
     if os.path.lexists(target):
-        put = target.with_name(f"{target.name}{plan.aside}")
+        put = _free(target.with_name(f"{target.name}{plan.aside}"))
         target.rename(put)
         aside.append(put)
     draft.rename(target)
     sync_folder(target.parent)
+
+
+def _free(path: Path) -> Path:
+    """The path, or one with a number if that is taken."""
+    for number in count(2):
+        if not os.path.lexists(path):
+            return path
+        path = path.with_name(f"{path.name.partition('~')[0]}~{number}")
+    raise AssertionError("unreachable")
 
 
 def _bytes(path: Path) -> bytes | None:

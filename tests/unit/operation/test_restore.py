@@ -146,7 +146,8 @@ def test_restored_twice_changes_no_file_of_anybody(place: OnDisk, elsewhere: OnD
 def test_newer_files_stay_and_those_of_the_backup_are_laid_beside(place: OnDisk, file: Path) -> None:
     [home] = place.root.glob("*/lab-course-0-*/home")
     (home / "a.txt").write_text("newer work")
-    (place.my_files() / "notes.txt").write_text("newer notes")
+    notes = home.parents[1] / "my-files" / "notes.txt"
+    notes.write_text("newer notes")
     report = carry_out(file, place)
     assert (home / "a.txt").read_text() == "newer work"
     laid = {each.kind: each for each in report.laid if each.action == "beside"}
@@ -154,7 +155,7 @@ def test_newer_files_stay_and_those_of_the_backup_are_laid_beside(place: OnDisk,
     assert project is not None
     assert "of the backup of" in project.title
     assert "work on" in (laid["project"].place / "home" / "a.txt").read_text()
-    assert (place.my_files().parent / "my-files" / "notes.txt").read_text() == "newer notes"
+    assert notes.read_text() == "newer notes"
     assert (laid["my-files"].place / "notes.txt").read_text() == "mine\n"
 
 
@@ -315,8 +316,8 @@ def rewritten(file: Path, folder: Path, change: Change, also: Sequence[tarfile.T
     target = folder / "changed.tar.gz"
     with tarfile.open(file) as old, tarfile.open(target, "w:gz", compresslevel=1) as new:
         for info in old:
-            data = old.extractfile(info)
-            content = data.read() if data is not None and info.isreg() else b""
+            data = old.extractfile(info) if info.isreg() else None
+            content = data.read() if data is not None else b""
             if info.name == "manifest.json":
                 for each in also:
                     new.addfile(each, io.BytesIO(bytes(each.size)))
