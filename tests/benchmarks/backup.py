@@ -2,7 +2,7 @@
 
     python tests/benchmarks/backup.py [--images 1000] [--projects 50]
 
-Ends with 1 if anything is not as it was. Needs no Docker: images are had again, see `tests/integration/operation`.
+Ends with 1 if anything is not as it was. Needs no Docker: images come back in `tests/integration/operation`.
 """
 
 from __future__ import annotations
@@ -81,9 +81,8 @@ def main() -> int:
         fill(before, given.images, given.projects)
         facts = seen(before.root)
         stored = sum(path.lstat().st_blocks * 512 for path in before.state.rglob("*") if path.is_file())
-        print(
-            f"{given.images} image records, {given.projects} projects, {len(facts)} entries, {stored // 1024**2} MiB"
-        )
+        print(f"{given.images} image records, {given.projects} projects, {len(facts)} entries")
+        print(f"on the disk: {stored // 1024**2} MiB")
         made = timed("backup", lambda: asyncio.run(backup.make(before.installed, Wish(projects=True))))
         print(f"size: {made.bytes // 1024**2} MiB")
         found = timed("check of the whole file", lambda: verify(made.file))

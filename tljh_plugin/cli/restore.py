@@ -105,6 +105,8 @@ def _stop_our_service(here: Installed) -> bool:
 async def _carry_out(plan: restore.Plan, engine: Engine, docker: bool, rebuild: bool) -> dict[str, Any]:
     with shown("restoring", plan.backup.stored) as progress:
         report = await restoring.carry_out(plan, progress)
+        if docker and plan.into.instance not in ("", plan.backup.header.instance):
+            await restoring.let_go(engine)
         wanted = {each.view.image_id: each.view.title for each in plan.images if each.action == "load"}
         own = Engine(plan.backup.header.instance, timeout_s=plan.into.settings.docker.timeout_s)
         try:

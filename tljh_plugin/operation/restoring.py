@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from ..engine import Engine
-from ..errors import BadBackup, RestoreFailed, RestoreRefused, StillRunning
+from ..engine import Engine, firewall
+from ..errors import BadBackup, BinderError, RestoreFailed, RestoreRefused, StillRunning
 from ..installation import UNFINISHED, ensure_state
 from ..projects.archive import ARCHIVE
 from ..projects.marker import change_marker, read_project, sync_folder
@@ -83,6 +83,13 @@ async def check_no_servers(installed: Installed, engine: Engine) -> None:
             f"Servers of this installation run: {', '.join(running)}.",
             "Let people stop them, or stop them with `docker stop`, then run the command again.",
         )
+
+
+async def let_go(engine: Engine) -> None:
+    """Remove the network and the firewall rules of an installation that has become another one."""
+    with suppress(BinderError):
+        await engine.remove_network()
+        await firewall.remove(engine.instance)
 
 
 async def running_servers(engine: Engine) -> list[str]:

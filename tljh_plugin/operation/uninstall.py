@@ -141,6 +141,7 @@ def _goes(plan: Plan) -> list[str]:
         found.append(
             f"the package {DISTRIBUTION} from {sys.prefix}; the hub is restarted, with TLJH's own spawner"
         )
+    found += [f"{each}, the installer's" for each in _of_the_installer(settings)]
     if plan.venv:
         found.append(f"the environment {plan.venv}")
     if erase:
@@ -164,7 +165,7 @@ def _stays(plan: Plan) -> list[str]:
     if not erase or settings.storage.root:
         found.append(f"people's files in {settings.storage_root}")
     found += [f"the mounted folder {each.source}" for each in settings.mounts]
-    found.append("Docker, its build cache, and everything in it that is not ours")
+    found.append("Docker, its build cache, our base image, and everything in it that is not ours")
     if settings.platform == "tljh":
         found.append("TLJH, its people, their homes and its settings")
     if settings.platform == "jupyterhub":
@@ -180,6 +181,11 @@ def _is_our_link(link: Path) -> bool:
         return False
     ours = target.parent == Path(sys.prefix) / "bin"
     return target.name == "littlest-binder" and (ours or not target.exists())
+
+
+def _of_the_installer(settings: Settings) -> list[Path]:
+    """What it put into a desktop's state folder besides the environment."""
+    return [path for path in (settings.state_dir / "source",) if path.is_dir() and not path.is_symlink()]
 
 
 def _is_plugin() -> bool:
@@ -214,6 +220,9 @@ async def carry_out(plan: Plan, engine: Engine, say: Callable[[str], None]) -> R
     for link in plan.links:
         link.unlink(missing_ok=True)
         gone(f"the link {link}")
+    for folder in _of_the_installer(settings):
+        shutil.rmtree(folder)
+        gone(str(folder))
     if plan.plugin:
         environment.uninstall((DISTRIBUTION,))
         gone(f"the package {DISTRIBUTION}")
@@ -274,7 +283,10 @@ async def _remove_images(
             continue
         try:
             names = names_to_take(row, facts, settings)
-            if set(facts.tags) - set(names):
+            others = set(facts.tags) - set(names)
+            if row.adopted and not others:
+                left.append(f"the image {row.name}, which was adopted from Docker and has no other name")
+            elif others:
                 for name in names:
                     await engine.untag(name)
                 left.append(f"the image {row.image_id[:19]}, which has names of others")

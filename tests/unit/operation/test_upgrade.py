@@ -1,4 +1,4 @@
-"""Another version comes in, or this one comes back: in a real environment, by a real pip, without a network."""
+"""Another version comes in, or this one comes back: a real environment, a real pip, no network."""
 
 from __future__ import annotations
 
