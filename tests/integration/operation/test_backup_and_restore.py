@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from git_server import GitServer
-from machine import Machine, content
+from machine import Machine, content, light_files
 
 from tljh_plugin.build.base import ensure_base
 
@@ -50,7 +50,8 @@ async def test_everything_lost_comes_back_and_a_server_starts_with_it(
     await ensure_base(machine.settings, lambda line: None)
     file = tmp_path / "kept" / "backup.tar.gz"
     async with machine:
-        spec = machine.repository()
+        git_server.new("course", light_files("course"))
+        spec = git_server.spec("course")
         await machine.ready("one", spec)
         [(name, home)] = machine.projects().items()
         (home / "note.txt").write_bytes(NOTE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from git_server import GitServer
-from machine import Machine, content
+from machine import Machine, content, light_files
 
 from tljh_plugin.build.base import ensure_base
 from tljh_plugin.engine import Engine
@@ -37,7 +37,8 @@ async def test_files_and_images_stay_and_the_rest_goes(tmp_path: Path, git_serve
     machine = Machine(tmp_path / "lab", git_server, DOCKER, SECTION)
     await ensure_base(machine.settings, lambda line: None)
     async with machine:
-        await machine.ready("one", machine.repository())
+        git_server.new("course", light_files("course"))
+        await machine.ready("one", git_server.spec("course"))
         [(_, home)] = machine.projects().items()
         before = content(home)
         refused = binder(machine.state, "uninstall", "--yes")
