@@ -131,6 +131,11 @@ def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def hub_files(state_dir: Path) -> tuple[Path, Path]:
+    """The hub's database and its cookie secret."""
+    return state_dir / "hub" / "jupyterhub.sqlite", state_dir / "hub" / "cookie_secret"
+
+
 # -- the hub's configuration --------------------------------------------------------------------------
 
 
@@ -148,9 +153,10 @@ def configure_desktop(c: Any, settings: Settings) -> str:
     c.JupyterHub.bind_url = f"http://127.0.0.1:{settings.desktop.port}"
     c.JupyterHub.subdomain_host = origin(settings)
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub_port}"
-    c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    database, cookie_secret = hub_files(settings.state_dir)
+    c.JupyterHub.db_url = f"sqlite:///{database}"
     c.JupyterHub.upgrade_db = True
-    c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
+    c.JupyterHub.cookie_secret_file = str(cookie_secret)
     c.JupyterHub.cleanup_servers = True
     c.JupyterHub.authenticator_class = DesktopAuthenticator
     c.DesktopAuthenticator.binder = settings

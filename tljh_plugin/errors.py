@@ -58,6 +58,17 @@
     │   ├── ImageRetired         image-retired
     │   ├── LimitReached         limit-reached
     │   └── MachineFull          machine-full
+    ├── BackupError
+    │   ├── BackupFailed         backup-failed
+    │   ├── BadBackup            bad-backup
+    │   ├── BackupTooNew         backup-too-new
+    │   ├── RestoreRefused       restore-refused
+    │   └── RestoreFailed        restore-failed
+    ├── UpgradeError
+    │   ├── UpgradeImpossible    upgrade-impossible
+    │   └── UpgradeFailed        upgrade-failed
+    ├── UninstallRefused         uninstall-refused
+    ├── StillRunning             still-running
     ├── RunEnded                 run-ended
     ├── InvalidRequest           invalid-request
     ├── TooManyStreams           too-many-streams
@@ -497,6 +508,80 @@ class MachineFull(LaunchError):
 
     code = "machine-full"
     http_status = 503
+
+
+class BackupError(BinderError):
+    """A backup cannot be written or used."""
+
+    code = "backup-error"
+
+
+class BackupFailed(BackupError):
+    """The backup could not be written; nothing of it was left."""
+
+    code = "backup-failed"
+    http_status = 500
+
+
+class BadBackup(BackupError):
+    """The file is not a backup of ours, or not a whole one; nothing of it was used."""
+
+    code = "bad-backup"
+
+
+class BackupTooNew(BackupError):
+    """A newer version made the backup, or its store or hub did."""
+
+    code = "backup-too-new"
+    http_status = 409
+
+
+class RestoreRefused(BackupError):
+    """What is here does not go together with the backup; nothing was changed."""
+
+    code = "restore-refused"
+    http_status = 409
+
+
+class RestoreFailed(BackupError):
+    """The disk refused in the middle of a restore, which can be run again."""
+
+    code = "restore-failed"
+    http_status = 500
+
+
+class UpgradeError(BinderError):
+    """Another version cannot be installed."""
+
+    code = "upgrade-error"
+    http_status = 500
+
+
+class UpgradeImpossible(UpgradeError):
+    """This installation is not one that a command can upgrade; nothing was changed."""
+
+    code = "upgrade-impossible"
+    http_status = 409
+
+
+class UpgradeFailed(UpgradeError):
+    """The new version did not work; the message says whether the old one is back."""
+
+    code = "upgrade-failed"
+
+
+class UninstallRefused(BinderError):
+    """Something has to be decided or ended first; nothing was removed."""
+
+    code = "uninstall-refused"
+    http_status = 409
+
+
+class StillRunning(BinderError):
+    """A hub or a service works with the state folder; nothing was changed."""
+
+    code = "still-running"
+    http_status = 409
 
 
 class RunEnded(BinderError):

@@ -26,7 +26,8 @@ class Handover(BaseModel):
 
     `section` is the `binder` section that was in force, `environment` the variables of JupyterHub's service
     contract that a service manager's process lacks. `service_token` is the service's own; `cli_token`
-    (desktop) makes tokens of the owner, so that commands can act as them.
+    (desktop) makes tokens of the owner, so that commands can act as them. `hub_database` is the path of the
+    hub's SQLite file, or the kind of another database with `://`, `cookie_secret_file` the path of that.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,6 +44,8 @@ class Handover(BaseModel):
     subdomains: bool = False  # whether each person's servers have a host name of their own
     service_token: str = ""
     cli_token: str = ""
+    hub_database: str = ""
+    cookie_secret_file: str = ""
 
     def settings(self) -> Settings:
         """The settings that the hub works with."""

@@ -125,6 +125,7 @@ def configure(c: Any, settings: Settings, *, service: Literal["hub", "unit"] | N
             subdomains=bool(c.JupyterHub.get("subdomain_host")),
             service_token=service_token,
             cli_token=cli_token,
+            **_files(c),
         ),
         known,
     )
@@ -345,6 +346,17 @@ def _hosts(section: Any) -> tuple[str, str]:
     hook = hooks[given] if isinstance(given, str) else given
     parts = urlsplit(hub_origin)
     return hub_origin, f"{parts.scheme}://{hook(SERVICE, parts.netloc, 'service')}"
+
+
+def _files(c: Any) -> dict[str, str]:
+    """Where the hub keeps what a backup needs, as far as the configuration says; never a password."""
+    section = c.JupyterHub
+    kind, separator, place = str(section.get("db_url") or "sqlite:///jupyterhub.sqlite").partition("://")
+    database = os.path.abspath(place.removeprefix("/").partition("?")[0] if separator else kind)
+    if separator and (not kind.startswith("sqlite") or place in ("", "/", "/:memory:")):
+        database = f"{kind}://"
+    secret_file = os.path.abspath(str(section.get("cookie_secret_file") or "jupyterhub_cookie_secret"))
+    return {"hub_database": database, "cookie_secret_file": secret_file}
 
 
 def _default(section: Any, name: str, value: Any) -> None:

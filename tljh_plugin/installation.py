@@ -15,10 +15,19 @@ from .settings import Settings
 
 LABEL_PREFIX = "org.littlest-binder."
 INSTANCE_LABEL = LABEL_PREFIX + "instance"
+# In the state folder while a restore gives things their names.
+UNFINISHED = ".restore-unfinished"
 
 
 def ensure_state(settings: Settings) -> None:
-    """Create the state folder and its private parts; can be run again. Raises `SettingsError`."""
+    """Create the state folder and its private parts; can be run again. Raises `SettingsError`, also if a
+    restore was interrupted while half of what is here was replaced.
+    """
+    if (settings.state_dir / UNFINISHED).exists():
+        raise SettingsError(
+            f"A restore into {settings.state_dir} was interrupted, and is not finished.",
+            "Run the same `littlest-binder restore` once more.",
+        )
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         for folder in (settings.run_dir, settings.log_dir, settings.checkout_dir, settings.mirror_dir):
