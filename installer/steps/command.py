@@ -38,6 +38,19 @@ def which(program: str) -> str | None:
     return None
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs.
+
+    One that has ended and that nobody has asked for its exit code yet keeps its number (a zombie, see
+    proc(5)); where the first process is no init, as in many containers, it does so for ever.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        # The name, in parentheses, may itself hold parentheses and blanks.
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return stat.rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 def ask_docker(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What the `docker` command says to a short question. Raises `StepFailed` if it says nothing in time."""
     command = ["docker", *arguments]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .command import run, which
+from .command import alive, run, which
 from .console import Step
 from .site import DEFAULT_MIRROR, Site, record
 
@@ -167,7 +167,7 @@ def services_kept_still(site: Site) -> Iterator[None]:
 def _remove_own_policy() -> None:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found = re.search(re.escape(_POLICY_MARK) + r"(\d+)\.", POLICY.read_text())
-        if found and not Path(f"/proc/{found[1]}").exists():
+        if found and not alive(int(found[1])):
             POLICY.unlink()
 
 
