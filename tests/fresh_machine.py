@@ -67,6 +67,14 @@ _LEFT_OUT = (
     ".pytest_cache",
     ".hypothesis",
 )
+# Signs in by a link and prints status and address of the page behind it.
+_FETCH = """
+import http.cookiejar, sys, urllib.request
+jar = http.cookiejar.CookieJar()
+web = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
+answer = web.open(sys.argv[1], timeout=60)
+print(answer.status, answer.url)
+"""
 COMMAND = ("python3", "installer/bootstrap.py", "desktop")
 CHECKOUT = "/home/ada/littlest-binder"
 
@@ -94,6 +102,8 @@ class FreshMachine:
             "run", "--detach", "--name", self.name, "--hostname", "fresh", *added,
             "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
             "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", "/var/lib/docker",
+            # Docker inside may read this setting only, and where it is off it does not start.
+            "--sysctl", "net.ipv4.ip_forward=1",
             "--tmpfs", "/run", "--tmpfs", "/tmp:exec", IMAGE, *self._init,
         )  # fmt: skip
         try:
@@ -119,6 +129,8 @@ class FreshMachine:
         self.run("update-ca-certificates")
         # It is a container's, in the image for builds; a machine has none.
         self.run("rm", "-f", "/usr/sbin/policy-rc.d")
+        # A distribution's resolver knows these names (nss-myhostname); this machine lacks that part.
+        self.run("sh", "-c", "echo 127.0.0.1 binder.localhost binder-ada.binder.localhost >>/etc/hosts")
         self.run("useradd", "--create-home", "--shell", "/bin/bash", "ada")
         self.run("sh", "-c", "echo 'ada ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ada")
         self.copy_checkout()
@@ -181,6 +193,12 @@ class FreshMachine:
             for pid, state, args in rows
             if pid != "1" and state[0] != "Z" and not args.startswith("ps -eo")
         ]
+
+    def page(self, link: str) -> str:
+        """The address of the page to which a sign-in link leads; fails unless it is answered with 200."""
+        shown = self.run("python3", "-c", _FETCH, link).stdout
+        assert shown.startswith("200 "), shown
+        return shown.split()[1]
 
     def browser(self, folder: Path) -> str:
         """A program in `folder`: this machine's Chromium, in the other machine's network.

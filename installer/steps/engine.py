@@ -24,6 +24,11 @@ from .person import Person, group_name
 from .site import LOG_DIR, Site, record
 
 SOCKET = "/var/run/docker.sock"
+PACKAGES = ("docker.io", "iptables", "ca-certificates")
+NO_ROOM = (
+    "Correct what the last lines say and run the command again. If apt refuses because it would have to "
+    "remove a package, another Docker is installed: start that one, then run the command again."
+)
 _START_S = 180.0
 _ANSWER_S = 20.0
 # dockerd's own and that of the containerd which it starts; each takes a number that is in use, be it by a
@@ -113,6 +118,10 @@ class Engine:
         """File descriptors that a program inherits which needs the engine to outlive us."""
         return () if self._lifeline is None else (self._lifeline,)
 
+    def answers(self, step: Step) -> bool:
+        """Whether there is an engine already. Raises `StepFailed` if one is there and does not answer."""
+        return self._ask(step) is not None
+
     def ensure(self, step: Step) -> str:
         """An engine that answers. Raises `StepFailed`."""
         facts = self._ask(step)
@@ -120,12 +129,7 @@ class Engine:
             return f"version {facts.version}, already running"
         added: list[str] = []
         if which("dockerd") is None:
-            added = ensure_packages(
-                self._site, step, ["docker.io", "iptables", "ca-certificates", *_apparmor()],
-                next_step="Correct what the last lines say and run the command again. If apt refuses "
-                "because it would have to remove a package, another Docker is installed: start that one, "
-                "then run the command again.",
-            )  # fmt: skip
+            added = ensure_packages(self._site, step, packages_of_engine(), next_step=NO_ROOM)
             facts = self._ask(step)
         if facts is None:
             facts = self._start(step)
@@ -255,6 +259,11 @@ def ensure_access(site: Site, step: Step, person: Person) -> str:
     step.note(f"Members of group {group} can act as root on this machine through Docker.")
     step.note(f"Sessions of {person.name} that are open now get the group at their next login.")
     return f"added {person.name} to group {group}"
+
+
+def packages_of_engine() -> list[str]:
+    """The distribution's engine and what it needs on this machine."""
+    return [*PACKAGES, *_apparmor()]
 
 
 def _apparmor() -> list[str]:

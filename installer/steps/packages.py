@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .command import alive, run, which
@@ -128,14 +128,22 @@ def ensure_packages(site: Site, step: Step, names: Sequence[str], *, next_step: 
     return missing
 
 
-def ensure_programs(site: Site, step: Step, programs: dict[str, str]) -> list[str]:
+def ensure_programs(site: Site, step: Step, programs: Mapping[str, str]) -> list[str]:
     """Install the packages of those programs or files that are not there: `{program or path: package}`."""
-    missing = [
-        package
+    return ensure_packages(site, step, packages_of(missing(programs)))
+
+
+def missing(programs: Mapping[str, str]) -> dict[str, str]:
+    """Those programs or files that are not there."""
+    return {
+        thing: package
         for thing, package in programs.items()
         if not (Path(thing).exists() if thing.startswith("/") else which(thing))
-    ]
-    return ensure_packages(site, step, list(dict.fromkeys(missing)))
+    }
+
+
+def packages_of(programs: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys(programs.values()))
 
 
 def _progress(line: str) -> str:

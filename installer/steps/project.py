@@ -43,10 +43,15 @@ def python_version(python: str) -> str:
 
 def ensure_venv_package(site: Site, step: Step) -> list[str]:
     """Debian packages `venv` and `ensurepip` apart from Python."""
+    return ensure_packages(site, step, venv_package())
+
+
+def venv_package() -> list[str]:
+    """What must be installed before an environment can be made; empty if it is there."""
     shown = subprocess.run(
         [base_python(), "-I", "-c", "import venv, ensurepip"], capture_output=True, check=False
     )
-    return [] if shown.returncode == 0 else ensure_packages(site, step, ["python3-venv"])
+    return [] if shown.returncode == 0 else ["python3-venv"]
 
 
 def project_files(checkout: Path) -> Iterator[Path]:
