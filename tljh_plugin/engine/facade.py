@@ -89,6 +89,9 @@ class Engine:
                 root_dir=said.get("DockerRootDir", ""),
                 architecture=said.get("Architecture", ""),
                 containerd_store=["driver-type", _CONTAINERD_STORE] in (said.get("DriverStatus") or ()),
+                operating_system=said.get("OperatingSystem", ""),
+                kernel=said.get("KernelVersion", ""),
+                rootless=any("name=rootless" in each for each in said.get("SecurityOptions") or ()),
             )
 
         info = await self._connection.call("tell about itself", ask)

@@ -23,7 +23,8 @@ DEFAULT_HOME = "/home/jovyan"
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What Docker says of itself. `root_dir` is its folder on the host; `containerd_store` is whether
-    containerd keeps the images, as new installations of Engine 29 and later have it.
+    containerd keeps the images, as new installations of Engine 29 and later have it. `kernel` is the release
+    of the kernel that its containers run on, as uname(1) says it.
     """
 
     version: str
@@ -32,6 +33,9 @@ class EngineInfo:
     root_dir: str
     architecture: str
     containerd_store: bool = False
+    operating_system: str = ""
+    kernel: str = ""
+    rootless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,15 @@ class AlreadyRunning(ServerExists):
     """Another `littlest-binder up` works with this state folder."""
 
 
+def lock_path(settings: Settings) -> Path:
+    """Held while it runs; its text has the number of the process, as JSON: the installer reads it, too."""
+    return settings.run_dir / "up.lock"
+
+
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """Hold the installation while it runs; raises `AlreadyRunning` if another process does."""
-    place = settings.run_dir / "up.lock"
-    with place.open("a+") as file:
+    with lock_path(settings).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,6 +71,9 @@ def only_one(settings: Settings) -> Iterator[None]:
                 f"The Littlest Binder is running already with {settings.state_dir}.",
                 "`littlest-binder link` prints a sign-in link.",
             ) from None
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid()}))
+        file.flush()
         yield
 
 
