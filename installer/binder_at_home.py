@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from steps import base_image, buildx, engine, machine, packages, project, proxy, running
+from steps import base_image, buildx, engine, machine, menu, packages, project, proxy, running
 from steps.command import Stopped, run, which
 from steps.console import Console, Step, StepFailed
 from steps.person import the_person
@@ -65,7 +65,7 @@ class Desktop:
             ("Python environment", lambda step: project.ensure_environment(self._site, step)),
             ("Settings", self._ensure_settings),
             ("Proxy", lambda step: proxy.ensure(self._site, step)),
-            ("Command", lambda step: project.ensure_command(self._site, step)),
+            ("Command", self._ensure_command),
             ("Debian base image", lambda step: base_image.ensure(self._site, step, self._early)),
         )
         self._console = Console(total=1 + len(self._steps), verbose=options.verbose)
@@ -299,6 +299,12 @@ class Desktop:
         self._site = replace(self._site, release=now["release"], mirror=now["mirror"])
         mirror = now["mirror"] or "debootstrap's own mirror"
         return f"port {now['port']}, Debian {now['release']} from {mirror}"
+
+    def _ensure_command(self, step: Step) -> str:
+        text = project.ensure_command(self._site, step)
+        if not self._options.no_menu and menu.is_wanted(self._site):
+            text += f"; {menu.ensure(self._site, step)}"
+        return text
 
     def _settings_command(self) -> list[str]:
         return [str(self._site.venv / "bin" / "python"), "-m", _SETTINGS]

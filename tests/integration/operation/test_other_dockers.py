@@ -16,8 +16,8 @@ from tljh_plugin.engine.threads import in_thread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "installer"))
 
-from steps import engine, machine  # noqa: E402
-from steps.machine import DockerFound  # noqa: E402
+from steps import engine, machine
+from steps.machine import DockerFound
 
 pytestmark = pytest.mark.docker
 
