@@ -76,12 +76,12 @@ class Started:
         for line in self.process.stdout:
             told.append(line)
             if _STEP.match(line):
-                self.run.steps.append(line.rstrip())
+                self.run.steps.append(f"{time.monotonic() - self._begun:6.1f} s  {line.rstrip()}")
             if found := LINK.search(line):
                 self.machine.page(found[0])
                 self.run.seconds = time.monotonic() - self._begun
                 return self.run
-        raise SystemExit("".join(told))
+        raise SystemExit("".join(told[-60:]))
 
     def stop(self) -> float:
         """Ctrl-C; seconds until everything was stopped."""
