@@ -56,13 +56,14 @@ class Desktop:
         self._engine = engine.Engine(self._site)
         self._early: base_image.Early | None = None
         self._shown: dict[str, object] | None = None
+        self._kept = False
         self._steps: tuple[tuple[str, Callable[[Step], str]], ...] = (
             ("Debian packages", self._ensure_packages),
             ("Docker engine", self._engine.ensure),
             ("Docker client", self._ensure_client),
             ("Docker buildx", lambda step: buildx.ensure(self._site, step)),
             ("Access to Docker", lambda step: engine.ensure_access(self._site, step, self._person)),
-            ("Python environment", lambda step: project.ensure_environment(self._site, step)),
+            ("Python environment", self._ensure_environment),
             ("Settings", self._ensure_settings),
             ("Proxy", lambda step: proxy.ensure(self._site, step)),
             ("Command", self._ensure_command),
@@ -262,6 +263,11 @@ class Desktop:
             step.note("The Debian base image is being made meanwhile.")
         return text
 
+    def _ensure_environment(self, step: Step) -> str:
+        text = project.ensure_environment(self._site, step)
+        self._kept = text.endswith(project.KEPT)
+        return text
+
     def _expected_site(self) -> Site | None:
         """With the release and mirror that the settings will most likely have; None if nobody knows yet."""
         options, before = self._options, self._settings_of_before()
@@ -285,8 +291,11 @@ class Desktop:
             )
             if value
         }
-        default = packages.machine_mirror()
+        before = self._settings_of_before()
+        default = "" if before.get("mirror") else packages.machine_mirror()
         unless_set = {"build.mirror": default} if default != DEFAULT_MIRROR else {}
+        if self._kept and before and not chosen and not unless_set:
+            return self._take(before)
         given = {"set": chosen, "default": unless_set} if chosen or unless_set else {}
         lines = run(
             step,
@@ -295,8 +304,11 @@ class Desktop:
             person=self._person,
             next_step=f"Correct {self._site.state / 'config.yaml'}, then run the command again.",
         )
-        now = json.loads(lines[-1])
-        self._site = replace(self._site, release=now["release"], mirror=now["mirror"])
+        return self._take(json.loads(lines[-1]))
+
+    def _take(self, now: dict[str, object]) -> str:
+        """Go on with these settings."""
+        self._site = replace(self._site, release=str(now["release"]), mirror=str(now["mirror"]))
         mirror = now["mirror"] or "debootstrap's own mirror"
         return f"port {now['port']}, Debian {now['release']} from {mirror}"
 

@@ -16,6 +16,8 @@ from .packages import ensure_packages
 from .site import Site, record, write_as_person
 
 LINK = Path("/usr/local/bin/littlest-binder")
+# What a step says that found everything as it should be.
+KEPT = ", as it was"
 _STAMP = "littlest-binder.json"
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PACKAGE = "tljh_plugin"
@@ -79,7 +81,7 @@ def ensure_environment(site: Site, step: Step) -> str:
         found = read_stamp(site.venv)
         intact = (site.venv / "bin" / "littlest-binder").exists()
     if found == wanted and intact and _imports(site):
-        return f"{site.venv}, as it was"
+        return f"{site.venv}{KEPT}"
     ensure_venv_package(site, step)
     remake_venv(site, step, keep=found.get("python") == wanted["python"])
     source = site.state / "source"

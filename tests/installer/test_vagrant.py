@@ -1,7 +1,7 @@
 """The virtual machine's description: read by Vagrant itself and by ruby, and its script by shellcheck.
 
-These programs are not installed by the test run: Vagrant with what it needs is 300 packages. Where one is
-missing, its tests are skipped with the way to get it; what can be looked at without them is, everywhere.
+The test run installs ruby and shellcheck, which are small, and not Vagrant, which is not: its tests run where
+it is installed, and are else skipped with the way to get it. What can be looked at without it is, everywhere.
 """
 
 from __future__ import annotations

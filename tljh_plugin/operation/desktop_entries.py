@@ -19,11 +19,11 @@ from . import autostart
 NAME = "littlest-binder"
 _MARK = "org.littlest-binder"
 
-# Desktop Entry Specification 1.5; `Keywords` is what people type into a menu's search field.
+# Desktop Entry Specification, of which Debian 12 checks 1.4; `Keywords` is what people type into a menu's search field.
 _ENTRY = """\
 [Desktop Entry]
 Type=Application
-Version=1.5
+Version=1.4
 Name=The Littlest Binder
 GenericName=Binder at home
 Comment=Open repositories as Jupyter servers on this computer
@@ -33,7 +33,7 @@ TryExec={program}
 Icon={name}
 Terminal=false
 StartupNotify=false
-Categories=Development;Education;Science;
+Categories=Development;
 Actions=stop;
 X-Littlest-Binder={mark}
 

@@ -40,6 +40,7 @@ class WaitingPage:
         self._error = ""
         self.opened = asyncio.Event()
         self.seen = asyncio.Event()
+        self.last = False
 
     def say(self, line: str) -> None:
         self._lines = [*self._lines, line][-_LINES:]
@@ -53,13 +54,13 @@ class WaitingPage:
         self._error = text
 
     def answer(self) -> bytes:
-        """What is said to the browser; the end of it all is said once."""
+        """What is said to the browser; with `last` from then on, it was the last word."""
         if self._link:
             link, self._link = self._link, ""
-            self.seen.set()
+            self.last = True
             return f"HTTP/1.1 302 Found\r\n{_HEADERS}Content-Length: 0\r\nLocation: {link}\r\n\r\n".encode()
         if self._error:
-            self.seen.set()
+            self.last = True
             title, text, again = "The Littlest Binder did not start", self._error, ""
         else:
             title, text = "Starting The Littlest Binder", "\n".join(self._lines) or "One moment."
@@ -87,6 +88,8 @@ async def waiting_page(
                     writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             writer.close()
             await writer.wait_closed()
+        if page.last:
+            page.seen.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=HEAD_BYTES)
     async with server:

@@ -49,6 +49,7 @@ async def test_an_error_stays_to_be_read() -> None:
     async with waiting_page(opener=opener, patience_s=LONG_S) as page:
         await until(lambda: shown)
         page.fail("Port 8888 is taken <by> nginx")
+    await until(lambda: "refresh" not in shown[-1].text)
     assert "Port 8888 is taken &lt;by&gt; nginx" in shown[-1].text
     assert "did not start" in shown[-1].text
 
