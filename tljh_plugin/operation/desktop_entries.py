@@ -19,7 +19,7 @@ from . import autostart
 NAME = "littlest-binder"
 _MARK = "org.littlest-binder"
 
-# Desktop Entry Specification, of which Debian 12 checks 1.4; `Keywords` is what people type into a menu's search field.
+# Desktop Entry Specification, of which Debian 12's validator knows 1.4; people search menus by `Keywords`.
 _ENTRY = """\
 [Desktop Entry]
 Type=Application
