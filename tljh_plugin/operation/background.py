@@ -18,6 +18,7 @@ from ..settings import Settings
 from . import autostart
 from .at_home import answers, hub_log, lock_path
 
+COMMAND = (sys.executable, "-m", "tljh_plugin.cli")
 _STOP_S = 180.0
 _POLL_S = 0.2
 _LOG_BYTES = 1024**2
@@ -64,16 +65,15 @@ async def ensure_running(settings: Settings, say: Callable[[str], None]) -> bool
         process = _spawn(settings)
         lives = lambda: process.poll() is None  # noqa: E731
     while not await answers(settings):
-        for line in log.new_lines():
-            say(line)
+        log.tell(say)
         if not await asyncio.to_thread(lives) and holder(settings) is None and not await answers(settings):
-            for line in log.new_lines():
-                say(line)
+            log.tell(say)
             raise HubUnavailable(
                 "\n".join(["The Littlest Binder ended while it started.", *log.tail]),
                 _where(settings),
             )
         await asyncio.sleep(_POLL_S)
+    log.tell(say)
     return started
 
 
@@ -89,7 +89,7 @@ def _spawn(settings: Settings) -> subprocess.Popen[bytes]:
         path.unlink()
     with path.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tljh_plugin.cli", "up", "--no-link"],
+            [*COMMAND, "up", "--no-link"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -110,7 +110,8 @@ class _Log:
         self._rest = ""
         self.tail: list[str] = []
 
-    def new_lines(self) -> list[str]:
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say the lines that have come since the last time."""
         text = ""
         with suppress(OSError), self._path.open("rb") as file:
             file.seek(self._offset)
@@ -118,9 +119,9 @@ class _Log:
             self._offset += len(raw)
             text = raw.decode(errors="replace")
         *lines, self._rest = (self._rest + text).split("\n")
-        found = [line for line in lines if line.strip()]
-        self.tail = [*self.tail, *found][-_TAIL_LINES:]
-        return found
+        for line in filter(str.strip, lines):
+            self.tail = [*self.tail, line][-_TAIL_LINES:]
+            say(line)
 
 
 async def stop(settings: Settings) -> bool:
