@@ -30,6 +30,7 @@ from ..engine import Engine
 from ..engine.values import Kind
 from ..errors import BinderError, HubUnavailable, ServerExists, SettingsError
 from ..installation import instance_id
+from ..plain_http import verify_for
 from ..settings import Settings
 from ..time_limit import within
 from ..wire import Person
@@ -79,13 +80,17 @@ def only_one(settings: Settings) -> Iterator[None]:
 
 async def answers(settings: Settings) -> bool:
     """Whether a hub and a service of this installation answer."""
+    # The service comes last, and whoever waits asks often, on the processors on which both are starting.
+    if not settings.service_socket.exists():
+        return False
     try:
         async with ServiceClient(
             socket=settings.service_socket, person=Person(name=settings.owner, admin=True), timeout_s=5
         ) as service:
             await service.health()
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-            found = await http.get(f"http://127.0.0.1:{settings.desktop.port}/hub/health")
+        address = f"http://127.0.0.1:{settings.desktop.port}/hub/health"
+        async with httpx.AsyncClient(trust_env=False, timeout=5, verify=verify_for(address)) as http:
+            found = await http.get(address)
         return found.status_code == 200
     except (BinderError, httpx.HTTPError):
         return False
