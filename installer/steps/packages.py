@@ -92,7 +92,7 @@ def repair(site: Site, step: Step) -> None:
 
 def _wait_for_others(step: Step) -> None:
     """Until no other dpkg or apt is at work: one that a killed run of ours left goes on by itself."""
-    with contextlib.suppress(OSError), _FRONTEND_LOCK.open("w") as file:
+    with contextlib.suppress(OSError), _FRONTEND_LOCK.open("a") as file:
         deadline = time.monotonic() + _LOCK_S
         while time.monotonic() < deadline:
             try:

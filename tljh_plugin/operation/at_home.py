@@ -16,10 +16,11 @@ import os
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import IO, get_args
 
 import httpx
 
@@ -35,6 +36,7 @@ from ..settings import Settings
 from ..time_limit import within
 from ..wire import Person
 
+_LOOK_S = 0.5
 _START_S = 90.0
 _STOP_S = 60.0
 _LOG_BYTES = 16 * 1024**2
@@ -65,17 +67,28 @@ def lock_path(settings: Settings) -> Path:
 def only_one(settings: Settings) -> Iterator[None]:
     """Hold the installation while it runs; raises `AlreadyRunning` if another process does."""
     with lock_path(settings).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             raise AlreadyRunning(
                 f"The Littlest Binder is running already with {settings.state_dir}.",
                 "`littlest-binder link` prints a sign-in link.",
-            ) from None
+            )
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid()}))
         file.flush()
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock is ours now. Who looks whether somebody holds it, holds it for that moment."""
+    deadline = time.monotonic() + _LOOK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
 
 
 async def answers(settings: Settings) -> bool:

@@ -54,6 +54,7 @@ async def ensure_running(settings: Settings, say: Callable[[str], None]) -> bool
     if await answers(settings):
         return False
     lives: Callable[[], bool] = lambda: False  # noqa: E731 - one of three
+    process: subprocess.Popen[bytes] | None = None
     log = _Log(log_path(settings))
     started = holder(settings) is None
     if not started:
@@ -62,8 +63,8 @@ async def ensure_running(settings: Settings, say: Callable[[str], None]) -> bool
         await asyncio.to_thread(autostart.start)
         lives = lambda: autostart.status().active  # noqa: E731
     else:
-        process = _spawn(settings)
-        lives = lambda: process.poll() is None  # noqa: E731
+        process = spawned = _spawn(settings)
+        lives = lambda: spawned.poll() is None  # noqa: E731
     while not await answers(settings):
         log.tell(say)
         if not await asyncio.to_thread(lives) and holder(settings) is None and not await answers(settings):
@@ -73,8 +74,18 @@ async def ensure_running(settings: Settings, say: Callable[[str], None]) -> bool
                 _where(settings),
             )
         await asyncio.sleep(_POLL_S)
+    if process is not None:
+        await _until_settled(settings, process)
     log.tell(say)
     return started
+
+
+async def _until_settled(settings: Settings, process: subprocess.Popen[bytes]) -> None:
+    """Until it is ours that runs, or ours has ended because somebody else's does: one that is late would
+    otherwise begin after a `stop`.
+    """
+    while process.poll() is None and holder(settings) != process.pid:  # noqa: ASYNC110 - nobody tells us
+        await asyncio.sleep(_POLL_S)
 
 
 def _where(settings: Settings) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,9 +33,9 @@ if os.environ.get("BROKEN"):
 with only_one(settings):
     print("[  0.1 s] Docker\\n[  0.2 s] Hub and service", flush=True)
     ready = settings.state_dir / "ready"
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     ready.touch()
-    signal.pause()
+    signal.sigwait([signal.SIGTERM])
     ready.unlink()
 """
 
@@ -53,6 +56,18 @@ async def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     await background.stop(settings)
 
 
+def running(settings: Settings) -> list[str]:
+    """The processes that work in this state folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            mark = f"XDG_DATA_HOME={settings.state_dir.parent}".encode()
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+            if mark in (place / "environ").read_bytes().split(b"\0") and state not in "ZX":
+                found.append(place.name)
+    return [each for each in found if each != str(os.getpid())]
+
+
 async def test_it_is_started_once_and_its_lines_are_told(settings: Settings) -> None:
     told: list[str] = []
     assert await background.ensure_running(settings, told.append)
@@ -67,6 +82,9 @@ async def test_it_is_started_once_and_its_lines_are_told(settings: Settings) -> 
 async def test_two_that_start_it_at_once_wait_for_the_same(settings: Settings) -> None:
     await asyncio.gather(*(background.ensure_running(settings, lambda _: None) for _ in range(3)))
     assert background.holder(settings)
+    assert await background.stop(settings)
+    await until(lambda: not running(settings))
+    assert background.holder(settings) is None, "none that came too late begins after that"
 
 
 async def test_stop_waits_until_it_has_ended(settings: Settings) -> None:
@@ -115,6 +133,14 @@ def test_the_number_in_the_lock_is_who_holds_it(settings: Settings) -> None:
         assert background.holder(settings) == os.getpid(), "the one that came too late changed nothing"
         assert json.loads(lock_path(settings).read_text()) == {"pid": os.getpid()}
     assert background.holder(settings) is None
+
+
+def test_who_only_looks_keeps_nobody_from_starting(settings: Settings) -> None:
+    with lock_path(settings).open("a+") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with only_one(settings):
+            assert background.holder(settings) == os.getpid()
 
 
 async def test_a_process_that_cannot_be_told_is_not_guessed(settings: Settings) -> None:
