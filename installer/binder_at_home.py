@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from steps import base_image, buildx, engine, machine, packages, project, proxy, running
-from steps.command import Stopped, run
+from steps import base_image, buildx, engine, machine, menu, packages, project, proxy, running
+from steps.command import Stopped, run, which
 from steps.console import Console, Step, StepFailed
 from steps.person import the_person
 from steps.site import DEFAULT_MIRROR, Site, has_service_manager
@@ -54,17 +54,20 @@ class Desktop:
             service_manager=has_service_manager(),
         )
         self._engine = engine.Engine(self._site)
+        self._early: base_image.Early | None = None
+        self._shown: dict[str, object] | None = None
+        self._kept = False
         self._steps: tuple[tuple[str, Callable[[Step], str]], ...] = (
             ("Debian packages", self._ensure_packages),
             ("Docker engine", self._engine.ensure),
-            ("Docker client", lambda step: engine.ensure_client(self._site, step)),
+            ("Docker client", self._ensure_client),
             ("Docker buildx", lambda step: buildx.ensure(self._site, step)),
             ("Access to Docker", lambda step: engine.ensure_access(self._site, step, self._person)),
-            ("Python environment", lambda step: project.ensure_environment(self._site, step)),
+            ("Python environment", self._ensure_environment),
             ("Settings", self._ensure_settings),
             ("Proxy", lambda step: proxy.ensure(self._site, step)),
-            ("Command", lambda step: project.ensure_command(self._site, step)),
-            ("Debian base image", lambda step: base_image.ensure(self._site, step)),
+            ("Command", self._ensure_command),
+            ("Debian base image", lambda step: base_image.ensure(self._site, step, self._early)),
         )
         self._console = Console(total=1 + len(self._steps), verbose=options.verbose)
 
@@ -151,20 +154,27 @@ class Desktop:
         """The option's, else the one in the person's settings, else the default."""
         if self._options.port:
             return int(self._options.port)
-        if not self._has_command():
-            return DEFAULT_PORT
-        shown = subprocess.run(
-            self._settings_command(),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            env=self._site.person_env,
-            **self._person.as_child(),
-        )
-        with contextlib.suppress(ValueError, KeyError):
-            return int(json.loads(shown.stdout)["port"])
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            return int(str(self._settings_of_before()["port"]))
         return DEFAULT_PORT
+
+    def _settings_of_before(self) -> dict[str, object]:
+        """What the settings of an earlier installation say; empty if there is none, or they are not valid."""
+        if self._shown is None:
+            self._shown = {}
+            if self._has_command():
+                shown = subprocess.run(
+                    self._settings_command(),
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    cwd="/",
+                    env=self._site.person_env,
+                    **self._person.as_child(),
+                )
+                with contextlib.suppress(ValueError):
+                    self._shown = dict(json.loads(shown.stdout))
+        return self._shown
 
     def _has_command(self) -> bool:
         with self._person.acting():
@@ -177,6 +187,7 @@ class Desktop:
             try:
                 lock = stack.enter_context(self._own_state())
                 stack.callback(self._stop_engine)
+                stack.callback(self._end_early)
                 for name, ensure in self._steps:
                     self._console.do(name, ensure)
             except StepFailed as error:
@@ -223,11 +234,50 @@ class Desktop:
             with running.unstoppable():
                 self._console.do_uncounted("Stopping Docker", self._engine.stop)
 
+    def _end_early(self) -> None:
+        if self._early is not None:
+            with running.unstoppable():
+                self._early.close()
+
     def _ensure_packages(self, step: Step) -> str:
+        """What is certainly missing comes in one call of apt, which takes long to begin and to end."""
         packages.repair(self._site, step)
-        added = packages.ensure_programs(self._site, step, _DEBIAN)
-        added += project.ensure_venv_package(self._site, step)
+        wanted = packages.packages_of(packages.missing(_DEBIAN)) + project.venv_package()
+        first = which("dockerd") is None and not self._engine.answers(step)
+        if first:
+            wanted += engine.packages_of_engine() + packages.packages_of(
+                packages.missing(base_image.PROGRAMS)
+            )
+        added = packages.ensure_packages(
+            self._site, step, wanted, **({"next_step": engine.NO_ROOM} if first else {})
+        )
         return f"installed {', '.join(added)}" if added else "as they were"
+
+    def _ensure_client(self, step: Step) -> str:
+        """While the next steps wait for the network, the base image's packages can be unpacked already."""
+        text = engine.ensure_client(self._site, step)
+        site = self._expected_site()
+        if site is not None and not packages.missing(base_image.PROGRAMS) and not base_image.present(site):
+            self._early = base_image.Early(site, step)
+            self._early.let_signals_through()
+            step.note("The Debian base image is being made meanwhile.")
+        return text
+
+    def _ensure_environment(self, step: Step) -> str:
+        text = project.ensure_environment(self._site, step)
+        self._kept = text.endswith(project.KEPT)
+        return text
+
+    def _expected_site(self) -> Site | None:
+        """With the release and mirror that the settings will most likely have; None if nobody knows yet."""
+        options, before = self._options, self._settings_of_before()
+        with self._person.acting():
+            unknown = not before and (self._site.state / "config.yaml").exists()
+        if unknown:
+            return None
+        mirror = options.mirror or before.get("mirror") or packages.machine_mirror()
+        release = options.release or before.get("release") or self._site.release
+        return replace(self._site, release=str(release), mirror=str(mirror))
 
     def _ensure_settings(self, step: Step) -> str:
         """The options are kept in the person's settings, where they can be changed later."""
@@ -241,8 +291,11 @@ class Desktop:
             )
             if value
         }
-        default = packages.machine_mirror()
+        before = self._settings_of_before()
+        default = "" if before.get("mirror") else packages.machine_mirror()
         unless_set = {"build.mirror": default} if default != DEFAULT_MIRROR else {}
+        if self._kept and before and not chosen and not unless_set:
+            return self._take(before)
         given = {"set": chosen, "default": unless_set} if chosen or unless_set else {}
         lines = run(
             step,
@@ -251,10 +304,19 @@ class Desktop:
             person=self._person,
             next_step=f"Correct {self._site.state / 'config.yaml'}, then run the command again.",
         )
-        now = json.loads(lines[-1])
-        self._site = replace(self._site, release=now["release"], mirror=now["mirror"])
+        return self._take(json.loads(lines[-1]))
+
+    def _take(self, now: dict[str, object]) -> str:
+        """Go on with these settings."""
+        self._site = replace(self._site, release=str(now["release"]), mirror=str(now["mirror"]))
         mirror = now["mirror"] or "debootstrap's own mirror"
         return f"port {now['port']}, Debian {now['release']} from {mirror}"
+
+    def _ensure_command(self, step: Step) -> str:
+        text = project.ensure_command(self._site, step)
+        if not self._options.no_menu and menu.is_wanted(self._site):
+            text += f"; {menu.ensure(self._site, step)}"
+        return text
 
     def _settings_command(self) -> list[str]:
         return [str(self._site.venv / "bin" / "python"), "-m", _SETTINGS]

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     desktop.add_argument("--no-browser", action="store_true", help="print the sign-in link, open no browser")
     desktop.add_argument("--no-start", action="store_true", help="install only")
+    desktop.add_argument("--no-menu", action="store_true", help="add no entry to the desktop's menu")
     desktop.add_argument("--port", type=port, help="port on 127.0.0.1; kept in the settings (first: 8888)")
     desktop.add_argument(
         "--release",

@@ -67,6 +67,8 @@ class DockerProxy:
         self._plan: tuple[Call, Fault] | None = None
         # What to make of the JSON that comes with a request, by `plain`.
         self.rewrite: dict[str, Callable[[dict[str, Any]], object]] = {}
+        # What to make of the JSON that Docker answers, by `plain`.
+        self.answer: dict[str, Callable[[dict[str, Any]], object]] = {}
         self._open: set[asyncio.Task[None]] = set()
 
     @property
@@ -129,7 +131,29 @@ class DockerProxy:
         body = b""
         if what in self.rewrite:
             head, body = await self._rewritten(reader, head, self.rewrite[what])
+        if what in self.answer:
+            await self._answered(head, writer, self.answer[what])
+            return
         await self._pass(reader, head, writer, fault, body)
+
+    async def _answered(
+        self, head: bytes, writer: asyncio.StreamWriter, change: Callable[[dict[str, Any]], object]
+    ) -> None:
+        """A request without a body, whose answer is not as Docker gave it."""
+        asked = head.split(b"\r\n", 1)[0].rsplit(b" ", 1)[0]
+        from_docker, to_docker = await asyncio.open_unix_connection(self._docker)
+        to_docker.write(asked + b" HTTP/1.0\r\nHost: docker\r\n\r\n")
+        _, _, text = (await from_docker.read()).partition(b"\r\n\r\n")
+        to_docker.transport.abort()
+        said = json.loads(text)
+        change(said)
+        body = json.dumps(said).encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        await writer.drain()
+        writer.write_eof()
 
     async def _rewritten(
         self, reader: asyncio.StreamReader, head: bytes, change: Callable[[dict[str, Any]], object]

@@ -67,6 +67,19 @@ _LEFT_OUT = (
     ".pytest_cache",
     ".hypothesis",
 )
+# Signs in by a link and prints status and address of the page behind it. Browsers know where `*.localhost` is
+# (RFC 6761), Python asks the system, whose part for that (nss-myhostname) this machine lacks.
+_FETCH = """
+import http.cookiejar, socket, sys, urllib.request
+find = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: find(
+    "127.0.0.1" if host.endswith(".localhost") else host, *rest, **more
+)
+jar = http.cookiejar.CookieJar()
+web = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
+answer = web.open(sys.argv[1], timeout=60)
+print(answer.status, answer.url)
+"""
 COMMAND = ("python3", "installer/bootstrap.py", "desktop")
 CHECKOUT = "/home/ada/littlest-binder"
 
@@ -94,6 +107,8 @@ class FreshMachine:
             "run", "--detach", "--name", self.name, "--hostname", "fresh", *added,
             "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
             "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", "/var/lib/docker",
+            # Docker inside may read this setting only, and where it is off it does not start.
+            "--sysctl", "net.ipv4.ip_forward=1",
             "--tmpfs", "/run", "--tmpfs", "/tmp:exec", IMAGE, *self._init,
         )  # fmt: skip
         try:
@@ -181,6 +196,12 @@ class FreshMachine:
             for pid, state, args in rows
             if pid != "1" and state[0] != "Z" and not args.startswith("ps -eo")
         ]
+
+    def page(self, link: str) -> str:
+        """The address of the page to which a sign-in link leads; fails unless it is answered with 200."""
+        shown = self.run("python3", "-c", _FETCH, link).stdout
+        assert shown.startswith("200 "), shown
+        return shown.split()[1]
 
     def browser(self, folder: Path) -> str:
         """A program in `folder`: this machine's Chromium, in the other machine's network.

@@ -44,6 +44,10 @@ _DEBIAN = {
     "unshare": "util-linux",
     "ip": "iproute2",
     "ps": "procps",
+    # Look at the menu entry and at the virtual machine's files; Vagrant itself is too large for each run.
+    "desktop-file-validate": "desktop-file-utils",
+    "ruby": "ruby",
+    "shellcheck": "shellcheck",
 }
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was told to end may take this long until it is gone, in seconds.

@@ -25,6 +25,7 @@
     ├── EngineError
     │   ├── EngineUnavailable    engine-unavailable
     │   ├── EngineTimedOut       engine-timed-out
+    │   ├── EngineUnsupported    engine-unsupported
     │   ├── ImageNotFound        image-not-found
     │   ├── ImageInUse           image-in-use
     │   ├── ContainerNotStarted  container-not-started
@@ -79,6 +80,7 @@
     ├── NotFound                 not-found
     ├── ServiceDown              service-down
     ├── HubUnavailable           hub-unavailable
+    ├── NoUserManager            no-user-manager
     ├── DiskUnread               disk-unread
     ├── StoreError               store-failed
     └── UnexpectedFailure        unexpected
@@ -278,6 +280,13 @@ class EngineTimedOut(EngineError):
 
     code = "engine-timed-out"
     http_status = 504
+
+
+class EngineUnsupported(EngineError):
+    """This kind of Docker cannot be used: it is on another kernel, or cannot limit and isolate servers."""
+
+    code = "engine-unsupported"
+    http_status = 503
 
 
 class ImageNotFound(EngineError):
@@ -647,6 +656,13 @@ class HubUnavailable(BinderError):
     """JupyterHub does not answer, or refuses the service."""
 
     code = "hub-unavailable"
+    http_status = 503
+
+
+class NoUserManager(BinderError):
+    """The person has no systemd of their own, or it refuses."""
+
+    code = "no-user-manager"
     http_status = 503
 
 

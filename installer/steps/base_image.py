@@ -8,6 +8,7 @@ already there is used as it is: so a machine can be given another one by hand.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import urllib.error
@@ -15,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from .buildx import KEYRING, work_folder
-from .command import ask_docker, end, end_with_parent, run
+from .command import Program, ask_docker, end, end_with_parent, run
 from .console import Step, StepFailed
 from .packages import ensure_programs
 from .site import Site
@@ -37,40 +38,71 @@ def present(site: Site) -> bool:
     return shown.returncode == 0
 
 
-def ensure(site: Site, step: Step) -> str:
-    """The image is in Docker. Raises `StepFailed`."""
+# Programs or files that debootstrap needs, and the packages they come in.
+PROGRAMS = {"debootstrap": "debootstrap", "gpgv": "gpgv", str(KEYRING): "debian-archive-keyring"}
+
+
+def ensure(site: Site, step: Step, begun: Early | None = None) -> str:
+    """The image is in Docker; from what `begun` has made, if that is what is wanted. Raises `StepFailed`."""
     name = image_name(site.release)
     if present(site):
         return f"{name}, already there"
-    ensure_programs(
-        site, step, {"debootstrap": "debootstrap", "gpgv": "gpgv", str(KEYRING): "debian-archive-keyring"}
-    )
-    with work_folder("debian-") as folder:
-        root = folder / "root"
-        bootstrap(site, step, root)
+    if begun is None or not begun.fits(site):
+        ensure_programs(site, step, PROGRAMS)
+        begun = Early(site, step)
+    with contextlib.closing(begun):
+        root = begun.finish(step)
         tidy(site, root)
         step.say(f"importing {name}")
         import_image(site, step, root, name)
     return f"{name}, made from {_shown(site.mirror)}"
 
 
-def bootstrap(site: Site, step: Step, root: Path) -> None:
-    """debootstrap in mount and process namespaces of its own: a killed run leaves no mount and no process."""
-    script = _SCRIPTS / site.release
-    run(
-        step,
-        [
-            "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-            "debootstrap", "--variant=minbase", f"--keyring={KEYRING}", "--force-check-gpg",
-            site.release, str(root), site.mirror, str(script if script.exists() else _SCRIPTS / "sid"),
-        ],
-        env=site.root_env,
-        next_step=f"Check that {_shown(site.mirror)} can be reached (another: `--mirror URL`), then "
-        "run the command again.",
-        show=lambda line: line.removeprefix("I: "),
-        # unshare ignores SIGTERM while it waits, and so does the first process of a namespace.
-        end_by=signal.SIGKILL,
-    )  # fmt: skip
+class Early:
+    """debootstrap, which goes on while other steps do their work; `close` ends it and takes its folder away.
+
+    It runs in mount and process namespaces of its own: a killed run leaves no mount and no process.
+    """
+
+    def __init__(self, site: Site, step: Step) -> None:
+        self._wanted = (site.release, site.mirror)
+        self._stack = contextlib.ExitStack()
+        self._root = self._stack.enter_context(work_folder("debian-")) / "root"
+        script = _SCRIPTS / site.release
+        try:
+            self._program = Program(
+                step,
+                [
+                    "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+                    "debootstrap", "--variant=minbase", f"--keyring={KEYRING}", "--force-check-gpg",
+                    site.release, str(self._root), site.mirror,
+                    str(script if script.exists() else _SCRIPTS / "sid"),
+                ],
+                env=site.root_env,
+                next_step=f"Check that {_shown(site.mirror)} can be reached (another: `--mirror URL`), then "
+                "run the command again.",
+                # unshare ignores SIGTERM while it waits, and so does the first process of a namespace.
+                end_by=signal.SIGKILL,
+            )  # fmt: skip
+        except BaseException:
+            self._stack.close()
+            raise
+        self._stack.callback(self._program.close)
+
+    def let_signals_through(self) -> None:
+        self._program.let_signals_through()
+
+    def fits(self, site: Site) -> bool:
+        """Whether what is being made is what `site` asks for."""
+        return self._wanted == (site.release, site.mirror)
+
+    def finish(self, step: Step) -> Path:
+        """The root filesystem, complete. Raises `StepFailed`."""
+        self._program.finish(step, show=lambda line: line.removeprefix("I: "))
+        return self._root
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 def tidy(site: Site, root: Path) -> None:

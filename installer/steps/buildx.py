@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .command import ask_docker, run
+from .command import alive, ask_docker, run
 from .console import Step, StepFailed
 from .packages import candidate, ensure_packages, machine_mirror, update
 from .site import WORK_DIR, Site, record
@@ -177,7 +177,7 @@ def work_folder(prefix: str) -> Iterator[Path]:
     WORK_DIR.chmod(0o700)
     for old in WORK_DIR.glob(f"{prefix}*"):
         number = old.name.removeprefix(prefix).split("-")[0]
-        if not Path(f"/proc/{number}").exists():
+        if not alive(int(number)):
             shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=WORK_DIR))
     try:

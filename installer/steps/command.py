@@ -38,6 +38,19 @@ def which(program: str) -> str | None:
     return None
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs.
+
+    One that has ended and that nobody has asked for its exit code yet keeps its number (a zombie, see
+    proc(5)); where the first process is no init, as in many containers, it does so for ever.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        # The name, in parentheses, may itself hold parentheses and blanks.
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return stat.rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 def ask_docker(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What the `docker` command says to a short question. Raises `StepFailed` if it says nothing in time."""
     command = ["docker", *arguments]
@@ -88,58 +101,109 @@ def run(
     outlives_us: bool = False,
     end_by: signal.Signals = signal.SIGTERM,
 ) -> list[str]:
-    """Run `command` to its end and return its lines (standard output and error together).
+    """Run `command` to its end and return its lines; see `Program`."""
+    program = Program(
+        step, command, env=env, next_step=next_step, person=person, stdin=stdin, cwd=cwd,
+        outlives_us=outlives_us, end_by=end_by,
+    )  # fmt: skip
+    return program.finish(step, timeout_s=timeout_s, show=show, accept=accept)
+
+
+class Program:
+    """A program that goes on while we do other things, until it is waited for or ended.
 
     With `person` it runs as that person. It gets a session of its own: Ctrl-C reaches the installer alone,
     which then ends the program with its group in good order; if the installer is killed, the program is
     told to end, too. With `outlives_us` it goes on to its own end then (dpkg, which must not stop half-way).
-    `end_by` is for those that do not listen to SIGTERM. Raises `StepFailed` with the last lines.
+    `end_by` is for those that do not listen to SIGTERM. Raises `StepFailed` if it cannot be started.
     """
-    shown = shlex.join(command)
-    step.log(f"$ {shown}" + (f"   (as {person.name})" if person is not None else ""))
-    lines: list[str] = []
-    tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
 
-    def failed(what: str) -> StepFailed:
-        return StepFailed(what, tried=shown, tail=tail, next_step=next_step)
-
-    # A file and not a pipe: who writes into a pipe is killed when its reader is.
-    with tempfile.TemporaryFile() as output:
+    def __init__(
+        self,
+        step: Step,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        next_step: str,
+        person: Person | None = None,
+        stdin: IO[bytes] | None = None,
+        cwd: str = "/",
+        outlives_us: bool = False,
+        end_by: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self._name = command[0]
+        self._shown = shlex.join(command)
+        self._next_step = next_step
+        self._end_by = end_by
+        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self._started = time.monotonic()
+        step.log(f"$ {self._shown}" + (f"   (as {person.name})" if person is not None else ""))
+        # A file and not a pipe: who writes into a pipe is killed when its reader is.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         # A request to end that came while the program is being started would leave it to itself.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 list(command),
                 stdin=stdin if stdin is not None else subprocess.DEVNULL,
-                stdout=output,
+                stdout=self._output,
                 stderr=subprocess.STDOUT,
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=_in_child(mask, None if outlives_us else end_with_parent(end_by)),
+                preexec_fn=_in_child(self._mask, None if outlives_us else end_with_parent(end_by)),
                 **(person.as_child() if person is not None else {}),
             )
         except BaseException as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._output.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             if not isinstance(error, OSError):
                 raise
-            raise failed(f"{command[0]} could not be started: {error.strerror}.") from error
+            raise self._failed(f"{self._name} could not be started: {error.strerror}.") from error
+
+    def let_signals_through(self) -> None:
+        """From here on a request to end is heard: whoever called us can end the program now."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def finish(
+        self,
+        step: Step,
+        *,
+        timeout_s: float = 1800.0,
+        show: Callable[[str], str] = str,
+        accept: Sequence[int] = (0,),
+    ) -> list[str]:
+        """Wait for its end and return its lines (standard output and error together).
+
+        Raises `StepFailed` with the last lines, also when it takes longer than `timeout_s` from its start.
+        """
+        lines: list[str] = []
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for line in _lines(output.fileno(), process, step, time.monotonic() + timeout_s):
+            self.let_signals_through()
+            for line in _lines(self._output.fileno(), self._process, step, self._started + timeout_s):
                 lines.append(line)
-                tail.append(line)
+                self._tail.append(line)
                 step.log("  " + line)
                 step.say(show(line))
         except TimeoutError:
-            end(process, end_by)
-            raise failed(f"{command[0]} did not finish within {timeout_s:.0f} s and was ended.") from None
-        except BaseException:
-            end(process, end_by)
-            raise
-    if process.returncode not in accept:
-        raise failed(f"{command[0]} ended with exit code {process.returncode}.")
-    return lines
+            self.close()
+            raise self._failed(
+                f"{self._name} did not finish within {timeout_s:.0f} s and was ended."
+            ) from None
+        finally:
+            self.close()
+        if self._process.returncode not in accept:
+            raise self._failed(f"{self._name} ended with exit code {self._process.returncode}.")
+        return lines
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        end(self._process, self._end_by)
+        self._output.close()
+        self.let_signals_through()
+
+    def _failed(self, what: str) -> StepFailed:
+        return StepFailed(what, tried=self._shown, tail=self._tail, next_step=self._next_step)
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:

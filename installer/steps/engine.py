@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -10,22 +11,36 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import keeper
-from .command import run, which
+from .command import alive, run, which
 from .console import Step, StepFailed
 from .packages import candidate, ensure_packages, ensure_programs, update
 from .person import Person, group_name
 from .site import LOG_DIR, Site, record
 
 SOCKET = "/var/run/docker.sock"
+PACKAGES = ("docker.io", "iptables", "ca-certificates")
+NO_ROOM = (
+    "Correct what the last lines say and run the command again. If apt refuses because it would have to "
+    "remove a package, another Docker is installed: start that one, then run the command again."
+)
 _START_S = 180.0
 _ANSWER_S = 20.0
-_PID_FILE = Path("/var/run/docker.pid")
+# dockerd's own and that of the containerd which it starts; each takes a number that is in use, be it by a
+# zombie or by a program that was given it since, for itself at work: dockerd then refuses to start, or waits
+# for a containerd that does not run.
+_PID_FILES = {
+    Path("/var/run/docker.pid"): "dockerd",
+    Path("/var/run/docker/containerd/containerd.pid"): "containerd",
+}
 ENGINE_LOG = LOG_DIR / "dockerd.log"
+# Held by the keeper of an engine; see keeper.py.
+_NOTE = Path("/run/littlest-binder/engine")
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,10 @@ class Engine:
         """File descriptors that a program inherits which needs the engine to outlive us."""
         return () if self._lifeline is None else (self._lifeline,)
 
+    def answers(self, step: Step) -> bool:
+        """Whether there is an engine already. Raises `StepFailed` if one is there and does not answer."""
+        return self._ask(step) is not None
+
     def ensure(self, step: Step) -> str:
         """An engine that answers. Raises `StepFailed`."""
         facts = self._ask(step)
@@ -110,12 +129,7 @@ class Engine:
             return f"version {facts.version}, already running"
         added: list[str] = []
         if which("dockerd") is None:
-            added = ensure_packages(
-                self._site, step, ["docker.io", "iptables", "ca-certificates", *_apparmor()],
-                next_step="Correct what the last lines say and run the command again. If apt refuses "
-                "because it would have to remove a package, another Docker is installed: start that one, "
-                "then run the command again.",
-            )  # fmt: skip
+            added = ensure_packages(self._site, step, packages_of_engine(), next_step=NO_ROOM)
             facts = self._ask(step)
         if facts is None:
             facts = self._start(step)
@@ -123,6 +137,7 @@ class Engine:
         return f"version {facts.version}, {how}" + ("started by us" if self.started_by_us else "started")
 
     def _ask(self, step: Step) -> EngineFacts | None:
+        _wait_while_stopping(step)
         try:
             return ask()
         except TimeoutError:
@@ -170,7 +185,8 @@ class Engine:
             )
         ensure_programs(self._site, step, {"iptables": "iptables"})
         _forget_dead_engine()
-        LOG_DIR.mkdir(parents=True, exist_ok=True)
+        for folder in (LOG_DIR, _NOTE.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         reader, writer = os.pipe()
         step.log(f"$ {dockerd}   (kept by us, log in {ENGINE_LOG})")
         with ENGINE_LOG.open("wb") as log:
@@ -181,6 +197,8 @@ class Engine:
                     str(Path(keeper.__file__).resolve()),
                     "--lifeline",
                     str(reader),
+                    "--note",
+                    str(_NOTE),
                     dockerd,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -243,6 +261,11 @@ def ensure_access(site: Site, step: Step, person: Person) -> str:
     return f"added {person.name} to group {group}"
 
 
+def packages_of_engine() -> list[str]:
+    """The distribution's engine and what it needs on this machine."""
+    return [*PACKAGES, *_apparmor()]
+
+
 def _apparmor() -> list[str]:
     """dockerd needs the parser where the kernel enforces AppArmor profiles."""
     enabled = Path("/sys/module/apparmor/parameters/enabled")
@@ -252,12 +275,35 @@ def _apparmor() -> list[str]:
         return []
 
 
-def _forget_dead_engine() -> None:
-    """Remove the note of an engine that was killed: dockerd refuses to start if its number was given anew."""
-    with contextlib.suppress(OSError, ValueError):
-        number = int(_PID_FILE.read_text())
-        if Path(f"/proc/{number}/comm").read_text().strip() != "dockerd":
-            _PID_FILE.unlink()
+def _wait_while_stopping(step: Step, note: Path = _NOTE) -> None:
+    """Until an engine whose run was killed has ended: it answers while it stops its containers."""
+    deadline = time.monotonic() + _START_S
+    with contextlib.suppress(OSError), note.open("rb") as file:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if os.pread(file.fileno(), 64, 0) != b"stopping":
+                    return
+            step.say("waiting until the engine of an earlier run has stopped")
+            time.sleep(0.1)
+
+
+def _forget_dead_engine(files: Mapping[Path, str] = _PID_FILES) -> None:
+    """Remove the notes of an engine that was killed, whose numbers no living process of that name has."""
+    for path, program in files.items():
+        with contextlib.suppress(OSError, ValueError):
+            number = int(path.read_text())
+            if not alive(number) or _program(number) != program:
+                path.unlink()
+
+
+def _program(pid: int) -> str:
+    """The name of a process, as proc(5) has it in `comm`; empty if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _last_lines(path: Path, count: int = 12) -> list[str]:

@@ -8,10 +8,10 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .command import run, which
+from .command import alive, run, which
 from .console import Step
 from .site import DEFAULT_MIRROR, Site, record
 
@@ -92,7 +92,7 @@ def repair(site: Site, step: Step) -> None:
 
 def _wait_for_others(step: Step) -> None:
     """Until no other dpkg or apt is at work: one that a killed run of ours left goes on by itself."""
-    with contextlib.suppress(OSError), _FRONTEND_LOCK.open("w") as file:
+    with contextlib.suppress(OSError), _FRONTEND_LOCK.open("a") as file:
         deadline = time.monotonic() + _LOCK_S
         while time.monotonic() < deadline:
             try:
@@ -128,14 +128,22 @@ def ensure_packages(site: Site, step: Step, names: Sequence[str], *, next_step: 
     return missing
 
 
-def ensure_programs(site: Site, step: Step, programs: dict[str, str]) -> list[str]:
+def ensure_programs(site: Site, step: Step, programs: Mapping[str, str]) -> list[str]:
     """Install the packages of those programs or files that are not there: `{program or path: package}`."""
-    missing = [
-        package
+    return ensure_packages(site, step, packages_of(missing(programs)))
+
+
+def missing(programs: Mapping[str, str]) -> dict[str, str]:
+    """Those programs or files that are not there."""
+    return {
+        thing: package
         for thing, package in programs.items()
         if not (Path(thing).exists() if thing.startswith("/") else which(thing))
-    ]
-    return ensure_packages(site, step, list(dict.fromkeys(missing)))
+    }
+
+
+def packages_of(programs: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys(programs.values()))
 
 
 def _progress(line: str) -> str:
@@ -167,7 +175,7 @@ def services_kept_still(site: Site) -> Iterator[None]:
 def _remove_own_policy() -> None:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found = re.search(re.escape(_POLICY_MARK) + r"(\d+)\.", POLICY.read_text())
-        if found and not Path(f"/proc/{found[1]}").exists():
+        if found and not alive(int(found[1])):
             POLICY.unlink()
 
 

@@ -16,6 +16,8 @@ from .packages import ensure_packages
 from .site import Site, record, write_as_person
 
 LINK = Path("/usr/local/bin/littlest-binder")
+# What a step says that found everything as it should be.
+KEPT = ", as it was"
 _STAMP = "littlest-binder.json"
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PACKAGE = "tljh_plugin"
@@ -45,10 +47,15 @@ def python_version(python: str) -> str:
 
 def ensure_venv_package(site: Site, step: Step) -> list[str]:
     """Debian packages `venv` and `ensurepip` apart from Python."""
+    return ensure_packages(site, step, venv_package())
+
+
+def venv_package() -> list[str]:
+    """What must be installed before an environment can be made; empty if it is there."""
     shown = subprocess.run(
         [base_python(), "-I", "-c", "import venv, ensurepip"], capture_output=True, check=False
     )
-    return [] if shown.returncode == 0 else ensure_packages(site, step, ["python3-venv"])
+    return [] if shown.returncode == 0 else ["python3-venv"]
 
 
 def project_files(checkout: Path) -> Iterator[Path]:
@@ -77,7 +84,7 @@ def ensure_environment(site: Site, step: Step) -> str:
         found = read_stamp(site.venv)
         intact = (site.venv / "bin" / "littlest-binder").exists()
     if found == wanted and intact and _imports(site):
-        return f"{site.venv}, as it was"
+        return f"{site.venv}{KEPT}"
     ensure_venv_package(site, step)
     remake_venv(site, step, keep=found.get("python") == wanted["python"])
     source = site.state / "source"

@@ -229,3 +229,44 @@ def test_a_request_to_end_that_python_dropped_is_found(step: Step, tmp_path: Pat
     assert requests == []
     if note.exists():
         wait_until_gone(int(note.read_text()))
+
+
+def test_a_program_goes_on_while_we_do_other_things(step: Step, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    program = command.Program(
+        step, ["sh", "-c", "echo one; read x <fifo; echo two"], env=ENV, next_step="", cwd=str(tmp_path)
+    )
+    program.let_signals_through()
+    assert run(step, ["echo", "meanwhile"], env=ENV, next_step="") == ["meanwhile"]
+    (tmp_path / "fifo").write_text("go\n")
+    assert program.finish(step) == ["one", "two"]
+
+
+def test_a_program_that_failed_meanwhile_is_told_when_it_is_waited_for(step: Step) -> None:
+    program = command.Program(step, ["sh", "-c", "echo broken; exit 4"], env=ENV, next_step="Do this.")
+    with pytest.raises(StepFailed) as caught:
+        program.finish(step)
+    assert "exit code 4" in caught.value.what
+    assert caught.value.tail == ("broken",)
+    assert caught.value.next_step == "Do this."
+
+
+def test_a_program_that_nobody_needs_any_more_is_ended(step: Step, tmp_path: Path) -> None:
+    program = command.Program(
+        step, ["sh", "-c", "sleep 600 & echo $! >pid; wait"], env=ENV, next_step="", cwd=str(tmp_path)
+    )
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        time.sleep(0.02)
+    program.close()
+    wait_until_gone(int((tmp_path / "pid").read_text()))
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(command.ENDING)
+
+
+def test_who_has_ended_and_is_not_buried_does_not_run() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert Path(f"/proc/{process.pid}").exists()
+    assert not command.alive(process.pid)
+    process.wait()
+    assert not command.alive(process.pid)
+    assert command.alive(os.getpid())

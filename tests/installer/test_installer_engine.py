@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +47,7 @@ def test_an_engine_that_listens_long_before_it_serves_is_waited_for(
     monkeypatch.setattr(engine, "ensure_programs", lambda *_: None)
     monkeypatch.setattr(engine, "_forget_dead_engine", lambda: None)
     monkeypatch.setattr(engine, "LOG_DIR", tmp_path)
+    monkeypatch.setattr(engine, "_NOTE", tmp_path / "run" / "engine")
     monkeypatch.setattr(engine, "ENGINE_LOG", tmp_path / "dockerd.log")
     monkeypatch.setattr(engine, "_ANSWER_S", 0.3)
     monkeypatch.setattr(engine, "_START_S", 120.0)
@@ -51,3 +58,67 @@ def test_an_engine_that_listens_long_before_it_serves_is_waited_for(
         assert docker.ensure(step) == "version 20.10.24, started by us"
     finally:
         docker.stop(step)
+
+
+def program(folder: Path, name: str) -> subprocess.Popen[bytes]:
+    """A living process of that name."""
+    path = folder / name
+    shutil.copy("/usr/bin/sleep", path)
+    return subprocess.Popen([path, "600"])
+
+
+@pytest.fixture
+def zombie(tmp_path: Path) -> Iterator[int]:
+    """A dockerd that was killed and that nobody buries, as where the first process is no init."""
+    process = program(tmp_path, "dockerd")
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+def test_an_engine_that_was_killed_and_not_buried_is_forgotten(zombie: int, tmp_path: Path) -> None:
+    note = tmp_path / "docker.pid"
+    note.write_text(str(zombie))
+    assert Path(f"/proc/{zombie}/comm").read_text().strip() == "dockerd", "it looks alive"
+    engine._forget_dead_engine({note: "dockerd"})
+    assert not note.exists()
+
+
+def test_the_number_of_a_dead_containerd_is_forgotten_when_another_program_has_it(tmp_path: Path) -> None:
+    note = tmp_path / "containerd.pid"
+    note.write_text(str(os.getpid()))
+    engine._forget_dead_engine({note: "containerd"})
+    assert not note.exists()
+
+
+def test_an_engine_that_runs_is_not_forgotten(tmp_path: Path) -> None:
+    note = tmp_path / "docker.pid"
+    process = program(tmp_path, "dockerd")
+    try:
+        note.write_text(str(process.pid))
+        engine._forget_dead_engine({note: "dockerd"})
+        assert note.exists()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_engine_that_is_being_stopped_is_not_taken_for_one_that_runs(step: Step, tmp_path: Path) -> None:
+    note = tmp_path / "engine"
+    with note.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("running")
+        held.flush()
+        engine._wait_while_stopping(step, note)  # returns: it can be used
+        held.seek(0)
+        held.truncate()
+        held.write("stopping")
+        held.flush()
+        waiting = threading.Thread(target=engine._wait_while_stopping, args=(step, note), daemon=True)
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+    waiting.join(timeout=60)
+    assert not waiting.is_alive()
+    engine._wait_while_stopping(step, tmp_path / "none")

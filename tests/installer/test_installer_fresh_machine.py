@@ -7,9 +7,11 @@ person's days do.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 STATE = "/home/ada/.local/share/littlest-binder"
 LOG = f"{STATE}/install.log"
+STEPS = 11
+# What a kill takes with it: only the installer, or all of ours at once, as a lack of memory may.
+KILLED = {"installer": "^python3 installer/bootstrap.py", "all": "bootstrap.py|keeper.py|dockerd|containerd"}
 PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-buildx"
 
 
@@ -167,3 +172,54 @@ def wait_for_link(output: Path, installer: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.2)
     return found[0]
+
+
+def killed_after(machine: FreshMachine, number: int, what: str) -> None:
+    """Run the installer and kill it when it says that its step `number` is done."""
+    installer = subprocess.Popen(
+        machine.command("sudo", *COMMAND, "--no-start", user="ada"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert installer.stdout is not None
+    told = []
+    for line in installer.stdout:
+        told.append(line)
+        if re.match(rf"\[ *{number}/{STEPS}\] \S.*? \d+\.\d s  (?!FAILED)", line):
+            machine.run("pkill", "--signal", "KILL", "--full", KILLED[what], check=False)
+            installer.wait(timeout=120)
+            return
+    raise AssertionError("".join(told))
+
+
+def ends_in_a_working_page(machine: FreshMachine, output: Path) -> None:
+    installer = subprocess.Popen(
+        machine.command("sudo", *COMMAND, "--no-browser", user="ada"),
+        stdout=output.open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    assert machine.page(wait_for_link(output, installer)).endswith("/services/binder/")
+    machine.run("pkill", "--signal", "INT", "--full", KILLED["installer"])
+    assert installer.wait(timeout=120) == 0, output.read_text()
+    assert machine.processes() == []
+    assert machine.run("ls", "-A", "/var/cache/littlest-binder").stdout == ""
+    assert machine.run("ls", "/usr/sbin/policy-rc.d", check=False).returncode != 0
+    assert machine.run("dpkg", "--audit").stdout == ""
+
+
+@pytest.mark.hub
+@pytest.mark.rounds(few=1, soak=1 + STEPS * len(KILLED))
+def test_killed_after_each_step_and_run_again_it_ends_in_a_working_page(
+    round_number: int, tmp_path: Path
+) -> None:
+    """The first round kills each run one step later than the one before, on one machine; each of the others
+    kills once, on a machine of its own."""
+    cases = [(number, what) for what, number in product(KILLED, range(1, STEPS + 1))]
+    with FreshMachine() as machine:
+        if round_number == 0:
+            for number in range(1, STEPS + 1):
+                killed_after(machine, number, "all" if number % 3 else "installer")
+        else:
+            killed_after(machine, *cases[round_number - 1])
+        ends_in_a_working_page(machine, tmp_path / "output")

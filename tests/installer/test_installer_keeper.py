@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -44,6 +45,7 @@ class Kept:
         self.keeper = subprocess.Popen(
             [
                 *(sys.executable, "-I", str(KEEPER), "--lifeline", str(reader)),
+                *("--note", str(folder / "note")),
                 *("--", sys.executable, "-c", ENGINE, str(folder)),
             ],
             pass_fds=(reader,),
@@ -89,6 +91,17 @@ def test_a_holder_that_is_killed_lets_go(kept: Kept) -> None:
     holder.kill()
     holder.wait()
     assert kept.keeper.wait(timeout=60) == 0
+    assert kept.ended_by == "SIGTERM"
+
+
+def test_while_the_engine_is_being_stopped_the_note_says_so(kept: Kept) -> None:
+    with (kept.folder / "note").open() as note:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        assert note.read() == "running"
+        os.close(kept.lifeline)
+        until(lambda: (kept.folder / "note").read_text() == "stopping")
+        fcntl.flock(note, fcntl.LOCK_SH)
     assert kept.ended_by == "SIGTERM"
 
 

@@ -15,7 +15,14 @@ from typing import Any
 import click
 
 from .. import __version__, request_ids
-from ..errors import BinderError, EngineUnavailable, HubUnavailable, ServiceDown, SettingsError
+from ..errors import (
+    BinderError,
+    EngineUnavailable,
+    HubUnavailable,
+    NoUserManager,
+    ServiceDown,
+    SettingsError,
+)
 
 FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 1, 2, 3, 130
 
@@ -50,7 +57,7 @@ def exit_code(error: BinderError) -> int:
     """The exit code that tells a script what kind of error it was."""
     if isinstance(error, SettingsError):
         return USAGE
-    if isinstance(error, (ServiceDown, HubUnavailable, EngineUnavailable)):
+    if isinstance(error, (ServiceDown, HubUnavailable, EngineUnavailable, NoUserManager)):
         return NOT_RUNNING
     return FAILED
 

@@ -14,10 +14,11 @@ import click
 from ..build.base import ensure_base
 from ..desktop import HOST, new_link
 from ..engine import Engine
-from ..errors import EngineUnavailable, HubUnavailable
+from ..errors import EngineUnavailable, HubUnavailable, SettingsError
 from ..installation import ensure_state, instance_id
 from ..operation import at_home
 from ..operation.browser import open_browser
+from ..operation.engine_kind import check_address, check_kind
 from ..operation.examples import ensure_examples
 from ..settings import Settings, load_desktop
 from . import explain
@@ -32,8 +33,20 @@ _PATIENCE_S = 90.0
 
 @click.command(name="up", short_help="Start Binder at home in the foreground.")
 @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
+@click.option(
+    "--no-link",
+    is_flag=True,
+    help="Print no sign-in link either, for where others may read what is printed; `link` gives one.",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    callback=lambda _, __, value: only_loopback(value),
+    expose_value=False,
+    help="Always 127.0.0.1; any other is refused with the reason and the way that works.",
+)
 @runs_async
-async def command(no_browser: bool) -> None:
+async def command(no_browser: bool, no_link: bool) -> None:
     """Start Binder at home in the foreground and print a sign-in link; Ctrl-C stops it.
 
     What is stopped: hub, proxy, service, notebook servers and this installation's network; images and files
@@ -43,12 +56,24 @@ async def command(no_browser: bool) -> None:
     ensure_state(settings)
     try:
         with at_home.only_one(settings):
-            await _run(settings, no_browser=no_browser)
+            await _run(settings, no_browser=no_browser, no_link=no_link)
     except at_home.AlreadyRunning:
-        await _link_of_the_running_one(settings)
+        await _link_of_the_running_one(settings, no_link=no_link)
 
 
-async def _link_of_the_running_one(settings: Settings) -> None:
+def only_loopback(host: str | None) -> str | None:
+    """Raises `SettingsError` for an address at which other machines could reach the pages."""
+    if host in (None, "", "localhost", HOST, "127.0.0.1"):
+        return host
+    raise SettingsError(
+        f"Binder at home cannot be served at {host}: it has one person and no passwords, its addresses below "
+        f"{HOST} exist on this machine only, and without HTTPS others on the network would read along.",
+        "To serve a room from this computer, see docs/how-to/serve-a-room.md: TLJH with this plugin, on "
+        "it or in a virtual machine.",
+    )
+
+
+async def _link_of_the_running_one(settings: Settings, *, no_link: bool) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while not await at_home.answers(settings):
         if time.monotonic() > deadline:
@@ -57,11 +82,14 @@ async def _link_of_the_running_one(settings: Settings) -> None:
                 "Look at what it says, or end it and run the command again.",
             )
         await asyncio.sleep(0.5)
+    if no_link:
+        click.echo("The Littlest Binder is running. `littlest-binder link` prints a sign-in link.")
+        return
     click.echo("The Littlest Binder is running. A new sign-in link:")
     click.echo(new_link(settings))
 
 
-async def _run(settings: Settings, *, no_browser: bool) -> None:
+async def _run(settings: Settings, *, no_browser: bool, no_link: bool) -> None:
     async with _ends_by_signals() as ended:
         preparing = asyncio.ensure_future(_prepare(settings))
         await _first([preparing, asyncio.ensure_future(ended.wait())])
@@ -70,7 +98,7 @@ async def _run(settings: Settings, *, no_browser: bool) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await preparing
         if not ended.is_set():
-            await _serve(settings, ended, no_browser=no_browser)
+            await _serve(settings, ended, no_browser=no_browser, no_link=no_link)
     _say("Stopped.")
 
 
@@ -78,9 +106,11 @@ async def _prepare(settings: Settings) -> None:
     if await at_home.end_leftovers(settings):
         _say("Ended the processes that an earlier run left behind.")
     at_home.check_port(settings)
+    check_address()
     engine = Engine(instance_id(settings), timeout_s=settings.docker.timeout_s)
     try:
         info = await _step("Docker", engine.info())
+        check_kind(info)
         _detail(f"version {info.version}, {info.storage_driver}, {info.root_dir}")
         for what in await _step("Clearing up", at_home.clear_engine(engine)):
             _detail(f"removed {what}")
@@ -93,19 +123,22 @@ async def _prepare(settings: Settings) -> None:
     await _step("Examples", ensure_examples(settings))
 
 
-async def _serve(settings: Settings, ended: asyncio.Event, *, no_browser: bool) -> None:
+async def _serve(settings: Settings, ended: asyncio.Event, *, no_browser: bool, no_link: bool) -> None:
     starting = time.monotonic()
     async with at_home.hub(settings, ended, _say) as process:
         if ended.is_set():
             return
         _report("Hub and service", starting)
-        address = new_link(settings)
         page = f"http://{HOST}:{settings.desktop.port}/"
-        _say(f"\nThe Littlest Binder is ready at {page}. Sign in once with:\n\n    {address}\n")
-        _say("`littlest-binder link` prints another one. Ctrl-C stops everything; files and images stay.")
         opening = None
-        if not no_browser and has_display():
-            opening = asyncio.ensure_future(open_browser(address))
+        if no_link:
+            _say(f"The Littlest Binder is ready at {page}. `littlest-binder link` prints a sign-in link.")
+        else:
+            address = new_link(settings)
+            _say(f"\nThe Littlest Binder is ready at {page}. Sign in once with:\n\n    {address}\n")
+            _say("`littlest-binder link` prints another one. Ctrl-C stops everything; files and images stay.")
+            if not no_browser and has_display():
+                opening = asyncio.ensure_future(open_browser(address))
         await _first([asyncio.ensure_future(process.wait()), asyncio.ensure_future(ended.wait())])
         if opening is not None:
             opening.cancel()

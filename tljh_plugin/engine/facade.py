@@ -112,6 +112,7 @@ class Engine:
                 limits={name: bool(said.get(key)) for name, key in _LIMITS.items()},
                 mirrors=tuple((said.get("RegistryConfig") or {}).get("Mirrors") or ()),
                 proxies={name: said[key] for name, key in _PROXIES.items() if said.get(key)},
+                kernel=said.get("KernelVersion", ""),
             )
 
         info = await self._connection.call("tell about itself", ask)

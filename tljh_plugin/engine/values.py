@@ -27,7 +27,7 @@ class EngineInfo:
 
     `security` are words such as `rootless`; `limits` is which limits the kernel lets it set (`memory`,
     `swap`, `pids`, `cpu`); `mirrors` are the registries that it asks first, `proxies` its own by `http`,
-    `https` and `no`.
+    `https` and `no`; `kernel` is the release of the kernel that its containers run on, as uname(1) says it.
     """
 
     version: str
@@ -42,6 +42,12 @@ class EngineInfo:
     limits: Mapping[str, bool] = field(default_factory=dict)
     mirrors: tuple[str, ...] = ()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    kernel: str = ""
+
+    @property
+    def rootless(self) -> bool:
+        """Whether Docker itself runs without root's rights."""
+        return "rootless" in self.security
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ import os
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import IO, get_args
 
 import httpx
 
@@ -30,10 +31,12 @@ from ..engine import Engine
 from ..engine.values import Kind
 from ..errors import BinderError, HubUnavailable, ServerExists, SettingsError
 from ..installation import instance_id
+from ..plain_http import verify_for
 from ..settings import Settings
 from ..time_limit import within
 from ..wire import Person
 
+_LOOK_S = 0.5
 _START_S = 90.0
 _STOP_S = 60.0
 _LOG_BYTES = 16 * 1024**2
@@ -55,30 +58,52 @@ class AlreadyRunning(ServerExists):
     """Another `littlest-binder up` works with this state folder."""
 
 
+def lock_path(settings: Settings) -> Path:
+    """Held while it runs; its text has the number of the process, as JSON: the installer reads it, too."""
+    return settings.run_dir / "up.lock"
+
+
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """Hold the installation while it runs; raises `AlreadyRunning` if another process does."""
-    place = settings.run_dir / "up.lock"
-    with place.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with lock_path(settings).open("a+") as file:
+        if not _locked(file):
             raise AlreadyRunning(
                 f"The Littlest Binder is running already with {settings.state_dir}.",
                 "`littlest-binder link` prints a sign-in link.",
-            ) from None
+            )
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid()}))
+        file.flush()
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock is ours now. Who looks whether somebody holds it, holds it for that moment."""
+    deadline = time.monotonic() + _LOOK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
 
 
 async def answers(settings: Settings) -> bool:
     """Whether a hub and a service of this installation answer."""
+    # The service comes last, and whoever waits asks often, on the processors on which both are starting.
+    if not settings.service_socket.exists():
+        return False
     try:
         async with ServiceClient(
             socket=settings.service_socket, person=Person(name=settings.owner, admin=True), timeout_s=5
         ) as service:
             await service.health()
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-            found = await http.get(f"http://127.0.0.1:{settings.desktop.port}/hub/health")
+        address = f"http://127.0.0.1:{settings.desktop.port}/hub/health"
+        async with httpx.AsyncClient(trust_env=False, timeout=5, verify=verify_for(address)) as http:
+            found = await http.get(address)
         return found.status_code == 200
     except (BinderError, httpx.HTTPError):
         return False

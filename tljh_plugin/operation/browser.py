@@ -17,7 +17,7 @@ from pathlib import Path
 from ..time_limit import within
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_HEAD_BYTES = 64 * 1024
+HEAD_BYTES = 64 * 1024
 
 
 async def open_browser(
@@ -31,8 +31,7 @@ async def open_browser(
         nonlocal taken
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await reader.readuntil(b"\r\n\r\n")
-            peer, here = writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")[1]
-            ours = not taken and _owner(peer, here) == os.getuid()
+            ours = not taken and same_person(writer)
             if ours:
                 taken = True
                 writer.write(
@@ -44,7 +43,7 @@ async def open_browser(
             if ours:
                 fetched.set()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=_HEAD_BYTES)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=HEAD_BYTES)
     async with server:
         port = server.sockets[0].getsockname()[1]
         # In a daemon thread: a browser of the terminal returns when it is closed, and nobody waits for that.
@@ -52,6 +51,12 @@ async def open_browser(
         with suppress(asyncio.TimeoutError):
             await within(timeout_s, fetched.wait())
     return fetched.is_set()
+
+
+def same_person(writer: asyncio.StreamWriter) -> bool:
+    """Whether a process of our own user is at the other end of a connection on loopback."""
+    peer, here = writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")[1]
+    return _owner(peer, here) == os.getuid()
 
 
 def _owner(port: int, remote_port: int) -> int | None:
