@@ -26,3 +26,6 @@ PAGES: frozenset[str] = frozenset(
 COMMANDS: frozenset[str] = frozenset({"backup", "config", "doctor", "restore", "uninstall", "upgrade"})
 # Keys below `binder`.
 SETTINGS: frozenset[str] = frozenset({"servers.identity"})
+# Kinds of installations of `installer/bootstrap.py`, and options of theirs and of the commands.
+INSTALLS: frozenset[str] = frozenset({"tljh"})
+OPTIONS: frozenset[str] = frozenset({"--admin", "--fix"})

@@ -47,7 +47,7 @@ pygments_dark_style = "github-dark"
 
 
 class _Awaited(logging.Filter):
-    """Drops warnings that a page of `awaited.PAGES` is not there, or that a pattern of an index names none yet."""
+    """Drops warnings that a page of `awaited.PAGES` is missing, or that a pattern of an index names none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         said = record.getMessage()
