@@ -25,7 +25,7 @@ PAGES: frozenset[str] = frozenset(
 # Commands of `littlest-binder`.
 COMMANDS: frozenset[str] = frozenset({"backup", "config", "doctor", "restore", "uninstall", "upgrade"})
 # Keys below `binder`.
-SETTINGS: frozenset[str] = frozenset({"servers.identity"})
+SETTINGS: frozenset[str] = frozenset({"servers.home_mount", "servers.identity"})
 # Kinds of installations of `installer/bootstrap.py`, and options of theirs and of the commands.
 INSTALLS: frozenset[str] = frozenset({"tljh"})
 OPTIONS: frozenset[str] = frozenset({"--admin", "--fix"})
