@@ -1,7 +1,7 @@
 """What these pages speak of and another change brings: until then a link to it is plain text.
 
-`tests/unit/test_pages.py` fails as soon as one of them is there: take it out. When nothing is left, remove this
-module and what imports it.
+`tests/unit/test_pages.py` fails as soon as one of them is there: take it out. When nothing is left, remove
+this module and what imports it.
 """
 
 from __future__ import annotations

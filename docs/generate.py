@@ -104,7 +104,7 @@ def errors_page() -> str:
         "",
         "Every error carries a stable code, a message that shows the value in question, and a next step. In",
         'the API it is `{"code", "message", "next"}` with the HTTP status below; on a page or in a terminal',
-        "it is a sentence and what to do. [Troubleshooting](../how-to/troubleshoot.md) goes by what people see.",
+        "it is a sentence and what to do. [Troubleshooting](../how-to/troubleshoot.md) goes by what one sees.",
         "",
         "| code | HTTP | what it means | |",
         "| --- | --- | --- | --- |",

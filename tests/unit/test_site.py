@@ -15,7 +15,7 @@ from pages import DOCS
 
 sys.path.insert(0, str(DOCS))
 
-import awaited  # noqa: E402
+import awaited
 
 
 def build(out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +80,11 @@ def test_links_within_the_site_lead_somewhere(pages: dict[Path, Names]) -> None:
     for page, names in pages.items():
         for link in [*names.links, *names.fetched]:
             parts = urlsplit(link)
-            if parts.scheme or parts.netloc or any(link == f"#{Path(each).name}.md" for each in awaited.PAGES):
+            if (
+                parts.scheme
+                or parts.netloc
+                or any(link == f"#{Path(each).name}.md" for each in awaited.PAGES)
+            ):
                 continue
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             if not target.exists() or (
