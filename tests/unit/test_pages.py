@@ -42,6 +42,8 @@ OF_OTHERS = {
     "--from", "--network", "--security", "--mount=from",  # lines of a Dockerfile
 }  # fmt: skip
 
+# What a page names to say that there is no such thing.
+REFUSED = {"--host"}
 # What looks like a setting and is a package of Debian, a kind of BuildKit's records, TLJH's, a host.
 OTHERWISE = {"docker.io", "source.local", "limits.cpu", "limits.memory", "localhost"}
 
@@ -77,7 +79,7 @@ def mistakes_in(words: list[str]) -> list[str]:
     if isinstance(command, click.Group) and rest and rest[0] in commands(command):
         command, rest = commands(command)[rest[0]], rest[1:]
     given = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
-    return [f"{name} has no option {option}" for option in sorted(given - options(command))]
+    return [f"{name} has no option {option}" for option in sorted(given - options(command) - REFUSED)]
 
 
 def test_a_wrong_command_or_option_is_found() -> None:
