@@ -20,6 +20,7 @@ PAGES: frozenset[str] = frozenset(
         "how-to/uninstall",
         "how-to/unix-accounts",
         "how-to/upgrade",
+        "reference/doctor",
     }
 )
 # Commands of `littlest-binder`.
