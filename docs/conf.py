@@ -42,6 +42,8 @@ html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
+# Code without a language is what a terminal shows.
+highlight_language = "text"
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
