@@ -40,8 +40,7 @@ class Page:
         for found in _FENCE.finditer(self.text):
             yield found["kind"].strip(), found["text"]
         for found in _INDENTED.finditer(self.prose):
-            if not found[1].lstrip().startswith(("-", "`tests/", "Nor ")):
-                yield "", found[1]
+            yield "", found[1]
 
     def spans(self) -> Iterator[str]:
         """What stands between single backticks."""
