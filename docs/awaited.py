@@ -11,6 +11,7 @@ PAGES: frozenset[str] = frozenset(
     {
         "how-to/back-up",
         "how-to/configure",
+        "how-to/follow-a-request",
         "how-to/install-offline",
         "how-to/install-tljh",
         "how-to/monitor",
@@ -21,6 +22,9 @@ PAGES: frozenset[str] = frozenset(
         "how-to/unix-accounts",
         "how-to/upgrade",
         "reference/doctor",
+        "reference/files",
+        "reference/labels",
+        "reference/metrics",
     }
 )
 # Commands of `littlest-binder`.
