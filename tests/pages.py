@@ -15,6 +15,8 @@ _FENCE = re.compile(r"^(?P<mark>```+)(?P<kind>[^\n`]*)\n(?P<text>.*?)^(?P=mark)\
 _INDENTED = re.compile(r"(?:^|\n)\n((?:    [^\n]*\n)+)")
 _SPAN = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+(?:\([^()]*\))?)\)")
+# What may stand before a command: nothing, another command, variables, an interpreter, its folder.
+_BEGINS = re.compile(r"(?:^|[|;&()]|\bsudo|\bpython3|=\S*|/bin/)\s*$")
 # What ends the command of a shell before the next one begins.
 _NEXT = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>"}
 
@@ -53,8 +55,9 @@ class Page:
             line for kind, text in self.fences() if kind not in ("yaml", "json") for line in _joined(text)
         ]
         for line in [*lines, *self.spans()]:
-            for found in re.finditer(rf"(?:^|[\s/(]){re.escape(program)}(?: +(.*))?$", line):
-                yield _arguments(found[1] or "")
+            for found in re.finditer(rf"(?<![\w.-]){re.escape(program)}(?: +(.*))?$", line):
+                if _BEGINS.search(line[: found.start()]):
+                    yield _arguments(found[1] or "")
 
     def links(self) -> Iterator[str]:
         """Targets of links and pictures that are no addresses of the web."""
