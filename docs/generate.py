@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
@@ -23,7 +25,15 @@ from tljh_plugin.operation.doctor import GROUPS, all_checks
 from tljh_plugin.settings import Settings, entry_of
 from tljh_plugin.wire import DoctorView, FindingView, RepairView
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+REFERENCE = DOCS / "reference"
+# Codes that one place gives to an error of a class with another code, and what they mean there.
+FINER = {
+    "method-not-allowed": (405, "The address exists, and does not take this method."),
+    "plan-changed": (400, "What a deletion would take has changed since the plan was shown."),
+    "port-taken": (500, "Another program listens on the port of the desktop's pages."),
+    "unknown-setting": (500, "The settings' file has a key that does not exist."),
+}
 
 
 def shown(value: Any) -> str:
@@ -76,6 +86,25 @@ def settings_page() -> str:
     return "\n".join(lines)
 
 
+@functools.cache
+def sections_of_troubleshooting() -> dict[str, str]:
+    """By code the anchor of the first section that says what to do about it."""
+    found: dict[str, str] = {}
+    anchor = ""
+    for line in (DOCS / "how-to" / "troubleshoot.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            anchor = re.sub(r"[^a-z0-9 -]", "", line[3:].lower()).replace(" ", "-")
+        for code in re.findall(r"`([a-z-]+)`", line) if anchor else ():
+            found.setdefault(code, anchor)
+    return found
+
+
+def what_to_do(code: str) -> str:
+    """The link from a code to what to do about it; empty where troubleshooting does not have it."""
+    anchor = sections_of_troubleshooting().get(code)
+    return f"[what to do](../how-to/troubleshoot.md#{anchor})" if anchor else ""
+
+
 def errors_page() -> str:
     """`reference/errors.md`: every stable code with its HTTP status and meaning."""
     lines = [
@@ -83,14 +112,18 @@ def errors_page() -> str:
         "",
         "Every error carries a stable code, a message that shows the value in question, and a next step. In",
         'the API it is `{"code", "message", "next"}` with the HTTP status below; on a page or in a terminal',
-        "it is a sentence and what to do.",
+        "it is a sentence and what to do. [Troubleshooting](../how-to/troubleshoot.md)",
+        "goes by what you see.",
         "",
-        "| code | HTTP | what it means |",
-        "| --- | --- | --- |",
+        "| code | HTTP | what it means | |",
+        "| --- | --- | --- | --- |",
     ]
-    for code, kind in sorted(errors._by_code().items()):
-        meaning = (kind.__doc__ or "").strip().split("\n")[0]
-        lines.append(f"| `{code}` | {kind.http_status} | {meaning} |")
+    known = {
+        code: (kind.http_status, (kind.__doc__ or "").strip().split("\n")[0])
+        for code, kind in errors._by_code().items()
+    }
+    for code, (status, meaning) in sorted((known | FINER).items()):
+        lines.append(f"| `{code}` | {status} | {meaning} | {what_to_do(code)} |")
     lines += [
         "",
         "## Why a build failed",
@@ -98,9 +131,9 @@ def errors_page() -> str:
         "A failed build is explained from its log where the cause is known. The message then names the",
         "package, file or step, and the next step what to change.",
         "",
-        "| code | what it means |",
-        "| --- | --- |",
-        *(f"| `{code}` | {meaning} |" for code, meaning in sorted(MEANINGS.items())),
+        "| code | what it means | |",
+        "| --- | --- | --- |",
+        *(f"| `{code}` | {meaning} | {what_to_do(code)} |" for code, meaning in sorted(MEANINGS.items())),
     ]
     return "\n".join([*lines, ""])
 

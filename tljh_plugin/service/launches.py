@@ -128,6 +128,7 @@ def differences(
         Difference(what, str(getattr(now, what)), str(getattr(wanted, what)))
         for what in ("repository", "image", "commit", "storage", "my_files")
         if what in given and getattr(now, what) != getattr(wanted, what)
+        if what != "repository" or not _one_repository(now, wanted)
     ]
     if "project" in given and wanted.storage == now.storage == "project":
         old, new = project_of(now, projects), project_of(wanted, projects)
@@ -140,6 +141,13 @@ def differences(
         if before != asked:
             found.append(Difference("profile", before, asked))
     return found
+
+
+def _one_repository(now: LaunchOptions, wanted: LaunchOptions) -> bool:
+    """Whether both mean one folder of one repository: by which ref a commit was found is no difference."""
+    specs = [read_spec(each.repository) for each in (now, wanted)]
+    found = {(spec.normal_url, spec.subdir) for spec in specs if spec is not None}
+    return None not in specs and len(found) == 1 and bool(now.commit and wanted.commit)
 
 
 def project_of(options: LaunchOptions, projects: Sequence[ProjectView]) -> str:
