@@ -20,8 +20,8 @@ from tljh_plugin.build.explain import MEANINGS
 from tljh_plugin.cli import group
 from tljh_plugin.launch.hub_metrics import hub_metrics
 from tljh_plugin.metrics import Declarations
-from tljh_plugin.service.metrics import ServiceMetrics
 from tljh_plugin.operation.doctor import GROUPS, all_checks
+from tljh_plugin.service.metrics import ServiceMetrics
 from tljh_plugin.settings import Settings, entry_of
 from tljh_plugin.wire import DoctorView, FindingView, RepairView
 

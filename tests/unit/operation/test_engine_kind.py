@@ -60,7 +60,9 @@ def test_others_are_refused_with_reason_and_way_out(
 
 def test_the_variable_that_leads_there_is_named() -> None:
     with pytest.raises(EngineUnsupported, match="unset DOCKER_HOST"):
-        check_kind(replace(GOOD, security=("rootless",)), {"DOCKER_HOST": "unix:///run/user/1000/docker.sock"})
+        check_kind(
+            replace(GOOD, security=("rootless",)), {"DOCKER_HOST": "unix:///run/user/1000/docker.sock"}
+        )
 
 
 @pytest.mark.parametrize("host", ["ssh://ada@far", "tcp://far:2375", "http://far", "npipe:////./pipe/docker"])
