@@ -720,7 +720,7 @@ async def test_a_mount_on_a_disk_that_is_not_mounted_is_named(
 
 @contextmanager
 def culler(proc: Path, *options: str) -> Iterator[None]:
-    """A process with the arguments of JupyterHub's idle culler, the only one in `proc`: others' hubs may run."""
+    """A process with the arguments of JupyterHub's idle culler, the only one in `proc`: others may run."""
     program = "print('there', flush=True); import time; time.sleep(600)"
     command = [sys.executable, "-c", program, "jupyterhub_idle_culler", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
