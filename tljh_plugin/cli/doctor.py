@@ -24,7 +24,7 @@ from ._service import as_json, console, print_json, runs_async
 _NAMED_LIMIT_S = 60.0
 # Seconds from the start of the process to the end of all checks; what comes after it takes some tenths.
 _DOCKERS_PART = 0.7
-_WHOLE_S, _LEAST_S = 4.5, 1.5
+_WHOLE_S, _LEAST_S = 3.8, 1.5
 
 _LOOK: dict[FindingStatus, tuple[str, str]] = {
     "problem": ("✗", "bold red"),

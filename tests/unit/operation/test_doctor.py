@@ -719,14 +719,16 @@ async def test_a_mount_on_a_disk_that_is_not_mounted_is_named(
 
 
 @contextmanager
-def culler(*options: str) -> Iterator[None]:
-    """A process with the arguments of JupyterHub's idle culler."""
+def culler(proc: Path, *options: str) -> Iterator[None]:
+    """A process with the arguments of JupyterHub's idle culler, the only one in `proc`: others may run."""
     program = "print('there', flush=True); import time; time.sleep(600)"
     command = [sys.executable, "-c", program, "jupyterhub_idle_culler", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline()
+            proc.mkdir()
+            (proc / str(process.pid)).symlink_to(f"/proc/{process.pid}")
             yield
         finally:
             process.kill()
@@ -744,10 +746,15 @@ def culler(*options: str) -> Iterator[None]:
     ],
 )
 async def test_a_culler_that_is_faster_than_our_own_times_is_named(
-    tmp_path: Path, section: dict[str, Any], options: tuple[str, ...], status: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: dict[str, Any],
+    options: tuple[str, ...],
+    status: str,
 ) -> None:
+    monkeypatch.setattr(people, "_PROC", tmp_path / "proc")
     site = site_of(tmp_path / "state", {"servers": section})
-    with culler(*options):
+    with culler(tmp_path / "proc", *options):
         assert (await one(site, "culling")).status == status
 
 
