@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.timeout(3600)]
 WATCHED = ("/etc", "/opt", "/usr/local", "/var/lib/littlest-binder")
 STEPS = (
     "Preflight", "Debian packages", "Docker engine", "Docker client", "Docker buildx", "TLJH", "The package",
-    "State and secrets", "Administrator", "Command", "Service unit", "Hub", "Debian base image", "Service",
-    "First image", "Health check",
+    "State and secrets", "Administrator", "Command", "Service unit", "Hub", "Proxy", "Debian base image",
+    "Service", "First image", "Health check",
 )  # fmt: skip
 STATE = Path("/opt/tljh/state/binder")
 PLAIN = "v2/local/" + quote(f"{STATE}/examples/plain", safe="")
@@ -80,7 +80,7 @@ class Visitor:
 
     def start_plain(self, server: str) -> None:
         page = self.http.get(f"/services/binder/{PLAIN}")
-        assert page.status_code == 200, page.text[:2000]
+        assert page.status_code == 200, f"{page.status_code} {page.url} {page.text[:2000]}"
         commit = re.search(r'name="commit" value="([0-9a-f]{40})"', page.text)
         assert commit, page.text
         form = {"commit": commit[1], "files": "project", "server": server, "_xsrf": xsrf(page)}
