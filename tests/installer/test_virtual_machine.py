@@ -99,7 +99,8 @@ class Visitor:
     def answers(self, server: str) -> bool:
         """Whether the server itself answers, through the proxy, to who is signed in."""
         try:
-            answer = self.http.get(f"/user/{self.name}/{server}/api/status")
+            place = f"/user/{self.name}/{server}" if server else f"/user/{self.name}"
+            answer = self.http.get(f"{place}/api/status")
             return answer.status_code == 200 and "started" in answer.json()
         except (httpx.HTTPError, ValueError):
             return False
