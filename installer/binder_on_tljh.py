@@ -74,6 +74,7 @@ class OnTljh:
             ("Command", lambda step: project.ensure_command(self._site, step)),
             ("Service unit", lambda step: hub.ensure_unit(self._site, step)),
             ("Hub", lambda step: hub.ensure_hub(self._site, step)),
+            ("Proxy", lambda step: hub.ensure_links(self._site, step)),
             ("Debian base image", self._ensure_base_image),
             ("Service", lambda step: hub.ensure_service(self._site, step)),
             ("First image", lambda step: hub.first_image(self._site, step)),

@@ -22,7 +22,10 @@ STATE = tljh.STATE / "binder"
 ENVIRONMENT_FILE = Path("/etc/default/tljh-binder")
 _HANDOVER = STATE / "run" / "service.json"
 _SOCKET = STATE / "run" / "service.sock"
+_TRAEFIK = tljh.PREFIX / "config" / "traefik_config.d" / "littlest-binder.toml"
+_CHARACTERS = ("Slash", "QuestionMark", "Hash", "Percent", "Semicolon")
 _HUB_S = 180.0
+_PROXY_S = 60.0
 _SERVICE_S = 120.0
 # What builds need of an institution's network, and a unit does not inherit.
 _KEPT = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE",
@@ -147,6 +150,57 @@ def _wait_for_hub(step: Step) -> None:
         time.sleep(0.2)
 
 
+def ensure_links(site: Site, step: Step) -> str:
+    """A proxy that lets escaped characters through, as in `git/https%3A%2F%2F…`. Raises `StepFailed`.
+
+    Traefik 3.6.5, which TLJH installs, answers 400 to `%2F`, `%3F`, `%23`, `%25` and `%3B` unless its entry
+    points say otherwise; earlier ones let them pass and do not know the option. So the proxy itself is asked,
+    and TLJH's own folder for additions to its configuration is used.
+    """
+    address = _front(site, step) + "a%2Fb"
+    wanted = traefik_text(["http", *(["https"] if _config(site, step, "https")["enabled"] else [])])
+    ours = _TRAEFIK.read_text() if _TRAEFIK.exists() else ""
+    if _status_of(address, step) != 400 and ours in ("", wanted):
+        return "links with escaped characters pass" + (f", by {_TRAEFIK}" if ours else "")
+    _TRAEFIK.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _TRAEFIK.write_text(wanted)
+    record("file", str(_TRAEFIK))
+    _reload_proxy(site, step)
+    if _status_of(address, step) in (0, 400):
+        _TRAEFIK.unlink()
+        _reload_proxy(site, step)
+        step.note("Links with escaped characters (git/…, local/…) are refused by this traefik.")
+        return "as it was: this traefik does not take the option"
+    return f"lets escaped characters pass, by {_TRAEFIK}"
+
+
+def traefik_text(points: list[str]) -> str:
+    """Additions to traefik's static configuration; a backslash and NUL stay refused."""
+    lines = [
+        "# Written by The Littlest Binder: links such as git/https%3A%2F%2F... contain these characters."
+    ]
+    for point in points:
+        lines.append(f"[entryPoints.{point}.http.encodedCharacters]")
+        lines += [f"allowEncoded{name} = true" for name in _CHARACTERS]
+    return "\n".join(lines) + "\n"
+
+
+def _reload_proxy(site: Site, step: Step) -> None:
+    run(
+        step, [str(tljh.HUB / "bin" / "tljh-config"), "reload", "proxy"], env=site.root_env,
+        next_step="`journalctl -u traefik` says why; then run the command again.",
+    )  # fmt: skip
+
+
+def _status_of(address: str, step: Step) -> int:
+    """The proxy's status for `address`; 0 if it does not answer within `_PROXY_S`."""
+    deadline = time.monotonic() + _PROXY_S
+    while (status := _get(address)[0]) == 0 and time.monotonic() < deadline:
+        step.say("waiting until the proxy answers")
+        time.sleep(0.2)
+    return status
+
+
 def ensure_service(site: Site, step: Step) -> str:
     """A service that answers on its socket. Raises `StepFailed`."""
     mark = site.state / "restart-service"
@@ -215,11 +269,19 @@ def check(site: Site, step: Step) -> str:
         time.sleep(0.2)
 
 
+def _config(site: Site, step: Step, section: str) -> dict[str, Any]:
+    """A section of TLJH's configuration, its defaults included."""
+    code = (
+        f"import json\nfrom tljh.configurer import load_config\nprint(json.dumps(load_config()[{section!r}]))"
+    )
+    lines = _python(site, step, ["-c", code], f"See {tljh.CONFIG}, then run the command again.")
+    value = json.loads(lines[-1])
+    return value if isinstance(value, dict) else {}
+
+
 def _front(site: Site, step: Step) -> str:
     """Where TLJH's proxy has our pages, as its configuration says."""
-    code = "import json\nfrom tljh.configurer import load_config\nprint(json.dumps(load_config()['http']))"
-    lines = _python(site, step, ["-c", code], "See /opt/tljh/config/config.yaml, then run the command again.")
-    http = json.loads(lines[-1])
+    http = _config(site, step, "http")
     prefix = handed_over().get("environment", {}).get("JUPYTERHUB_SERVICE_PREFIX", "/services/binder/")
     return f"http://{http.get('address') or '127.0.0.1'}:{http.get('port') or 80}{prefix}"
 

@@ -59,18 +59,17 @@ def ensure(site: Site, step: Step, source: str, folder: offline.OfflineFolder | 
     given = source or str(ensure_source(site))
     bounds = sorted(tljh.HUB.glob("lib/python3*/site-packages/tljh/requirements-hub-env.txt"))
     within = [part for path in bounds[:1] for part in ("--constraint", str(path))]
-    # First the package itself, whose version may be the same while its files differ; then what it needs.
-    for options in ([] if source else [["--force-reinstall", "--no-deps"]]) + [[]]:
-        run(
-            step,
-            [
-                str(tljh.HUB / "bin" / "python3"), "-m", "pip", "install", "--no-input", "--progress-bar=off",
-                *within, *options, given,
-            ],
-            env=_env(site, folder),
-            next_step=_AGAIN,
-            show=lambda line: line.strip().split(" (from ")[0],
-        )  # fmt: skip
+    # pip installs a folder anew each time, also where the version is the same.
+    run(
+        step,
+        [
+            str(tljh.HUB / "bin" / "python3"), "-m", "pip", "install", "--no-input", "--progress-bar=off",
+            *within, given,
+        ],
+        env=_env(site, folder),
+        next_step=_AGAIN,
+        show=lambda line: line.strip().split(" (from ")[0],
+    )  # fmt: skip
     if not tljh.look().plugin:
         raise StepFailed(f"pip installed {given} and it is not there.", next_step=_AGAIN)
     project.write_stamp(tljh.HUB, wanted)

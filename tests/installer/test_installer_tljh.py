@@ -278,3 +278,10 @@ def test_an_interrupted_installation_is_cleared_of_what_can_be_made_anew(
     tljh._clear(site, step)
     assert not (tmp_path / "user").exists()
     assert (tmp_path / "state").exists()
+
+
+def test_the_proxy_is_told_for_each_entry_point_that_there_is() -> None:
+    text = hub.traefik_text(["http", "https"])
+    assert text.count("allowEncodedSlash = true") == 2
+    assert "[entryPoints.https.http.encodedCharacters]" in text
+    assert "BackSlash" not in text

@@ -10,6 +10,7 @@ from .unit import ENVIRONMENT_FILE, FOLDER, NAME
 
 # The installer's own folder: a copy of what pip installed, its marks and its lock.
 INSTALLER_STATE = Path("/var/lib/littlest-binder/tljh")
+_TRAEFIK = Path("/opt/tljh/config/traefik_config.d/littlest-binder.toml")
 _STAMP = Path("/opt/tljh/hub/littlest-binder.json")
 
 
@@ -23,6 +24,7 @@ def remove(settings: Settings, dry_run: bool) -> list[str]:
         (FOLDER / f"{NAME}.d", "the changes of the unit in"),
         (INSTALLER_STATE, "the installer's notes in"),
         (_STAMP, "the installer's note"),
+        (_TRAEFIK, "what lets escaped characters pass, at the next `tljh-config reload proxy`,"),
     ):
         if not path.exists():
             continue

@@ -12,7 +12,12 @@ from tljh_plugin.settings import Settings
 
 @pytest.fixture
 def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    names = {"ENVIRONMENT_FILE": "tljh-binder", "INSTALLER_STATE": "tljh", "_STAMP": "stamp.json"}
+    names = {
+        "ENVIRONMENT_FILE": "tljh-binder",
+        "INSTALLER_STATE": "tljh",
+        "_STAMP": "stamp.json",
+        "_TRAEFIK": "toml",
+    }
     for constant, name in names.items():
         monkeypatch.setattr(installer_traces, constant, tmp_path / name)
     monkeypatch.setattr(installer_traces, "FOLDER", tmp_path)
