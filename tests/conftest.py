@@ -10,6 +10,8 @@ import soak as soak_run
 from git_server import GitServer
 from hypothesis import HealthCheck, settings
 
+from tljh_plugin import request_ids
+
 # How long an example takes says nothing about the code on a machine that others use too.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
@@ -41,3 +43,10 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
     """A real git server on loopback, without repositories."""
     with GitServer(tmp_path / "served") as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def of_no_request() -> Iterator[None]:
+    """What a test begins, as a command does, is not told of the next one."""
+    with request_ids.belonging(""):
+        yield

@@ -10,12 +10,6 @@ import pytest
 from tljh_plugin import log_lines, request_ids
 
 
-@pytest.fixture(autouse=True)
-def belonging_to_none() -> object:
-    with request_ids.belonging(""):
-        yield
-
-
 @pytest.mark.parametrize(
     "strange",
     [

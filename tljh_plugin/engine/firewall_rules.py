@@ -159,8 +159,12 @@ def _to(where: Destination, verdict: str) -> list[str]:
 
 
 def hook(saved: Saved, chain: str) -> str:
-    """Where a jump from a built-in chain belongs: Docker keeps DOCKER-USER in front of its own rules."""
-    if chain == "FORWARD" and "-j DOCKER-USER" in saved.chains.get("FORWARD", ()):
+    """Where a jump from a built-in chain belongs: DOCKER-USER, which Docker keeps in front of its own rules.
+
+    Unless it is not in front: a Docker that was restarted under its containers after a flush puts its rules
+    back and not the jump, or before it, and a packet that they accept would never come to us.
+    """
+    if chain == "FORWARD" and _is_in_front(saved.chains.get("FORWARD", ()), "DOCKER-USER"):
         return "DOCKER-USER"
     return chain
 

@@ -276,3 +276,19 @@ def test_only_our_own_rules_are_listed() -> None:
     assert all(prefix(BRIDGE) in rule for rule in told)
     assert len(told) == 2 + sum(len(rules) + 1 for rules in ipv4(SITE).chains.values())
     assert of_ours(Saved.read(BEFORE), BRIDGE) == []
+
+
+def test_where_dockers_chain_is_not_in_front_ours_is() -> None:
+    """What Docker accepts before its DOCKER-USER would never come to rules in there."""
+    behind = BEFORE.replace(
+        "-A FORWARD -j DOCKER-USER\n", f"-A FORWARD -i {BRIDGE} -j ACCEPT\n-A FORWARD -j DOCKER-USER\n", 1
+    )
+    assert behind != BEFORE
+    after = applied(behind, change(Saved.read(behind), ipv4(SITE)))
+    assert Saved.read(after).chains["FORWARD"][0] == f"-j {prefix(BRIDGE)}FWD"
+    assert is_as_wanted(Saved.read(after), ipv4(SITE))
+    mended = after.replace(
+        f"-A FORWARD -j {prefix(BRIDGE)}FWD\n",
+        f"-A FORWARD -j DOCKER-USER\n-A FORWARD -j {prefix(BRIDGE)}FWD\n",
+    )
+    assert not is_as_wanted(Saved.read(mended), ipv4(SITE))
