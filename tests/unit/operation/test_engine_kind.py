@@ -39,7 +39,7 @@ def test_the_machines_own_is_used() -> None:
             "Quit Docker Desktop",
         ),
         (
-            {"rootless": True, "root_dir": "/home/ada/.local/share/docker"},
+            {"security": ("rootless",), "root_dir": "/home/ada/.local/share/docker"},
             "rootless",
             "systemctl --user disable",
         ),

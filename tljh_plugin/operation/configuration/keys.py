@@ -41,6 +41,7 @@ _EXAMPLES: Mapping[str, str | int | float] = {
     "build.mirror": "https://deb.debian.org/debian",
     "build.appendix": "ENV LAB=ours",
     "storage.root": "/srv/binder",
+    "servers.account": "jupyter-{name}",
     "servers.profile": "large",
     "servers.groups": 100,
     "profiles[].id": "large",

@@ -29,6 +29,8 @@ def test_the_example_is_taken(key: Key) -> None:
         section["mounts"][0] = {"id": "x", "source": "/srv", **section["mounts"][0]}
     if key.name.startswith("profiles[]"):
         section["profiles"][0] = {"id": "x", **section["profiles"][0]}
+    if key.name == "servers.home_mount":
+        section["servers"]["identity"] = "unix"
     if key.name == "servers.profile":
         section["profiles"] = [{"id": key.example}]
     make(section)
