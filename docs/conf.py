@@ -6,16 +6,10 @@ complete in itself: it fetches nothing from other hosts, and two builds of one c
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS))
-
-import awaited  # noqa: E402
 
 project = "The Littlest Binder"
 author = "The Littlest Binder contributors"
@@ -46,19 +40,3 @@ html_theme_options = {"navigation_with_keys": True}
 highlight_language = "text"
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
-
-
-class _Awaited(logging.Filter):
-    """Drops warnings that a page of `awaited.PAGES` is missing, or that a pattern of an index names none."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        said = record.getMessage()
-        if getattr(record, "subtype", "") == "xref_missing":
-            return not any(f"{page.rpartition('/')[2]}.md" in said for page in awaited.PAGES)
-        return "didn't match any documents" not in said
-
-
-def setup(app: Any) -> None:
-    """Called by Sphinx."""
-    for handler in logging.getLogger("sphinx").handlers:
-        handler.filters.insert(0, _Awaited())

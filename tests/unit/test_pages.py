@@ -23,7 +23,6 @@ from tljh_plugin.settings import Settings, entry_of, from_mapping
 for place in (DOCS, ROOT / "installer"):
     sys.path.insert(0, str(place))
 
-import awaited  # noqa: E402
 import bootstrap  # noqa: E402
 
 PAGES = all_pages()
@@ -74,8 +73,6 @@ def mistakes_in(words: list[str]) -> list[str]:
         return []
     known = commands(group)
     name = words[0].rstrip(".,:;")
-    if name in awaited.COMMANDS:
-        return []
     if name not in known:
         return [f"no command {name}"]
     command, rest = known[name], words[1:]
@@ -107,7 +104,7 @@ def installs() -> dict[str, argparse.ArgumentParser]:
 def test_calls_of_the_installer_are_right(page: Page) -> None:
     known = installs()
     for words in page.commands("installer/bootstrap.py"):
-        if not words or words[0].rstrip(".,:") in awaited.INSTALLS:
+        if not words:
             continue
         assert words[0] in known
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
@@ -124,7 +121,7 @@ def test_an_option_that_is_named_alone_exists(page: Page) -> None:
     for parser in installs().values():
         known |= set(parser._option_string_actions)
     alone = {span.split()[0].partition("=")[0] for span in page.spans() if re.match(r"--[a-z]", span)}
-    assert alone - known - awaited.OPTIONS == set()
+    assert alone - known == set()
 
 
 @pytest.mark.parametrize("name", sorted(commands(group)))
@@ -175,7 +172,7 @@ def settings_of(page: Page) -> set[str]:
         shown = re.fullmatch(rf"((?:{sections})\.[a-z_]+(?:\.\w+)*)(?::.*)?", span)
         if shown and not re.search(r"\.(json|yaml|md|py|sqlite|log|tar|localhost\S*)$", shown[1]):
             found.add(shown[1])
-    return found - awaited.SETTINGS - OTHERWISE - MISSPELT - actions()
+    return found - OTHERWISE - MISSPELT - actions()
 
 
 @functools.cache
@@ -225,10 +222,6 @@ def test_every_example_is_yaml_and_its_settings_are_valid(text: str, tmp_path: P
     shown = YAML(typ="safe").load(text)
     section = shown.get("binder") if isinstance(shown, dict) else None
     if section:
-        known = {key for key in awaited.SETTINGS if section.get(key.split(".")[0], {})}
-        for key in known:
-            head, _, last = key.partition(".")
-            section[head].pop(last, None)
         assert_valid(section, tmp_path)
 
 
@@ -249,7 +242,7 @@ def test_values_for_tljh_config_are_valid(page: Page, tmp_path: Path) -> None:
     for words in page.commands("tljh-config"):
         if words[:1] == ["set"] and words[1].startswith("binder."):
             key = words[1].removeprefix("binder.")
-            if key not in awaited.SETTINGS | {"KEY"}:
+            if key != "KEY":
                 value: Any = YAML(typ="safe").load(words[2])
                 for part in reversed(key.split(".")):
                     value = {part: value}
@@ -308,8 +301,6 @@ def test_links_work_on_a_git_host(page: Page) -> None:
     for link in page.links():
         target, _, anchor = link.partition("#")
         path = (page.path.parent / target).resolve() if target else page.path
-        if path.is_relative_to(DOCS) and str(path.relative_to(DOCS).with_suffix("")) in awaited.PAGES:
-            continue
         if not path.exists() or (anchor and anchor not in BY_PATH[path].anchors()):
             broken.append(link)
     assert broken == []
@@ -320,14 +311,3 @@ def test_every_page_is_in_the_list_of_its_kind(kind: str) -> None:
     listed = {(DOCS / kind / link.partition("#")[0]) for link in BY_PATH[DOCS / kind / "index.md"].links()}
     there = set((DOCS / kind).glob("*.md")) - {DOCS / kind / "index.md"}
     assert sorted(str(each) for each in there - listed) == []
-
-
-def test_what_is_there_is_awaited_no_more() -> None:
-    """Take it out of `docs/awaited.py`: from then on links to it, and what pages say of it, are checked."""
-    there = {
-        *(name for name in awaited.PAGES if (DOCS / f"{name}.md").exists()),
-        *(awaited.COMMANDS & commands(group).keys()),
-        *(key for key in awaited.SETTINGS if has_setting(key)),
-        *(awaited.INSTALLS & installs().keys()),
-    }
-    assert sorted(there) == []

@@ -13,10 +13,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from pages import DOCS
 
-sys.path.insert(0, str(DOCS))
-
-import awaited
-
 
 def build(out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Make the site in `out`, by the command that `contribute.md` names, with no way to the network."""
@@ -80,7 +76,7 @@ def test_links_within_the_site_lead_somewhere(pages: dict[Path, Names]) -> None:
     for page, names in pages.items():
         for link in [*names.links, *names.fetched]:
             parts = urlsplit(link)
-            if parts.scheme or parts.netloc or is_awaited(link):
+            if parts.scheme or parts.netloc:
                 continue
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             if not target.exists() or (
@@ -104,8 +100,3 @@ def test_two_builds_are_the_same(site: Path, tmp_path: Path) -> None:
     first, again = ({p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
                     for root in (site, tmp_path / "again"))  # fmt: skip
     assert sorted(path for path in first.keys() | again.keys() if first.get(path) != again.get(path)) == []
-
-
-def is_awaited(link: str) -> bool:
-    """Whether it is what a link to a page becomes that is not there yet."""
-    return link.startswith("#") and any(link.endswith(f"{Path(each).name}.md") for each in awaited.PAGES)

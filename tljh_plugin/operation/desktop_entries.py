@@ -107,6 +107,13 @@ def ensure(settings: Settings, program: Path) -> list[Path]:
     return changed
 
 
+def what_goes(settings: Settings) -> list[Path]:
+    """What `remove` would take away."""
+    unit = autostart.unit_path()
+    menu = [path for path in (entry_path(settings), icon_path(settings)) if path.is_file() and _is_ours(path)]
+    return [*([unit] if unit.exists() else []), *menu]
+
+
 def remove(settings: Settings) -> list[Path]:
     """Take away all that the person's session knows of us, the autostart included; returns what was there.
 

@@ -23,7 +23,7 @@ from ..engine import Engine, firewall
 from ..errors import BinderError, EngineError, ImageInUse, ImageNotFound, UninstallRefused
 from ..settings import Settings
 from ..store import Store
-from . import environment, units
+from . import desktop_entries, environment, installer_traces, units
 from .environment import DISTRIBUTION
 from .installed import TLJH, Installed, hub_runs, service_runs
 from .restoring import running_servers
@@ -31,7 +31,16 @@ from .restoring import running_servers
 LINKS = (Path("/usr/local/bin/littlest-binder"), Path.home() / ".local" / "bin" / "littlest-binder")
 # `(settings, dry_run)`: what it removes, or would remove, one sentence each. To be run twice without harm.
 Remover = Callable[[Settings, bool], list[str]]
-REMOVERS: tuple[Remover, ...] = ()
+
+
+def _of_the_desktop(settings: Settings, dry_run: bool) -> list[str]:
+    if settings.platform != "desktop":
+        return []
+    found = desktop_entries.what_goes(settings) if dry_run else desktop_entries.remove(settings)
+    return [f"{each}, of the desktop's menu or autostart" for each in found]
+
+
+REMOVERS: tuple[Remover, ...] = (installer_traces.remove, _of_the_desktop)
 
 _STOP_S = 10
 

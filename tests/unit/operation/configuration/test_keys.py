@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from ruamel.yaml import YAML
@@ -17,8 +17,8 @@ from tljh_plugin.settings import Settings, from_mapping
 KEYS = [pytest.param(each, id=each.name) for each in all_keys()]
 
 
-def make(section: dict[str, Any]) -> Settings:
-    return from_mapping(section, platform="tljh", state_dir=Path("/state"))
+def make(section: dict[str, Any], platform: Literal["tljh", "jupyterhub"] = "tljh") -> Settings:
+    return from_mapping(section, platform=platform, state_dir=Path("/state"))
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -33,7 +33,8 @@ def test_the_example_is_taken(key: Key) -> None:
         section["servers"]["identity"] = "unix"
     if key.name == "servers.profile":
         section["profiles"] = [{"id": key.example}]
-    make(section)
+    # TLJH says itself what accounts are called.
+    make(section, "jupyterhub" if key.name == "servers.account" else "tljh")
 
 
 @pytest.mark.parametrize("key", KEYS)
