@@ -44,7 +44,10 @@ async def test_files_and_images_stay_and_the_rest_goes(tmp_path: Path, git_serve
         refused = binder(machine.state, "uninstall", "--yes")
         assert refused.returncode == 1
         assert "ann/one" in refused.stderr
-        await machine._end()
+        # Hub and service are gone; the server's container and the network are there.
+        await machine.kill_service()
+        await machine.kill_hub()
+        machine.kill_proxy()
 
         done = binder(machine.state, "uninstall", "--stop-servers", "--json")
         assert done.returncode == 0, done.stderr
