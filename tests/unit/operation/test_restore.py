@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
 import os
 import sqlite3
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -342,11 +344,20 @@ def test_a_truncated_file_is_refused_wherever_it_ends(file: Path, tmp_path: Path
             verify(tmp_path / "part")
 
 
+def unpacked(data: bytes) -> bytes:
+    """What is in it; nothing if it is damaged."""
+    with contextlib.suppress(OSError, EOFError, zlib.error):
+        return gzip.decompress(data)
+    return b""
+
+
 def test_a_flipped_bit_is_refused(file: Path, tmp_path: Path) -> None:
     whole = bytearray(file.read_bytes())
     for at in range(1000, len(whole), len(whole) // 7):
         changed = bytearray(whole)
         changed[at] ^= 0x10
+        if unpacked(changed) == unpacked(whole):
+            continue  # zeros taken from elsewhere among zeros
         (tmp_path / "flipped").write_bytes(changed)
         with pytest.raises(BadBackup):
             verify(tmp_path / "flipped")
