@@ -5,4 +5,4 @@ The way of a request is the order of the folders: `source` (what was asked for, 
 serve these four.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
