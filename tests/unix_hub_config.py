@@ -24,7 +24,7 @@ c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"boss"}
-configure(c, settings)
+configure(c, settings, service="unit")
 c.JupyterHub.services.append({"name": "test", "api_token": os.environ["TEST_TOKEN"]})
 c.JupyterHub.load_roles.append(
     {

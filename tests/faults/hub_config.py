@@ -36,4 +36,4 @@ c.JupyterHub.load_roles.append(
         ],
     }
 )  # fmt: skip
-configure(c, from_mapping(given["section"], platform="jupyterhub", state_dir=state))
+configure(c, from_mapping(given["section"], platform="jupyterhub", state_dir=state), service="unit")
