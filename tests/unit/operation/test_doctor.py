@@ -696,6 +696,14 @@ async def test_mounts_are_judged_by_what_the_servers_user_may(
     assert (found.status, found.about) == (status, "data"), found
 
 
+async def test_where_servers_are_peoples_accounts_no_single_user_is_asked_for(
+    tmp_path: Path, shared: Path
+) -> None:
+    section = {"mounts": [{"id": "data", "source": str(shared)}], "servers": {"identity": "unix"}}
+    with rights(shared, 0o700):
+        assert (await one(site_of(tmp_path / "state", section), "mounts")).status == "ok"
+
+
 @pytest.mark.parametrize("source", ["/etc/ssl", "/srv/not-there", "/proc/sys"])
 async def test_mounts_that_are_refused_or_missing_are_named(tmp_path: Path, source: str) -> None:
     assert (await one(with_mount(tmp_path / "state", source), "mounts")).status == "problem"

@@ -100,9 +100,11 @@ def _plain(text: str) -> str:
 
 
 def _lacking(settings: Settings, mount: MountSettings) -> str:
-    """The right on the folder that the servers' user lacks, by its mode; empty if none, or if an ACL
-    decides.
+    """The right on the folder that the servers' user lacks, by its mode; empty if none, if an ACL decides, or
+    if servers run as people's accounts: then that is each one's own affair.
     """
+    if settings.servers.identity == "unix":
+        return ""
     try:
         facts = os.stat(mount.source)
         if _ACL in os.listxattr(mount.source):

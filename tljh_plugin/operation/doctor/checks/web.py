@@ -186,8 +186,8 @@ def _public_ports(site: Site) -> list[Verdict]:
 
 @check("https", "Web", "HTTPS")
 async def https(site: Site) -> Verdict:
-    """Whether passwords and work travel encrypted: TLJH's section `https`, the end of its certificate, and
-    whether this machine has a public address.
+    """Whether passwords and work travel encrypted: TLJH's section `https`, and whether this machine has
+    a public address.
     """
     if site.settings.platform == "desktop":
         return ok("Everything stays on this computer.")
