@@ -35,7 +35,7 @@ def command(keep: bool, log_level: log_lines.LogLevel | None) -> None:
         os.environ.setdefault(name, value)
     settings = given.settings()
     log_lines.set_level(log_level or settings.monitoring.log_level)
-    if settings.platform != "desktop":
-        # There `littlest-binder up` does it before it starts the hub.
+    if settings.platform == "tljh":
+        # On a desktop `littlest-binder up` does it before it starts the hub.
         asyncio.run(ensure_examples(settings))
     asyncio.run(serve(settings))

@@ -41,6 +41,7 @@ async def command(no_browser: bool, menu: bool) -> None:
 
 
 async def _with_a_page() -> None:
+    failed: BinderError | None = None
     async with waiting_page() as page:
         try:
             settings = load_desktop()
@@ -50,7 +51,9 @@ async def _with_a_page() -> None:
         except BinderError as error:
             page.fail(explain(error))
             _notify(explain(error))
-            raise
+            failed = error
+    if failed is not None:  # once it has been seen on the page
+        raise failed
 
 
 def _notify(text: str) -> None:

@@ -54,7 +54,7 @@ def check_kind(
     if info.root_dir.startswith("/var/snap/"):
         raise EngineUnsupported(
             f"{value} comes from a snap, which sees no hidden folder and nothing outside of homes.",
-            f"`sudo snap remove docker` (its images go with it). {_OWN}",
+            f"`sudo snap remove docker` (its images go with it). {undo}{_OWN}",
         )
     here = os.uname().release if kernel is None else kernel
     if info.kernel and info.kernel != here:

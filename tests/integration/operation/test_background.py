@@ -59,7 +59,7 @@ def sign_in(desktop: Desktop, link: str) -> int:
 def test_started_twice_it_runs_once_and_stop_ends_all_of_it(desktop: Desktop) -> None:
     first = desktop.command("start", "--no-browser")
     assert first.returncode == 0, first.stderr
-    assert "Hub and service" in first.stderr, "what goes on is shown"
+    assert "Base image" in first.stderr, "what goes on is shown"
     ups = [line for line in desktop.processes() if " up --no-link" in line]
     assert len(ups) == 1
     second = desktop.command("start", "--no-browser")
