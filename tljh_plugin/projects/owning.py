@@ -22,7 +22,7 @@ from ..errors import AccountError, ProjectFailed, ProjectInUse
 from ..settings import Settings
 from .child import run_as_owner
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("littlest_binder.projects")
 
 _TIMEOUT_S = 3600.0
 _ENDED = ("exited", "dead")
