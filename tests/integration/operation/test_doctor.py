@@ -164,14 +164,19 @@ async def test_a_firewall_rule_that_was_deleted_is_named_and_set_again(
     machine: Machine, before: Named
 ) -> None:
     chain = f"{prefix(bridge_name(instance_id(machine.settings)))}IN"
-    run("iptables", "-D", "INPUT", "-j", chain)
-    found = await looked(machine)
-    assert wrong(found) - before == {("firewall", "problem")}
-    [verdict] = [each.verdict for each in found.findings if each.id == "firewall"]
-    assert f"jump from INPUT to {chain}" in verdict.meaning
-    done = await looked(machine, "firewall", fix=True)
-    assert (of(done, "firewall"), done.repairs[0].error) == ("ok", "")
-    assert chain in run("iptables", "-S", "INPUT")
+    await machine.kill_hub()  # which would set it again within seconds
+    try:
+        run("iptables", "-D", "INPUT", "-j", chain)
+        found = await looked(machine)
+        # A service without its hub is not well either.
+        assert wrong(found) - before == {("firewall", "problem"), ("hub", "problem"), ("service", "problem")}
+        [verdict] = [each.verdict for each in found.findings if each.id == "firewall"]
+        assert f"jump from INPUT to {chain}" in verdict.meaning
+        done = await looked(machine, "firewall", fix=True)
+        assert (of(done, "firewall"), done.repairs[0].error) == ("ok", "")
+        assert chain in run("iptables", "-S", "INPUT")
+    finally:
+        await machine.start_hub()
 
 
 async def test_a_machine_whose_own_firewall_holds_servers_up_is_named(
@@ -493,7 +498,8 @@ async def test_a_hub_that_was_killed_is_named_and_its_servers_are_no_strays(
         again = await looked(machine, "strays", fix=True)
     finally:
         await machine.start_hub()
-    assert wrong(found) - before == {("hub", "problem")}
+    # A service without its hub is not well either.
+    assert wrong(found) - before == {("hub", "problem"), ("service", "problem")}
     assert of(again, "strays") == "not-checked"
     assert again.repairs == ()
 
