@@ -160,6 +160,10 @@ async def test_rights_that_are_too_wide_are_named_and_narrowed(machine: Machine,
     assert [each.stat().st_mode & 0o077 for each in wide] == [0, 0, 0]
 
 
+# A service without its hub is not well either, from its next look at it on.
+LATER = {("service", "problem")}
+
+
 async def test_a_firewall_rule_that_was_deleted_is_named_and_set_again(
     machine: Machine, before: Named
 ) -> None:
@@ -168,8 +172,7 @@ async def test_a_firewall_rule_that_was_deleted_is_named_and_set_again(
     try:
         run("iptables", "-D", "INPUT", "-j", chain)
         found = await looked(machine)
-        # A service without its hub is not well either.
-        assert wrong(found) - before == {("firewall", "problem"), ("hub", "problem"), ("service", "problem")}
+        assert wrong(found) - before - LATER == {("firewall", "problem"), ("hub", "problem")}
         [verdict] = [each.verdict for each in found.findings if each.id == "firewall"]
         assert f"jump from INPUT to {chain}" in verdict.meaning
         done = await looked(machine, "firewall", fix=True)
@@ -498,8 +501,7 @@ async def test_a_hub_that_was_killed_is_named_and_its_servers_are_no_strays(
         again = await looked(machine, "strays", fix=True)
     finally:
         await machine.start_hub()
-    # A service without its hub is not well either.
-    assert wrong(found) - before == {("hub", "problem"), ("service", "problem")}
+    assert wrong(found) - before - LATER == {("hub", "problem")}
     assert of(again, "strays") == "not-checked"
     assert again.repairs == ()
 
