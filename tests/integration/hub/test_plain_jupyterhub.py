@@ -24,6 +24,7 @@ from waiting import LONG_S, until
 
 from tljh_plugin import handover
 from tljh_plugin.client import ServiceClient
+from tljh_plugin.engine import Engine
 from tljh_plugin.errors import BinderError
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.wire import Person
@@ -128,6 +129,16 @@ class PlainHub:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+        if (self.state / "instance").exists():
+            asyncio.run(self.remove_network())
+
+    async def remove_network(self) -> None:
+        """The hub makes it as soon as Docker is there, for the firewall."""
+        engine = Engine((self.state / "instance").read_text().strip())
+        try:
+            await engine.remove_network()
+        finally:
+            await engine.close()
 
     async def signed_in(self, name: str, password: str = "of the lab") -> httpx.AsyncClient:
         client = httpx.AsyncClient(
