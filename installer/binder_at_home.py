@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -15,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from steps import base_image, buildx, engine, machine, menu, packages, project, proxy, running
-from steps.command import Stopped, run, which
+from steps import base_image, buildx, engine, machine, menu, packages, project, proxy, running, stages
+from steps.command import run, which
 from steps.console import Console, Step, StepFailed
 from steps.person import the_person
 from steps.site import DEFAULT_MIRROR, Site, has_service_manager
@@ -74,18 +73,9 @@ class Desktop:
     def run(self) -> int:
         """The exit code: the hub's; 1 if a step failed, 2 if the machine does not fit, 128 + signal."""
         begun = time.monotonic()
-        try:
-            with running.stoppable():
-                code = self._link_if_running()
-                if code is None:
-                    code = self._refusal()
-                if code is None:
-                    code = self._install_and_start(begun)
-                return code
-        except Stopped as stopped:
-            name = signal.Signals(stopped.signum).name
-            self._console.say(f"Ended by {name}. What is done stays; the same command goes on from there.")
-            return 128 + stopped.signum
+        return stages.run(
+            self._console, self._link_if_running, self._refusal, lambda: self._install_and_start(begun)
+        )
 
     # -- before anything is changed -------------------------------------------------------------------
 
@@ -131,24 +121,14 @@ class Desktop:
         return True
 
     def _refusal(self) -> int | None:
-        found: list[machine.Problem] = []
-
-        def look(step: Step) -> str:
+        def look(step: Step, found: list[machine.Problem]) -> str:
             here = machine.read(
                 self._person, self._site.state, self._site.checkout, os.environ, port=self._port()
             )
             found.extend(machine.problems(here, shlex.join(["sudo", "python3", *sys.argv])))
             return machine.summary(here)
 
-        self._console.do("Preflight", look)
-        if not found:
-            return None
-        self._console.say("")
-        self._console.say("This machine is not ready yet; nothing was changed.")
-        for number, problem in enumerate(found, 1):
-            self._console.say(f" {number}. {problem.what}: {problem.value}.")
-            self._console.say(f"    {problem.next_step}")
-        return 2
+        return stages.preflight(self._console, look)
 
     def _port(self) -> int:
         """The option's, else the one in the person's settings, else the default."""
@@ -192,7 +172,7 @@ class Desktop:
                     self._console.do(name, ensure)
             except StepFailed as error:
                 self._console.explain(error)
-                self._console.say("What is done stays; the same command goes on from there.")
+                self._console.say(stages.GOES_ON)
                 return 1
             self._console.say(f"Installed: every step took {time.monotonic() - begun:.0f} s together.")
             if self._options.no_start:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -27,9 +26,9 @@ from steps import (
     project,
     running,
     server,
+    stages,
     tljh,
 )
-from steps.command import Stopped
 from steps.console import Console, Step, StepFailed
 from steps.person import Person
 from steps.site import LOG_DIR, RECORD, Site, has_service_manager
@@ -85,20 +84,13 @@ class OnTljh:
     def run(self) -> int:
         """The exit code: 1 if a step failed, 2 if the machine does not fit or nobody agreed, 128 + signal."""
         begun = time.monotonic()
-        try:
-            with running.stoppable():
-                code = self._another_run()
-                if code is None:
-                    code = self._refusal()
-                if code is None:
-                    code = self._agreement()
-                if code is None:
-                    code = self._install(begun)
-                return code
-        except Stopped as stopped:
-            name = signal.Signals(stopped.signum).name
-            self._console.say(f"Ended by {name}. What is done stays; the same command goes on from there.")
-            return 128 + stopped.signum
+        return stages.run(
+            self._console,
+            self._another_run,
+            self._refusal,
+            self._agreement,
+            lambda: self._install(begun),
+        )
 
     # -- before anything is changed -------------------------------------------------------------------
 
@@ -112,9 +104,7 @@ class OnTljh:
         return 1
 
     def _refusal(self) -> int | None:
-        found: list[machine.Problem] = []
-
-        def look(step: Step) -> str:
+        def look(step: Step, found: list[machine.Problem]) -> str:
             there = server.read(self._site)
             here = machine.read(
                 self._site.person, self._site.state, self._site.checkout, os.environ,
@@ -129,15 +119,7 @@ class OnTljh:
                 step.note(f"Offline folder {self._folder.path}: {self._folder.named()}.")
             return machine.summary(here)
 
-        self._console.do("Preflight", look)
-        if not found:
-            return None
-        self._console.say("")
-        self._console.say("This machine is not ready yet; nothing was changed.")
-        for number, problem in enumerate(found, 1):
-            self._console.say(f" {number}. {problem.what}: {problem.value}.")
-            self._console.say(f"    {problem.next_step}")
-        return 2
+        return stages.preflight(self._console, look)
 
     def _command(self) -> str:
         """What was typed, without a password."""
@@ -179,7 +161,7 @@ class OnTljh:
                 (self._site.state / "agreed").unlink(missing_ok=True)
         except StepFailed as error:
             self._console.explain(error)
-            self._console.say("What is done stays; the same command goes on from there.")
+            self._console.say(stages.GOES_ON)
             return 1
         self._closing(time.monotonic() - begun)
         return 0
