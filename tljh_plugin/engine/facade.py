@@ -358,11 +358,7 @@ class Engine:
         `port` is that of the gateway listener, 0 as long as there is none. Docker is asked for the bridge of
         builds once. Raises `FirewallMissing` if they cannot be set.
         """
-        if settings.network.builds == "as-servers" and not self._build_bridge:
-            self._build_bridge = await self._connection.call(
-                "show its default network", network.default_bridge
-            )
-        return await firewall.ensure(firewall.site_for(settings, ours, port, self._build_bridge))
+        return await firewall.ensure(await self._firewall_site(settings, ours, port))
 
     async def remove_firewall(self) -> None:
         """Take the firewall rules of our network away; needs no Docker.
@@ -384,10 +380,14 @@ class Engine:
 
         Raises `FirewallMissing` if the rules cannot be looked at.
         """
-        build_bridge = ""
-        if settings.network.builds == "as-servers":
-            build_bridge = await self._connection.call("show its default network", network.default_bridge)
-        return await firewall.differences(firewall.site_for(settings, ours, port, build_bridge))
+        return await firewall.differences(await self._firewall_site(settings, ours, port))
+
+    async def _firewall_site(self, settings: Settings, ours: Network, port: int) -> firewall_rules.Site:
+        if settings.network.builds == "as-servers" and not self._build_bridge:
+            self._build_bridge = await self._connection.call(
+                "show its default network", network.default_bridge
+            )
+        return firewall.site_for(settings, ours, port, self._build_bridge)
 
     async def firewall_chains(self, ours: Network) -> dict[str, int]:
         """Our chains as the kernel has them, by `command:chain`, each with the number of its rules."""
