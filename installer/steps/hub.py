@@ -343,6 +343,7 @@ class _Unix(http.client.HTTPConnection):
 
 
 def _ask_service() -> dict[str, Any] | None:
+    """What it says of its health, also where something else is not well (503); None if it says nothing."""
     connection = _Unix("localhost")
     try:
         connection.request(
@@ -352,7 +353,7 @@ def _ask_service() -> dict[str, Any] | None:
         )
         answer = connection.getresponse()
         value = json.loads(answer.read())
-        return value if answer.status == 200 and isinstance(value, dict) else None
+        return value if answer.status in (200, 503) and isinstance(value, dict) else None
     except (OSError, http.client.HTTPException, ValueError):
         return None
     finally:
