@@ -21,6 +21,7 @@ from ..installation import INSTANCE_LABEL
 from ..settings import Settings
 from . import cache_records, containers, firewall, image_streams, images, layers, network
 from .connection import Connection, Heard, unheard
+from .firewall_rules import Site as FirewallSite
 from .threads import in_thread
 from .values import (
     KIND_LABEL,
@@ -382,7 +383,7 @@ class Engine:
         """
         return await firewall.differences(await self._firewall_site(settings, ours, port))
 
-    async def _firewall_site(self, settings: Settings, ours: Network, port: int) -> firewall_rules.Site:
+    async def _firewall_site(self, settings: Settings, ours: Network, port: int) -> FirewallSite:
         if settings.network.builds == "as-servers" and not self._build_bridge:
             self._build_bridge = await self._connection.call(
                 "show its default network", network.default_bridge
