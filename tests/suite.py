@@ -1,30 +1,35 @@
-"""The whole test suite by one command: `tests/run [--soak] [arguments of pytest]`.
+"""The whole test suite by one command: `tests/run [--soak] [--lanes N] [arguments of pytest]`.
 
 Installs what is missing with the installer's own steps (Docker, buildx, the proxy, the Debian base image)
 plus Debian's Chromium, makes an environment in `tests/.state`, starts Docker if none answers and stops it
-again, then runs ruff, mypy and pytest. Afterwards Docker's containers, networks and volumes and the processes
-must be as before. Exit code: of the first check that failed. The standard library only.
+again, then runs ruff, mypy and pytest; without arguments for pytest side by side, each worker in a machine of
+its own (lanes.py). Afterwards Docker's containers, networks and volumes and the processes must be as before,
+in each of them. Exit code: of the first check that failed. The standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "installer"))
+sys.path[:0] = [str(ROOT / "installer"), str(ROOT / "tests")]
 sys.dont_write_bytecode = True
 
+import lanes  # noqa: E402
+from lanes import Lane  # noqa: E402
+from leftovers import collect_orphans, difference, docker_things, left_processes  # noqa: E402
 from steps import base_image, buildx, engine, packages, project, proxy  # noqa: E402
 from steps.console import Console, Step, StepFailed  # noqa: E402
 from steps.person import Person  # noqa: E402
@@ -49,9 +54,6 @@ _DEBIAN = {
     "ruby": "ruby",
     "shellcheck": "shellcheck",
 }
-_PR_SET_CHILD_SUBREAPER = 36
-# A process that was told to end may take this long until it is gone, in seconds.
-_GRACE_S = 60.0
 # Set this where others use the same Docker meanwhile: a difference is then shown, and is no failure.
 SHARED = "LITTLEST_BINDER_SHARED_DOCKER"
 
@@ -118,9 +120,20 @@ def _environment_5(site: Site, step: Step) -> str:
     return "installed"
 
 
-def checks(arguments: list[str], env: dict[str, str]) -> int:
-    """ruff, mypy and pytest, all of them, pytest last; the first exit code that is not 0."""
+def checks(arguments: list[str], env: dict[str, str], workers: Sequence[Lane]) -> int:
+    """ruff, mypy and pytest, all of them, pytest last; the first exit code that is not 0.
+
+    With `workers` pytest gives them file by file, so that what the tests of a file share is made once; the
+    files with long tests come first.
+    """
     worst = 0
+    if workers:
+        side_by_side = ["--dist=loadfile", "--no-loadscope-reorder", f"--basetemp={lanes.TEMPORARY}"]
+        arguments = [
+            *side_by_side,
+            *(f"--tx=popen//python={shlex.quote(str(lane.python))}" for lane in workers),
+            *arguments,
+        ]
     for title, command in (
         ("ruff check", ["ruff", "check", "--quiet", "--extend-exclude", str(STATE), "."]),
         ("ruff format", ["ruff", "format", "--check", "--quiet", "--extend-exclude", str(STATE), "."]),
@@ -135,32 +148,6 @@ def checks(arguments: list[str], env: dict[str, str]) -> int:
             print(f"   {'failed' if code else 'passed'} in {time.monotonic() - begun:.1f} s", flush=True)
         worst = worst or code
     return worst
-
-
-def docker_things() -> dict[str, str]:
-    """Containers, networks and volumes that Docker has now: name by kind and id."""
-    found = {}
-    for kind, command in (
-        ("container", ["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} ({{.Image}})"]),
-        ("network", ["network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}"]),
-        ("volume", ["volume", "ls", "--format", "{{.Name}}"]),
-    ):
-        shown = subprocess.run(["docker", *command], capture_output=True, text=True, check=True)
-        for line in shown.stdout.splitlines():
-            found[f"{kind} {line.split()[0]}"] = f"{kind} {line}"
-    return found
-
-
-def difference(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """One line a thing that appeared or went."""
-    return [f"left behind: {after[key]}" for key in sorted(after.keys() - before.keys())] + [
-        f"gone: {before[key]}" for key in sorted(before.keys() - after.keys())
-    ]
-
-
-def collect_orphans() -> None:
-    """Become the parent of every process below us whose own parent ends, so that none gets out of sight."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _heed_signals() -> None:
@@ -199,49 +186,45 @@ def run_to_the_end(command: list[str], env: dict[str, str]) -> int:
             signal.signal(signum, handler)
 
 
-def left_processes(known: set[int]) -> list[str]:
-    """End the processes that the tests started and that still run after some seconds; their command lines.
+@contextlib.contextmanager
+def machines(asked: int | None, site: Site, env: dict[str, str], console: Console) -> Iterator[list[Lane]]:
+    """As many lanes as were `asked` for, else as many as this machine carries, which may be none: it is said
+    why, and the tests run one after the other.
 
-    Those of `known` are ours and go on.
+    Raises `StepFailed` if those that were asked for cannot be made.
     """
-    found: list[str] = []
-    deadline = time.monotonic() + _GRACE_S
-    while left := _living_children(known):
-        if time.monotonic() > deadline:
-            for number in left:
-                found.append(f"left behind, and ended now: process {number} {_command_line(number)}")
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGKILL)
-        time.sleep(0.1)
-    return list(dict.fromkeys(found))
+    saved = STATE / "lanes" / "debian.tar"
+    with contextlib.ExitStack() as stack:
+        made: list[Lane] = []
 
+        def make(step: Step) -> str:
+            count, why = lanes.how_many(ROOT) if asked is None else (asked, "as asked for")
+            if count == 0:
+                return f"none, the tests run one after the other: {why}"
+            packages.ensure_programs(site, step, lanes.PROGRAMS)
+            lanes.save(site, step, saved)
+            for number in range(1, count + 1):
+                step.say(f"machine {number}")
+                made.append(
+                    stack.enter_context(Lane(STATE / "lanes" / str(number), VENV / "bin/python", env))
+                )
+            for lane in made:
+                lane.wait_until_ready()
+            return f"{count} ({why}), each with a network and a Docker of its own"
 
-def _living_children(known: set[int]) -> list[int]:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] != 0:
-            pass
-    return [number for number in _children(os.getpid()) if number not in known]
-
-
-def _command_line(number: int) -> str:
-    with contextlib.suppress(OSError):
-        return (
-            Path(f"/proc/{number}/cmdline")
-            .read_bytes()
-            .replace(b"\0", b" ")
-            .decode("utf-8", "replace")
-            .strip()
-        )
-    return ""
-
-
-def _children(parent: int) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == parent:
-                    yield int(entry.name)
+        try:
+            console.do_uncounted("Machines for tests", make)
+        except StepFailed as error:
+            if asked is not None:
+                raise
+            console.explain(error)
+            console.say("The tests run one after the other.")
+            stack.close()
+            made.clear()
+        finally:
+            saved.unlink(missing_ok=True)
+        stack.callback(shutil.rmtree, lanes.TEMPORARY, ignore_errors=True)
+        yield made
 
 
 @contextlib.contextmanager
@@ -270,6 +253,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--soak-minutes", type=float, metavar="N", help="end a soak run in order after N minutes"
     )
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        metavar="N",
+        help="run the tests in N machines side by side, each with a network, a process table and a Docker of "
+        "its own; 0: one after the other, on this machine (default: as many as it carries if no other "
+        "arguments for pytest are given, else 0)",
+    )
     parser.add_argument("--setup-only", action="store_true", help="set up what is missing and stop")
     given, for_pytest = parser.parse_known_args(arguments)
     if os.geteuid() != 0:
@@ -282,6 +273,12 @@ def main(arguments: list[str]) -> int:
         mirror=packages.machine_mirror(), service_manager=has_service_manager(),
     )  # fmt: skip
     env = site.person_env
+    if given.lanes and given.soak:
+        parser.error("--soak notes what has passed, which lanes do not share: `--soak-part K/N` does")
+    if given.lanes is not None and given.lanes < 0:
+        parser.error(f"--lanes {given.lanes}: give a number from 0 on")
+    if given.lanes is None and (given.soak or for_pytest):
+        given.lanes = 0
     env |= {key: os.environ[key] for key in ("CI", "GITHUB_ACTIONS", TLJH_FOLDER) if key in os.environ}
     if given.soak:
         for_pytest.append("--soak")
@@ -302,8 +299,17 @@ def main(arguments: list[str]) -> int:
                 if given.setup_only:
                     return 0
                 before = docker_things()
-                code = checks(for_pytest, env)
-                left = difference(before, docker_things()) + left_processes(docker.processes)
+                with machines(given.lanes, site, env, console) as workers:
+                    code = checks(for_pytest, env, workers)
+                    left = [
+                        f"machine {number} for tests: {line}"
+                        for number, lane in enumerate(workers, 1)
+                        for line in lane.end()
+                    ]
+                left += difference(before, docker_things()) + left_processes(docker.processes)
+            except StepFailed as error:
+                console.explain(error)
+                return 1
             finally:
                 if docker.started_by_us:
                     console.do_uncounted("Stopping Docker", docker.stop)

@@ -7,16 +7,17 @@ import sys
 import time
 from pathlib import Path
 
+from leftovers import difference
+
 ROOT = Path(__file__).resolve().parents[2]
 # Becomes the parent of orphans, starts what is given, says what is left, and ends that.
 LEFT = """
 import os, sys
 sys.path.insert(0, {tests!r})
 import suite
-suite._GRACE_S = {grace_s}
 suite.collect_orphans()
 code = suite.run_to_the_end(["sh", "-c", sys.argv[1]], dict(os.environ))
-left = suite.left_processes(set())
+left = suite.left_processes(set(), {grace_s})
 print(code, *left, sep="\\n")
 """
 
@@ -60,10 +61,7 @@ def test_an_orphan_that_was_killed_is_gone_for_the_tests() -> None:
 
 
 def test_what_came_and_what_went_is_said() -> None:
-    sys.path.insert(0, str(ROOT / "tests"))
-    import suite
-
     before = {"network a": "network a bridge", "volume v": "volume v"}
     after = {"network a": "network a bridge", "container c": "container c web (debian)"}
-    assert suite.difference(before, after) == ["left behind: container c web (debian)", "gone: volume v"]
-    assert suite.difference(before, before) == []
+    assert difference(before, after) == ["left behind: container c web (debian)", "gone: volume v"]
+    assert difference(before, before) == []
