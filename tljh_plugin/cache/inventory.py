@@ -211,7 +211,7 @@ class Inventory:
         return ImageView(
             id=image.image_id,
             name=image.name,
-            title=image.title,
+            title=self.title_of(image),
             spec=image.spec,
             repository=image.url,
             commit=image.commit,

@@ -39,6 +39,12 @@ class TestInventory:
         assert house.inventory.image(image_id(1)) is None
         assert house.docker.asked == []
 
+    async def test_an_image_is_called_by_its_name_everywhere(self, house: House) -> None:
+        await house.built(1)
+        house.inventory.title_of = lambda row: "Plain Jupyter"
+        await house.inventory.refresh()
+        assert [view.title for view in house.inventory.images()] == ["Plain Jupyter"]
+
     async def test_users_are_the_people_whose_servers_run_on_it(self, house: House) -> None:
         await house.built(1)
         house.docker.run(image_id(1), "two", person="bob", server="two")
