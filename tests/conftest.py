@@ -26,6 +26,25 @@ def pytest_configure(config: pytest.Config) -> None:
         minutes = config.getoption("soak_minutes")
         part = soak_run.Part.parse(config.getoption("soak_part"))
         config.pluginmanager.register(soak_run.Soak(soak_run.Ledger(), minutes, part), "soak")
+    if config.getoption("tx", None):
+        config.pluginmanager.register(ToldAtOnce(config), "told-at-once")
+
+
+class ToldAtOnce:
+    """Side by side no file is named in front of a dot, and the end of the run may be half an hour away."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        screen = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and screen is not None:
+            screen.write_line(f"\n{report.when} of {report.nodeid} failed: {_last_line(report)}")
+
+
+def _last_line(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return crash.message.partition("\n")[0] if crash else ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
