@@ -12,14 +12,15 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+from askers import Askers
 from fresh_machine import COMMAND as DESKTOP
-from fresh_machine import IMAGE
+from fresh_machine import CHECKOUT, IMAGE
 from running_hub import xsrf
 from virtual_machine import VirtualMachine, differences, offline_folder
 
@@ -102,11 +103,19 @@ class Visitor:
             ).stdout
             time.sleep(0.3)
 
+    def asking(self, servers: Iterable[str]) -> Askers:
+        """What asks these servers all the time from now on, as their open pages do."""
+        places = [f"{self.http.base_url}/user/{self.name}/{each}/api/status" for each in servers]
+        return Askers(places, self.http.cookies, "started")
+
     def answers(self, server: str) -> bool:
         """Whether the server itself answers, through the proxy, to who is signed in."""
         try:
             place = f"/user/{self.name}/{server}" if server else f"/user/{self.name}"
             answer = self.http.get(f"{place}/api/status")
+            if answer.status_code == 403:  # only pages lead to the hub and back, and so sign in at the server
+                self.http.get(f"{place}/")
+                answer = self.http.get(f"{place}/api/status")
             return answer.status_code == 200 and "started" in answer.json()
         except (httpx.HTTPError, ValueError):
             return False
@@ -208,6 +217,47 @@ def test_it_comes_back_after_a_reboot(fresh: VirtualMachine) -> None:
     assert "restarted" not in done.stdout
     ada = Visitor(fresh, "ada", "correct-horse")
     ada.start_plain("one")
+
+
+@needs_folder
+def test_servers_answer_all_the_time_while_hub_service_and_version_change(
+    fresh: VirtualMachine, soak: bool, record_property: pytest.RecordProperty
+) -> None:
+    names = [f"s{number}" for number in range(20 if soak else 2)]
+    ada = Visitor(fresh, "ada", "correct-horse")
+    for name in names:
+        ada.start_plain(name)
+    running = servers(fresh)
+    newer = another_version(fresh)
+    with ada.asking(names) as asked:
+        for command in (
+            ("tljh-config", "reload"),
+            ("systemctl", "restart", unit.NAME),
+            ("littlest-binder", "upgrade", newer, "--yes"),
+        ):
+            before = asked.total
+            fresh.run(*command)
+            asked.once_more()
+            assert asked.failed == [], command
+            record_property(f"answers during {' '.join(command[:2])}", asked.total - before)
+    record_property("servers", len(names))
+    record_property("slowest answer, seconds", round(asked.slowest_s, 2))
+    assert servers(fresh) == running
+    assert VERSION in fresh.run("littlest-binder", "--version").stdout
+
+
+VERSION = "9.8.7"
+
+
+def another_version(machine: VirtualMachine) -> str:
+    """A folder with the project as it might be later: the hub has to load something new."""
+    folder = "/root/newer"
+    machine.run("rm", "--recursive", "--force", folder)
+    machine.run("cp", "--recursive", CHECKOUT, folder)
+    machine.run("sed", "--in-place", f's/^__version__ = .*/__version__ = "{VERSION}"/',
+                f"{folder}/tljh_plugin/__init__.py")  # fmt: skip
+    machine.run("sh", "-c", f"echo '# Later.' >>{folder}/tljh_plugin/hub.py")
+    return folder
 
 
 @needs_folder
