@@ -1,4 +1,4 @@
-"""Clients that ask servers all the time, each in a thread of its own, and keep what was no answer of theirs."""
+"""Clients that ask servers all the time, each in a thread of its own; what was no answer is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE_S = 120.0
 class Askers:
     """Ask each address from the beginning of the `with` block to its end, signed in by `cookies`.
 
-    An answer is the status 200 with `word` in it; a redirection is none, since it is the hub's or the proxy's.
+    An answer is the status 200 with `word` in it; a redirection is the hub's or the proxy's, and none.
     """
 
     def __init__(self, addresses: Iterable[str], cookies: httpx.Cookies, word: str) -> None:

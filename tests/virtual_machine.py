@@ -10,11 +10,12 @@ import gc
 import hashlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fresh_machine import CHECKOUT, IMAGE, FreshMachine, capabilities
+from fresh_machine import CHECKOUT, IMAGE, ROOT, FreshMachine, capabilities
 
 # Names a folder as docs/how-to/install-offline.md describes it.
 FOLDER_VARIABLE = "LITTLEST_BINDER_TLJH_FOLDER"
@@ -26,6 +27,12 @@ _PACKAGES = (
     "kmod", "less",
 )  # fmt: skip
 _BOOT_S = 180.0
+# Debian 13's systemd refuses a kernel that was booted with the older cgroups, unless told; a container's
+# arguments are its kernel's command line. Others do not know the words.
+_LEGACY_CGROUPS = (
+    () if Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    else ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgroup_hierarchy=0")
+)  # fmt: skip
 
 
 def offline_folder() -> Path | None:
@@ -37,9 +44,10 @@ def offline_folder() -> Path | None:
 class VirtualMachine(FreshMachine):
     """One such machine; gone with everything in it at the end of the `with` block."""
 
-    def __init__(self, offline: Path | None = None) -> None:
-        super().__init__(init=("/sbin/init",))
+    def __init__(self, offline: Path | None = None, release: str = "bookworm") -> None:
+        super().__init__(init=("/sbin/init", *_LEGACY_CGROUPS))
         self._offline = offline
+        self._release = release
 
     def __enter__(self) -> VirtualMachine:
         image = self._image()
@@ -67,7 +75,8 @@ class VirtualMachine(FreshMachine):
 
     def _image(self) -> str:
         """Debian with systemd, kept between runs."""
-        known = hashlib.sha256(" ".join((IMAGE, *_PACKAGES)).encode()).hexdigest()[:12]
+        base = self._base()
+        known = hashlib.sha256(" ".join((base, *_PACKAGES)).encode()).hexdigest()[:12]
         name = f"littlest-binder-tests/virtual:{known}"
         if (
             subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode
@@ -75,7 +84,7 @@ class VirtualMachine(FreshMachine):
         ):
             return name
         maker = f"{self.name}-maker"
-        self._docker("run", "--detach", "--name", maker, IMAGE, "sleep", "infinity")
+        self._docker("run", "--detach", "--name", maker, base, "sleep", "infinity")
         try:
             for command in (
                 "apt-get -q update",
@@ -92,6 +101,22 @@ class VirtualMachine(FreshMachine):
         finally:
             self._docker("rm", "--force", "--volumes", maker)
         return name
+
+    def _base(self) -> str:
+        """The release's root filesystem, made by the installer's own step where it is not there."""
+        code = (
+            "import os, sys; sys.path.insert(0, 'installer'); sys.dont_write_bytecode = True\n"
+            "from pathlib import Path\n"
+            "from steps import base_image, packages, person, site, console\n"
+            "place = site.Site(person.Person('root', 0, 0, Path('/root')), Path('tests/.state'), Path(),\n"
+            "    Path(), dict(os.environ), release=sys.argv[1], mirror=packages.machine_mirror())\n"
+            "shown = console.Console(total=1)\n"
+            "base_image.ensure(place, shown.start('Debian'))\n"
+        )
+        if self._release == "bookworm":
+            return IMAGE
+        subprocess.run([sys.executable, "-c", code, self._release], cwd=ROOT, check=True)
+        return f"littlest-binder/debian:{self._release}"
 
     def _authorities(self) -> None:
         for authority in sorted(Path("/usr/local/share/ca-certificates").rglob("*.crt")):
