@@ -115,6 +115,7 @@ class OnTljh:
                 here = replace(here, checkout_lacks="")
             found.extend(machine.problems(here, self._command()))
             found.extend(server.problems(there, admin=bool(self._options.admin)))
+            found.extend(hub.problems())
             if self._folder is not None:
                 step.note(f"Offline folder {self._folder.path}: {self._folder.named()}.")
             return machine.summary(here)
