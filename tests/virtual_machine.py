@@ -27,6 +27,9 @@ _PACKAGES = (
     "kmod", "less",
 )  # fmt: skip
 _BOOT_S = 180.0
+# A container may not write what belongs to its own network, which later versions of Docker do; what else
+# lies beside it is the whole machine's, and stays as it is.
+_OWN_NETWORK = "mount --bind /proc/sys/net /proc/sys/net && mount -o remount,rw,bind /proc/sys/net"
 # Debian 13's systemd refuses a kernel that was booted with the older cgroups, unless told; a container's
 # arguments are its kernel's command line. Others do not know the words.
 _LEGACY_CGROUPS = (
@@ -133,6 +136,7 @@ class VirtualMachine(FreshMachine):
         while True:
             shown = self.run("systemctl", "is-system-running", check=False).stdout.strip()
             if shown in ("running", "degraded"):
+                self.run("sh", "-c", _OWN_NETWORK)
                 return
             if "is not running" in shown or time.monotonic() > deadline:
                 logs = subprocess.run(
