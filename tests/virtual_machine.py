@@ -27,6 +27,8 @@ _PACKAGES = (
     "kmod", "less",
 )  # fmt: skip
 _BOOT_S = 180.0
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_INSTANCES = 1024
 # A container may not write what belongs to its own network, which later versions of Docker do; what else
 # lies beside it is the whole machine's, and stays as it is.
 _OWN_NETWORK = "mount --bind /proc/sys/net /proc/sys/net && mount -o remount,rw,bind /proc/sys/net"
@@ -51,11 +53,11 @@ class VirtualMachine(FreshMachine):
         super().__init__(init=("/sbin/init", *_LEGACY_CGROUPS))
         self._offline = offline
         self._release = release
+        self._limit = ""
 
     def __enter__(self) -> VirtualMachine:
         image = self._image()
-        # Resolvers of earlier tests hold inotify instances until they are collected; systemd needs a handful.
-        gc.collect()
+        self._room_for_systemd()
         added = [part for name in capabilities() for part in ("--cap-add", name)]
         shared = ["--volume", f"{self._offline}:{OFFLINE}:ro"] if self._offline else []
         self._docker(
@@ -75,6 +77,23 @@ class VirtualMachine(FreshMachine):
             self.__exit__()
             raise
         return self
+
+    def __exit__(self, *arguments: object) -> None:
+        super().__exit__(*arguments)
+        if self._limit:
+            _INOTIFY.write_text(self._limit)
+
+    def _room_for_systemd(self) -> None:
+        """A handful of inotify instances, without which it ends without a word, at its start or later.
+
+        All of root's processes share the kernel's few; resolvers of earlier tests hold some until they are
+        collected, and so do other runs on this computer. The limit is put back at the end.
+        """
+        gc.collect()
+        now = _INOTIFY.read_text().strip()
+        if int(now) < _INSTANCES:
+            _INOTIFY.write_text(str(_INSTANCES))
+            self._limit = now
 
     def _image(self) -> str:
         """Debian with systemd, kept between runs."""
@@ -150,6 +169,7 @@ class VirtualMachine(FreshMachine):
 
     def reboot(self) -> None:
         """Stop everything in order and boot again; what lies in memory is gone."""
+        self._room_for_systemd()
         self._docker("restart", "--time", "90", self.name)
         self.booted()
 
