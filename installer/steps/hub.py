@@ -19,6 +19,7 @@ from .machine import Problem
 from .site import Site, record
 
 UNIT = "tljh-binder.service"
+UNIT_FILE = Path("/etc/systemd/system") / UNIT
 STATE = tljh.STATE / "binder"
 ENVIRONMENT_FILE = Path("/etc/default/tljh-binder")
 _HANDOVER = STATE / "run" / "service.json"
