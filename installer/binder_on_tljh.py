@@ -115,6 +115,7 @@ class OnTljh:
                 here = replace(here, checkout_lacks="")
             found.extend(machine.problems(here, self._command()))
             found.extend(server.problems(there, admin=bool(self._options.admin)))
+            found.extend(hub.problems())
             if self._folder is not None:
                 step.note(f"Offline folder {self._folder.path}: {self._folder.named()}.")
             return machine.summary(here)
@@ -192,6 +193,12 @@ class OnTljh:
         return said
 
     def _ensure_tljh(self, step: Step) -> str:
+        if self._options.installed:
+            # TLJH's own installer calls us. The package has no sources to install from, and the hub that runs
+            # was started before there was Docker.
+            if not hub.UNIT_FILE.exists():
+                plugin.restart_later(self._site)
+            return "installed by itself, with us as its plugin"
         name = self._options.admin.partition(":")[0]
         source = Path(self._options.plugin_source or plugin.ensure_source(self._site))
         said = tljh.ensure(self._site, step, admins=[name], plugin=source, folder=self._folder)

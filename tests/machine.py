@@ -102,6 +102,7 @@ _WARM = ("jupyterhub.app", "tljh_plugin.hub", "tljh_plugin.cli", "tljh_plugin.se
 _INTERVALS = {
     "tljh_plugin.service.tidying:PERIOD_S": 1.0,
     "tljh_plugin.service.tidying:_SECOND_LOOK_S": 0.5,
+    "tljh_plugin.service.tidying:KNOWN_S": 1.0,
     "tljh_plugin.cache.inventory:_RETRY_S": 0.5,
     "tljh_plugin.build.pipeline:_DOCKER_POLL_S": 0.3,
     "tljh_plugin.cache.rescan:_AGAIN_S": 1.0,

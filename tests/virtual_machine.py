@@ -10,11 +10,12 @@ import gc
 import hashlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fresh_machine import CHECKOUT, IMAGE, FreshMachine, capabilities
+from fresh_machine import CHECKOUT, IMAGE, ROOT, FreshMachine, capabilities
 
 # Names a folder as docs/how-to/install-offline.md describes it.
 FOLDER_VARIABLE = "LITTLEST_BINDER_TLJH_FOLDER"
@@ -26,6 +27,17 @@ _PACKAGES = (
     "kmod", "less",
 )  # fmt: skip
 _BOOT_S = 180.0
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_INSTANCES = 1024
+# A container may not write what belongs to its own network, which later versions of Docker do; what else
+# lies beside it is the whole machine's, and stays as it is.
+_OWN_NETWORK = "mount --bind /proc/sys/net /proc/sys/net && mount -o remount,rw,bind /proc/sys/net"
+# Debian 13's systemd refuses a kernel that was booted with the older cgroups, unless told; a container's
+# arguments are its kernel's command line. Others do not know the words.
+_LEGACY_CGROUPS = (
+    () if Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    else ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgroup_hierarchy=0")
+)  # fmt: skip
 
 
 def offline_folder() -> Path | None:
@@ -37,14 +49,15 @@ def offline_folder() -> Path | None:
 class VirtualMachine(FreshMachine):
     """One such machine; gone with everything in it at the end of the `with` block."""
 
-    def __init__(self, offline: Path | None = None) -> None:
-        super().__init__(init=("/sbin/init",))
+    def __init__(self, offline: Path | None = None, release: str = "bookworm") -> None:
+        super().__init__(init=("/sbin/init", *_LEGACY_CGROUPS))
         self._offline = offline
+        self._release = release
+        self._limit = ""
 
     def __enter__(self) -> VirtualMachine:
         image = self._image()
-        # Resolvers of earlier tests hold inotify instances until they are collected; systemd needs a handful.
-        gc.collect()
+        self._room_for_systemd()
         added = [part for name in capabilities() for part in ("--cap-add", name)]
         shared = ["--volume", f"{self._offline}:{OFFLINE}:ro"] if self._offline else []
         self._docker(
@@ -65,9 +78,27 @@ class VirtualMachine(FreshMachine):
             raise
         return self
 
+    def __exit__(self, *arguments: object) -> None:
+        super().__exit__(*arguments)
+        if self._limit:
+            _INOTIFY.write_text(self._limit)
+
+    def _room_for_systemd(self) -> None:
+        """A handful of inotify instances, without which it ends without a word, at its start or later.
+
+        All of root's processes share the kernel's few; resolvers of earlier tests hold some until they are
+        collected, and so do other runs on this computer. The limit is put back at the end.
+        """
+        gc.collect()
+        now = _INOTIFY.read_text().strip()
+        if int(now) < _INSTANCES:
+            _INOTIFY.write_text(str(_INSTANCES))
+            self._limit = now
+
     def _image(self) -> str:
         """Debian with systemd, kept between runs."""
-        known = hashlib.sha256(" ".join((IMAGE, *_PACKAGES)).encode()).hexdigest()[:12]
+        base = self._base()
+        known = hashlib.sha256(" ".join((base, *_PACKAGES)).encode()).hexdigest()[:12]
         name = f"littlest-binder-tests/virtual:{known}"
         if (
             subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode
@@ -75,7 +106,7 @@ class VirtualMachine(FreshMachine):
         ):
             return name
         maker = f"{self.name}-maker"
-        self._docker("run", "--detach", "--name", maker, IMAGE, "sleep", "infinity")
+        self._docker("run", "--detach", "--name", maker, base, "sleep", "infinity")
         try:
             for command in (
                 "apt-get -q update",
@@ -93,6 +124,22 @@ class VirtualMachine(FreshMachine):
             self._docker("rm", "--force", "--volumes", maker)
         return name
 
+    def _base(self) -> str:
+        """The release's root filesystem, made by the installer's own step where it is not there."""
+        code = (
+            "import os, sys; sys.path.insert(0, 'installer'); sys.dont_write_bytecode = True\n"
+            "from pathlib import Path\n"
+            "from steps import base_image, packages, person, site, console\n"
+            "place = site.Site(person.Person('root', 0, 0, Path('/root')), Path('tests/.state'), Path(),\n"
+            "    Path(), dict(os.environ), release=sys.argv[1], mirror=packages.machine_mirror())\n"
+            "shown = console.Console(total=1)\n"
+            "base_image.ensure(place, shown.start('Debian'))\n"
+        )
+        if self._release == "bookworm":
+            return IMAGE
+        subprocess.run([sys.executable, "-c", code, self._release], cwd=ROOT, check=True)
+        return f"littlest-binder/debian:{self._release}"
+
     def _authorities(self) -> None:
         for authority in sorted(Path("/usr/local/share/ca-certificates").rglob("*.crt")):
             self._docker("cp", str(authority), f"{self.name}:/usr/local/share/ca-certificates/")
@@ -108,6 +155,7 @@ class VirtualMachine(FreshMachine):
         while True:
             shown = self.run("systemctl", "is-system-running", check=False).stdout.strip()
             if shown in ("running", "degraded"):
+                self.run("sh", "-c", _OWN_NETWORK)
                 return
             if "is not running" in shown or time.monotonic() > deadline:
                 logs = subprocess.run(
@@ -121,6 +169,7 @@ class VirtualMachine(FreshMachine):
 
     def reboot(self) -> None:
         """Stop everything in order and boot again; what lies in memory is gone."""
+        self._room_for_systemd()
         self._docker("restart", "--time", "90", self.name)
         self.booted()
 

@@ -15,13 +15,16 @@ from urllib.parse import urlsplit
 from . import plugin, server, tljh
 from .command import run
 from .console import Step, StepFailed
+from .machine import Problem
 from .site import Site, record
 
 UNIT = "tljh-binder.service"
+UNIT_FILE = Path("/etc/systemd/system") / UNIT
 STATE = tljh.STATE / "binder"
 ENVIRONMENT_FILE = Path("/etc/default/tljh-binder")
 _HANDOVER = STATE / "run" / "service.json"
 _SOCKET = STATE / "run" / "service.sock"
+_LOCK = STATE / "store.sqlite.lock"
 _TRAEFIK = tljh.PREFIX / "config" / "traefik_config.d" / "littlest-binder.toml"
 _CHARACTERS = ("Slash", "QuestionMark", "Hash", "Percent", "Semicolon")
 _HUB_S = 180.0
@@ -267,6 +270,27 @@ def check(site: Site, step: Step) -> str:
             )
         step.say("waiting until the proxy passes on")
         time.sleep(0.2)
+
+
+def problems(processes: Path = Path("/proc")) -> list[Problem]:
+    """A service that our unit did not start, such as an administrator's own for the first version.
+
+    Whether the unit is active says nothing: it tries again and again beside the other one.
+    """
+    if _ask_service() is None:
+        return []
+    try:
+        number = int(_LOCK.read_text())
+        if f"/{UNIT}" in (processes / str(number) / "cgroup").read_text():
+            return []
+    except (OSError, ValueError):
+        return []  # it has just ended
+    return [
+        Problem(
+            f"A service works here that {UNIT} did not start", f"process {number}",
+            f"Stop it, also for the next boot: {UNIT} takes its place. Servers go on meanwhile.",
+        )
+    ]  # fmt: skip
 
 
 def _config(site: Site, step: Step, section: str) -> dict[str, Any]:

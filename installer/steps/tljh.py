@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ _BEGUN = "tljh-begun"
 _NEW = "tljh-new"
 _SOURCES = "tljh-sources"
 _UNIVERSE = "software-properties-common"
+_SYSTEMD = Path("/usr/lib/systemd/systemd")
 _BOOTSTRAP_S = 3600.0
 
 
@@ -110,7 +111,7 @@ def ensure(
     (site.state / _NEW).write_text("")
     mark.write_text("")
     record("tljh", str(PREFIX))
-    env = dict(site.root_env)
+    env = with_systemd(site.root_env)
     if folder is not None:
         env |= folder.tljh_env(_copied(site, folder))
         version = offline.place_traefik(folder, HUB)
@@ -135,6 +136,13 @@ def ensure(
     (site.state / "tljh-bootstrap.py").unlink(missing_ok=True)
     mark.unlink()
     return f"version {found.version}, installed by its own bootstrap"
+
+
+def with_systemd(env: Mapping[str, str], place: Path = _SYSTEMD) -> dict[str, str]:
+    """TLJH's bootstrap looks for the program `systemd` on the PATH, where Debian 13 no longer has it."""
+    if shutil.which("systemd", path=env["PATH"]) or not place.exists():
+        return dict(env)
+    return {**env, "PATH": f"{env['PATH']}:{place.parent}"}
 
 
 def _copied(site: Site, folder: offline.OfflineFolder) -> Path | None:

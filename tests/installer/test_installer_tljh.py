@@ -285,3 +285,33 @@ def test_the_proxy_is_told_for_each_entry_point_that_there_is() -> None:
     assert text.count("allowEncodedSlash = true") == 2
     assert "[entryPoints.https.http.encodedCharacters]" in text
     assert "BackSlash" not in text
+
+
+def test_a_systemd_that_is_not_on_the_path_is_put_there_for_the_bootstrap(tmp_path: Path) -> None:
+    """As on Debian 13; TLJH's bootstrap would say that systemd is required."""
+    there = tmp_path / "lib" / "systemd"
+    there.parent.mkdir()
+    nothing = {"PATH": str(tmp_path)}
+    assert tljh.with_systemd(nothing, there) == nothing, "no systemd is no systemd"
+    there.touch(mode=0o755)
+    assert tljh.with_systemd(nothing, there) == {"PATH": f"{tmp_path}:{there.parent}"}
+    found = {"PATH": str(there.parent)}
+    assert tljh.with_systemd(found, there) == found
+
+
+def test_a_service_that_the_unit_did_not_start_stands_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the store: our unit would try for ever, and the other one's answers look like its own."""
+    lock, group = tmp_path / "lock", tmp_path / "42" / "cgroup"
+    group.parent.mkdir()
+    monkeypatch.setattr(hub, "_LOCK", lock)
+    monkeypatch.setattr(hub, "_ask_service", lambda: None)
+    assert hub.problems(tmp_path) == []
+    monkeypatch.setattr(hub, "_ask_service", dict)
+    assert hub.problems(tmp_path) == [], "it has just ended"
+    lock.write_text("42\n")
+    group.write_text("1:name=systemd:/system.slice/tljh-binder.service\n")
+    assert hub.problems(tmp_path) == []
+    group.write_text("1:name=systemd:/system.slice/own-binder.service\n")
+    assert [each.value for each in hub.problems(tmp_path)] == ["process 42"]

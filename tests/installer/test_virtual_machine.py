@@ -12,18 +12,20 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+from askers import Askers
+from fresh_machine import CHECKOUT, IMAGE, ROOT
 from fresh_machine import COMMAND as DESKTOP
-from fresh_machine import IMAGE
 from running_hub import xsrf
-from virtual_machine import VirtualMachine, differences, offline_folder
+from virtual_machine import OFFLINE, VirtualMachine, differences, offline_folder
 
 from tljh_plugin.operation import unit
+from tljh_plugin.operation.units import HUB as HUB_UNIT
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.timeout(3600)]
 
@@ -78,7 +80,13 @@ class Visitor:
         self._machine, self.name = machine, name
         self.http = httpx.Client(base_url=f"http://{machine.address}", timeout=120, follow_redirects=True)
         self.http.headers.update({"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})
-        self.http.get("/hub/login")
+        # TLJH's installer takes any answer of the proxy for the hub's.
+        deadline = time.monotonic() + 180
+        while self.http.get("/hub/login").status_code != 200:
+            assert time.monotonic() < deadline, machine.run(
+                "journalctl", "-u", "jupyterhub", "-n", "60"
+            ).stdout
+            time.sleep(0.3)
         form = {"username": name, "password": password, "_xsrf": self.http.cookies.get("_xsrf", path="/hub/")}
         answer = self.http.post("/hub/login", data=form)
         assert answer.status_code == 200, answer.text
@@ -102,11 +110,19 @@ class Visitor:
             ).stdout
             time.sleep(0.3)
 
+    def asking(self, servers: Iterable[str]) -> Askers:
+        """What asks these servers all the time from now on, as their open pages do."""
+        places = [f"{self.http.base_url}/user/{self.name}/{each}/api/status" for each in servers]
+        return Askers(places, self.http.cookies, "started")
+
     def answers(self, server: str) -> bool:
         """Whether the server itself answers, through the proxy, to who is signed in."""
         try:
             place = f"/user/{self.name}/{server}" if server else f"/user/{self.name}"
             answer = self.http.get(f"{place}/api/status")
+            if answer.status_code == 403:  # only pages lead to the hub and back, and so sign in at the server
+                self.http.get(f"{place}/")
+                answer = self.http.get(f"{place}/api/status")
             return answer.status_code == 200 and "started" in answer.json()
         except (httpx.HTTPError, ValueError):
             return False
@@ -211,13 +227,60 @@ def test_it_comes_back_after_a_reboot(fresh: VirtualMachine) -> None:
 
 
 @needs_folder
+def test_servers_answer_all_the_time_while_hub_service_and_version_change(
+    fresh: VirtualMachine, soak: bool, record_property: pytest.RecordProperty
+) -> None:
+    # A person may have 20, of which another test made the first.
+    names = ["one", *(f"s{number}" for number in range(1, 20 if soak else 2))]
+    ada = Visitor(fresh, "ada", "correct-horse")
+    for name in names:
+        ada.start_plain(name)
+    running = servers(fresh)
+    newer = another_version(fresh)
+    with ada.asking(names) as asked:
+        for command in (
+            ("tljh-config", "reload"),
+            ("systemctl", "restart", unit.NAME),
+            ("littlest-binder", "upgrade", newer, "--yes"),
+        ):
+            before = asked.total
+            done = fresh.run(*command)
+            asked.once_more()
+            assert asked.failed == [], command
+            record_property(f"answers during {' '.join(command[:2])}", asked.total - before)
+    assert f"Restarting {HUB_UNIT}" in done.stdout
+    record_property("servers", len(names))
+    record_property("slowest answer, seconds", round(asked.slowest_s, 2))
+    assert servers(fresh) == running
+    assert VERSION in fresh.run("littlest-binder", "--version").stdout
+
+
+VERSION = "9.8.7"
+
+
+def another_version(machine: VirtualMachine) -> str:
+    """A folder with the project as it might be later: the hub has to load something new."""
+    folder = "/root/newer"
+    machine.run("rm", "--recursive", "--force", folder)
+    machine.run("cp", "--recursive", CHECKOUT, folder)
+    machine.run("sed", "--in-place", f's/^__version__ = .*/__version__ = "{VERSION}"/',
+                f"{folder}/tljh_plugin/__init__.py")  # fmt: skip
+    machine.run("sh", "-c", f"echo '# {VERSION}' >>{folder}/tljh_plugin/hub.py")
+    return folder
+
+
+@needs_folder
 @pytest.mark.skipif(
     importlib.util.find_spec("tljh_plugin.cli.uninstall") is None,
     reason="the command `uninstall` is not there",
 )
 def test_uninstalled_tljh_is_as_it_was(fresh: VirtualMachine) -> None:
-    done = fresh.run("littlest-binder", "uninstall", "--yes", check=False)
+    refused = fresh.run("littlest-binder", "uninstall", "--yes", check=False)
+    assert refused.returncode != 0, "servers run"
+    assert "--stop-servers" in refused.stdout
+    done = fresh.run("littlest-binder", "uninstall", "--yes", "--stop-servers", check=False)
     assert done.returncode == 0, done.stdout
+    assert servers(fresh) == []
     assert services(fresh) == ["docker", "jupyterhub", "traefik"]
     assert fresh.run("ls", f"/etc/systemd/system/{unit.NAME}", check=False).returncode != 0
 
@@ -229,14 +292,19 @@ def test_uninstalled_tljh_is_as_it_was(fresh: VirtualMachine) -> None:
 def old() -> Iterator[VirtualMachine]:
     """A TLJH of its own bootstrap alone, with an administrator's comments in its configuration."""
     with VirtualMachine(offline_folder()) as machine:
-        # pip builds where the sources lie.
-        machine.run("cp", "--recursive", "/offline/the-littlest-jupyterhub", "/root/tljh")
-        machine.run(
-            "python3", "/root/tljh/bootstrap/bootstrap.py", "--admin", "ada:first-word",
-            environment=offline_environment(machine), timeout_s=1500,
-        )  # fmt: skip
+        bootstrap(machine)
         machine.run("sh", "-c", f"echo '# The lab of Ada, do not touch.' >>{CONFIG}")
         yield machine
+
+
+def bootstrap(machine: VirtualMachine, *options: str) -> None:
+    """Run TLJH's own, as its documentation says, with an administrator `ada`."""
+    # pip builds where the sources lie.
+    machine.run("cp", "--recursive", f"{OFFLINE}/the-littlest-jupyterhub", "/root/tljh")
+    machine.run(
+        "python3", "/root/tljh/bootstrap/bootstrap.py", "--admin", "ada:first-word", *options,
+        environment=offline_environment(machine), timeout_s=2400,
+    )  # fmt: skip
 
 
 def offline_environment(machine: VirtualMachine) -> dict[str, str]:
@@ -280,6 +348,134 @@ def test_it_only_adds(old: VirtualMachine, record_property: pytest.RecordPropert
     ada = Visitor(old, "ada", "first-word")
     ada.start_plain("one")
     assert len(servers(old)) == 1
+
+
+# -- TLJH's own way, another release, and the first version ------------------------------------------------
+
+
+@needs_folder
+def test_tljhs_own_option_for_plugins_installs_everything() -> None:
+    with VirtualMachine(offline_folder()) as machine:
+        machine.run("cp", "--recursive", CHECKOUT, "/root/binder")
+        bootstrap(machine, "--plugin", "/root/binder")
+        log = machine.run("cat", "/opt/tljh/installer.log").stdout
+        assert "not ready" not in log, log[-3000:]
+        assert services(machine) == ["docker", "jupyterhub", "traefik", "tljh-binder"]
+        Visitor(machine, "ada", "first-word").start_plain("one")
+        assert len(servers(machine)) == 1
+
+
+@needs_folder
+def test_it_installs_on_debian_13(record_property: pytest.RecordProperty) -> None:
+    with VirtualMachine(offline_folder(), "trixie") as machine:
+        assert "trixie" in machine.run("cat", "/etc/os-release").stdout
+        done = machine.install("--admin", "ada:correct-horse")
+        assert done.returncode == 0, done.stdout
+        record_property("Debian 13, seconds", seconds(done.stdout))
+        before = settled(machine, *WATCHED)
+        again = machine.install()
+        assert again.returncode == 0, again.stdout
+        assert differences(before, settled(machine, *WATCHED)) == []
+        Visitor(machine, "ada", "correct-horse").start_plain("one")
+        assert len(servers(machine)) == 1
+
+
+@needs_folder
+def test_the_first_version_on_tljh_becomes_this_one(record_property: pytest.RecordProperty) -> None:
+    """0.1.0 had no installer for TLJH: what its administrator did by hand is done here first."""
+    sources = first_version()
+    if not sources:
+        pytest.skip("not run: version 0.1.0 is in no history here")
+    with VirtualMachine(offline_folder()) as machine:
+        unpack(machine, sources, "/root/first")
+        bootstrap(machine, "--plugin", "/root/first")
+        hand_over_base(machine)
+        by_hand(machine)
+        ada = Visitor(machine, "ada", "first-word")
+        ada.start_plain("one")
+        running = servers(machine)
+        machine.run("docker", "exec", running[0], "sh", "-c", "echo mine >~/mine.txt")
+        kept = [f"{STATE}/secret", f"{STATE}/instance", CONFIG]
+        before = machine.run("sha256sum", *kept).stdout
+        files = machine.run("sh", "-c", f"cat {STATE}/projects/*/*/home/mine.txt").stdout
+        assert files == "mine\n"
+
+        with ada.asking(["one"]) as asked:
+            refused = machine.install()
+            assert refused.returncode == 2
+            assert f"A service works here that {unit.NAME} did not start" in refused.stdout
+            machine.run("systemctl", "stop", "own-binder")
+            done = machine.install()
+            assert done.returncode == 0, done.stdout
+            asked.once_more()
+        record_property("upgrade from 0.1.0, seconds", seconds(done.stdout))
+        assert asked.failed == []
+        assert servers(machine) == running
+        assert machine.run("sha256sum", *kept).stdout == before
+        assert machine.run("sh", "-c", f"cat {STATE}/projects/*/*/home/mine.txt").stdout == "mine\n"
+        shown = json.loads(machine.run("littlest-binder", "images", "--json").stdout)
+        assert "examples/plain" in json.dumps(shown), "the store's images"
+        shown = machine.run("littlest-binder", "config", "show").stdout
+        assert "0.7" in shown, "the setting of before"
+        assert services(machine) == ["docker", "jupyterhub", "traefik", "tljh-binder"]
+        ada.start_plain("two")
+        assert len(servers(machine)) == 2
+        seen = machine.run("docker", "exec", servers(machine)[0], "sh", "-c", "cat ~/mine.txt").stdout
+        assert seen == "mine\n"
+
+
+def first_version() -> bytes:
+    """The files of version 0.1.0, packed; empty where git or its history is not there."""
+    git = ["git", "-C", str(ROOT)]
+    found = subprocess.run(
+        [*git, "log", "-1", "--format=%H", '-G__version__ = "0.1.0"', "--", "tljh_plugin/__init__.py"],
+        capture_output=True, text=True, check=False,
+    ).stdout.strip()  # fmt: skip
+    packed = subprocess.run([*git, "archive", f"{found}^"], capture_output=True, check=False)
+    return packed.stdout if found and packed.returncode == 0 else b""
+
+
+def unpack(machine: VirtualMachine, packed: bytes, folder: str) -> None:
+    machine.run("mkdir", folder)
+    command = ["docker", "exec", "--interactive", machine.name, "tar", "--extract", "--directory", folder]
+    subprocess.run(command, input=packed, check=True)
+
+
+def by_hand(machine: VirtualMachine) -> None:
+    """buildx, a proxy that lets escaped characters pass, a setting, and a service under its own unit."""
+    code = (
+        "import os, sys; sys.path.insert(0, 'installer')\n"
+        "from pathlib import Path\n"
+        "from steps import buildx, console, hub, packages, person, site\n"
+        "place = site.Site(person.Person('root', 0, 0, Path('/root')), Path('/root/state'), Path(),\n"
+        "    Path(), dict(os.environ), mirror=packages.machine_mirror())\n"
+        "buildx.ensure(place, console.Console(total=1).start('buildx'))\n"
+        "mine = Path('/opt/tljh/config/traefik_config.d/mine.toml')\n"
+        "mine.parent.mkdir(exist_ok=True)\n"
+        "mine.write_text(hub.traefik_text(['http']))\n"
+    )
+    machine.run("sudo", "python3", "-c", code, user="ada")
+    machine.run("tljh-config", "set", "binder.storage.warn_fraction", "0.7")
+    machine.run("tljh-config", "reload", "proxy")
+    machine.run("tljh-config", "reload")
+    lay_out = (
+        "import asyncio\n"
+        "from pathlib import Path\n"
+        "from tljh_plugin import handover\n"
+        "from tljh_plugin.operation.examples import ensure_examples\n"
+        f"asyncio.run(ensure_examples(handover.read(Path({str(STATE)!r})).settings()))\n"
+    )
+    machine.run("/opt/tljh/hub/bin/python3", "-c", lay_out)
+    machine.run(
+        "systemd-run", "--unit", "own-binder", "--property", "Restart=always",
+        "--setenv", f"LITTLEST_BINDER_STATE={STATE}",
+        "--setenv", "PATH=/opt/tljh/hub/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "/opt/tljh/hub/bin/littlest-binder", "serve",
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while httpx.get(f"http://{machine.address}/services/binder/").status_code not in (200, 302):
+        assert time.monotonic() < deadline, machine.run("journalctl", "-u", "own-binder", "-n", "30").stdout
+        time.sleep(0.3)
 
 
 # -- without TLJH -------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ After=docker.service network-online.target jupyterhub.service
 StartLimitIntervalSec=0
 
 [Service]
-User=root
+# No `User=`, not even root's: beside NoNewPrivileges systemd 257 then takes the right to become somebody else
+# away, and git runs as nobody.
 ExecStart={python} -m tljh_plugin.cli serve
 WorkingDirectory=/
 Environment=LITTLEST_BINDER_STATE={state}

@@ -43,6 +43,9 @@ async def main():
 asyncio.run(main())
 """
 
+# As the version that is installed now writes it: the one before may have asked systemd for something else.
+_UNIT = "import sys; from tljh_plugin.operation.unit import main; sys.exit(main())"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -166,6 +169,9 @@ async def _start(settings: Settings, plan: Plan, restart_hub: bool, say: Callabl
         say(f"Restarting {units.HUB} (servers go on)")
         units.run("restart", units.HUB)
     if plan.service_unit:
+        # A plain JupyterHub's administrator may have written a unit of that name.
+        if settings.platform == "tljh" and units.UNIT_FILE.exists():
+            environment.ask_new(_UNIT)
         say(f"Starting {units.SERVICE}")
         units.run("start", units.SERVICE)
         say("Waiting until it answers")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ log = logging.getLogger("littlest_binder.tidying")
 # A look is two lists of containers and some small queries; people wait for what it finds.
 PERIOD_S = 10.0
 _SECOND_LOOK_S = 5.0
+# Until the hub is asked again for servers that it knew, in seconds. It reads everybody from its database for
+# an answer and logs the question; what is new, and each start, is asked for at the next look.
+KNOWN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Tidying:
         self._mirrors = mirrors
         self._lost = lost
         self._unknown: set[str] = set()
+        self._known: set[tuple[str, str]] = set()  # id and state
+        self._known_until = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -146,6 +152,9 @@ class Tidying:
         if not leases and not servers:
             self._unknown = set()
             return
+        there = {(each.id, each.state) for each in servers}
+        if not leases and there <= self._known and time.monotonic() < self._known_until:
+            return
         hub = told(await self._hub.users())
         over = set(forgotten(leases, hub))
         for lease in leases:
@@ -154,6 +163,8 @@ class Tidying:
             elif lease.id in over:
                 await self._leases.release(lease.id)
         gone, self._unknown = strays(servers, hub, self._unknown)
+        self._known = {each for each in there if each[0] not in gone | self._unknown}
+        self._known_until = time.monotonic() + KNOWN_S
         for each in servers:
             if each.id in gone:
                 log.warning("The hub does not run %s: %s is removed.", _server(each), each.name)

@@ -160,6 +160,29 @@ def test_an_upgrade_starts_the_hub_only_if_it_has_to(
     ]  # fmt: skip
 
 
+def test_an_upgrade_has_the_new_version_write_the_unit(
+    here: Installed, systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit of before stayed, whatever the new version wanted of systemd."""
+
+    async def healthy(settings: object) -> None:
+        pass
+
+    asked: list[str] = []
+    monkeypatch.setattr(upgrade, "_healthy", healthy)
+    monkeypatch.setattr(units, "UNIT_FILE", tmp_path / units.SERVICE)
+    monkeypatch.setattr(upgrade.environment, "ask_new", asked.append)
+    plan = upgrade.Plan(("x",), (), service_unit=True, hub_unit=False)
+    asyncio.run(upgrade._start(here.settings, plan, False, lambda text: None))
+    assert asked == [], "there is none"
+    units.UNIT_FILE.write_text("[Service]\nUser=root\n")
+    asyncio.run(upgrade._start(here.settings, plan, False, lambda text: None))
+    assert len(asked) == 1
+    compile(asked[0], "what runs with the new version", "exec")
+    assert "operation.unit" in asked[0]
+    assert systemctl.read_text().splitlines()[-1] == f"start {units.SERVICE}"
+
+
 def test_what_systemd_refuses_is_said(systemctl: Path) -> None:
     with pytest.raises(Exception, match="no such unit"):
         units.run("start", "broken.service")

@@ -58,6 +58,11 @@ def test_what_docker_is_handed_looks_the_same_to_both() -> None:
         assert hidden not in text
 
 
+def test_git_can_be_run_as_nobody() -> None:
+    """With `User=root` and NoNewPrivileges, systemd 257 drops CAP_SETUID: no service started on Debian 13."""
+    assert values("User") == []
+
+
 @pytest.mark.parametrize("name", ["NoNewPrivileges", "ProtectKernelModules", "RestrictNamespaces"])
 def test_it_is_hardened_as_far_as_docker_allows(name: str) -> None:
     assert values(name) == ["yes"]

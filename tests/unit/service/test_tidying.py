@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_docker import SmallDocker
 
 from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
+from tljh_plugin.cache.leases import Leases
 from tljh_plugin.engine import ContainerRow
 from tljh_plugin.hub_api import HubServer, HubUser
+from tljh_plugin.service import tidying as module
 from tljh_plugin.service.tidying import Tidying, forgotten, strays, told
-from tljh_plugin.store import LeaseRow
+from tljh_plugin.store import LeaseRow, Store
 
 HUB = told(
     [
@@ -64,3 +68,63 @@ async def test_a_mistake_in_one_part_is_told_and_keeps_no_other_from_being_looke
     await tidying.round()
     assert looked == ["builds", "_tidy_projects", "imports", "_tidy_starts", "others", "others"]
     assert "What builds may have left was not looked for" in caplog.text
+
+
+class Asked:
+    """A hub that counts the questions."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.servers = {"one": HubServer(name="one", ready=True)}
+
+    async def users(self) -> list[HubUser]:
+        self.times += 1
+        return [HubUser(name="ann", servers=self.servers)]
+
+
+class Removing(SmallDocker):
+    async def remove(self, container: str) -> None:
+        self.used_by = [each for each in self.used_by if each.id != container]
+
+
+async def test_the_hub_is_not_asked_every_ten_seconds_for_servers_that_it_knew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is all people from its database, and a line in its journal."""
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    docker, hub, nothing = Removing(), Asked(), SimpleNamespace()
+    any_docker: Any = docker
+    any_hub: Any = hub
+    unused: Any = nothing
+    store = await Store.open(tmp_path / "store.sqlite")
+    leases = Leases(store)
+    look = Tidying(
+        unused, store, any_docker, any_hub, unused, unused, leases, unused, unused, unused
+    )._tidy_starts
+    try:
+        await look()
+        assert hub.times == 0, "nothing runs"
+        docker.run("sha256:0", "one", kind="server", person="ann", server="one")
+        for _ in range(3):
+            await look()
+        assert hub.times == 1
+        docker.run("sha256:0", "left", kind="server", person="ann", server="left")
+        await look()
+        await look()
+        assert (hub.times, [each.id for each in docker.used_by]) == (3, ["one"]), "a new one at once"
+        await look()
+        assert hub.times == 3
+        lease = await leases.take("sha256:0", 60, "ann/one")
+        await look()
+        assert hub.times == 4, "a start"
+        await leases.release(lease)
+        del hub.servers["one"]
+        await look()
+        assert hub.times == 4
+        now += module.KNOWN_S
+        for _ in range(2):
+            await look()
+        assert docker.used_by == [], "what the hub forgot is found all the same"
+    finally:
+        await store.close()
