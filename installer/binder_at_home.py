@@ -30,6 +30,7 @@ _LOG_BYTES = 5 * 1024**2
 # Programs or files that the product needs, and the packages they come in.
 _DEBIAN = {
     "git": "git",
+    "ssh": "openssh-client",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
     "unshare": "util-linux",
     "gpasswd": "passwd",

@@ -36,6 +36,7 @@ from steps.site import LOG_DIR, RECORD, Site, has_service_manager
 _LOG_BYTES = 5 * 1024**2
 _DEBIAN = {
     "git": "git",
+    "ssh": "openssh-client",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
     "unshare": "util-linux",
     "sudo": "sudo",

@@ -43,6 +43,7 @@ VENV_5 = STATE / "venv-5"
 TLJH_FOLDER = "LITTLEST_BINDER_TLJH_FOLDER"
 _DEBIAN = {
     "git": "git",
+    "ssh": "openssh-client",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
     "chromium": "chromium",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf": "fonts-dejavu-core",

@@ -35,7 +35,7 @@ each_page = pytest.mark.parametrize("page", [pytest.param(page, id=page.name) fo
 # Options of other programs that pages name by themselves.
 OF_OTHERS = {
     "--plugin", "--show-progress-page",  # TLJH's installer
-    "--soak", "--soak-minutes", "--soak-part", "--setup-only",  # tests/run
+    "--soak", "--soak-minutes", "--soak-part", "--setup-only", "--lanes",  # tests/run
     "--next",  # tests/benchmarks/bytes.py
     "--volume",  # repo2docker
     "--from", "--network", "--security", "--mount=from",  # lines of a Dockerfile

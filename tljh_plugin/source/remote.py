@@ -286,6 +286,12 @@ def explain(error: git.GitFailed, spec: RepoSpec) -> BinderError:
         return RepositoryUnreachable(
             f"`{shown(url)}` sends git to another address during the transfer.", "Give the final address."
         )
+    # git asks a shell to run it: dash's words and bash's.
+    if re.search(r"^\S*sh: .*\bssh: (command )?not found$|cannot run ssh", text, re.MULTILINE):
+        return RepositoryUnreachable(
+            f"`{shown(url)}`: this machine has no `ssh`.",
+            "Use the https address; or the administrator installs it (Debian, Ubuntu: `openssh-client`).",
+        )
     if "Host key verification failed" in text:
         return RepositoryUnreachable(
             f"`{shown(url)}`: this machine does not know the host's ssh key.",
