@@ -95,14 +95,16 @@ class Offers:
     async def for_person(self, person: Person) -> list[Offer]:
         """Plain Jupyter, the example, then of each repository the newest image that the person may see: those
         that an administrator said something of are first, and stand before newer ones of their repository."""
-        # An administrator sees what others made with a credential, but a launch does not give it to them.
-        images = [each for each in self._inventory.images(person) if is_open_to(person, each)]
+        there = {_key(each) for each in self._open_to(person)}
+        bundled = {(_spec(self._settings.examples_dir / name).normal_url, "") for name, *_rest in _bundled()}
+        # The images after the builds: what has ended meanwhile is told as ready, and not as never begun.
+        builds = [] if bundled <= there else await self._queue.list(person)
+        images = self._open_to(person)
         retired = {_key(each) for each in images if each.retired}
         images = [each for each in images if not each.retired]
         images.sort(key=lambda each: not _is_described(each))
         offers: list[Offer] = []
         known: set[tuple[str, str]] = set()
-        builds: list[BuildView] | None = None
         for name, title, about, path in _bundled():
             folder = self._settings.examples_dir / name
             if not await asyncio.to_thread(folder.is_dir):
@@ -114,7 +116,6 @@ class Offers:
             if image is None and (spec.normal_url, "") in retired:
                 continue
             if image is None:
-                builds = await self._queue.list(person) if builds is None else builds
                 build = next((each for each in builds if each.repository == spec.normal_url), None)
             named = image is not None and image.title != spec.display
             offers.append(
@@ -138,6 +139,10 @@ class Offers:
                 Offer(title or image.name, image.description, link, "ready", image.commit, icon=image.icon)
             )
         return offers
+
+    def _open_to(self, person: Person) -> list[ImageView]:
+        """An administrator sees what others made with a credential, but a launch does not give it to them."""
+        return [each for each in self._inventory.images(person) if is_open_to(person, each)]
 
     async def _ensure_plain(self) -> None:
         """Ask until it is there or was seen to fail; Docker may come later than we do."""

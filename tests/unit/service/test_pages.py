@@ -424,6 +424,27 @@ async def test_the_plain_image_is_offered_as_it_is(full: House) -> None:
     assert plain.with_ref("").path in text
 
 
+async def test_a_build_that_ends_while_the_page_is_made_is_ready_on_it(
+    full: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page asks again for what is on its way only; as never begun it would stay so for ever."""
+    plain = RepoSpec("local", str(full.settings.examples_dir / "plain"))
+    image = image_view(repository=plain.normal_url, spec=plain.with_ref(COMMIT).path, title=plain.display)
+    full.queue.add(build_view("b-9", repository=plain.normal_url, spec=plain.path, state="built"))
+    listed = full.queue.list
+
+    async def ends_meanwhile(*arguments: object, **options: object) -> object:
+        found = await listed(*arguments, **options)  # type: ignore[arg-type]
+        full.inventory.known = [image]
+        return found
+
+    monkeypatch.setattr(full.queue, "list", ends_meanwhile)
+    async with full.browser("root") as browser:
+        text = (await browser.visit("")).text
+    card = text[text.index("Plain Jupyter") :].partition("</li>")[0]
+    assert "state ready" in card, card
+
+
 async def test_the_form_gets_link_and_badge_from_the_one_grammar(house: House) -> None:
     async with house.browser("ada") as browser:
         await browser.visit("")
