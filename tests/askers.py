@@ -61,11 +61,8 @@ class Askers:
                 begun = time.monotonic()
                 try:
                     answer = http.get(address)
-                    said = (
-                        ""
-                        if answer.status_code == 200 and self._word in answer.text
-                        else (f"{answer.status_code} {answer.text[:200]}")
-                    )
+                    well = answer.status_code == 200 and self._word in answer.text
+                    said = "" if well else f"{answer.status_code} {answer.text[:200]}"
                 except httpx.HTTPError as error:
                     said = repr(error)
                 self.slowest_s = max(self.slowest_s, time.monotonic() - begun)

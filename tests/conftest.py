@@ -39,10 +39,10 @@ class ToldAtOnce:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         screen = self._config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and screen is not None:
-            screen.write_line(f"\n{report.when} of {report.nodeid} failed: {_last_line(report)}")
+            screen.write_line(f"\n{report.when} of {report.nodeid} failed: {_first_line(report)}")
 
 
-def _last_line(report: pytest.TestReport) -> str:
+def _first_line(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     return crash.message.partition("\n")[0] if crash else ""
 
