@@ -1,18 +1,20 @@
 #!/bin/sh
-# Puts The Littlest Binder on TLJH onto this machine: provision.sh ADMIN CHECKOUT [DATA]
+# Puts The Littlest Binder on TLJH onto this machine: provision.sh ADMIN CHECKOUT [DATA [OFFLINE]]
 #
 # ADMIN is the administrator's name, CHECKOUT the folder of the project, DATA a folder that everybody's servers
-# may read, as the mount `data`. Can be run again: the installer uses what is there, and the mount is added once.
-# Run as root by `vagrant up`, and by the tests in a machine of theirs.
+# may read, as the mount `data`; OFFLINE a folder with what the internet would supply, see
+# docs/how-to/install-offline.md. Of both, an empty word is none. Can be run again: the installer uses what is
+# there, and the mount is added once. Run as root by `vagrant up`, and by the tests in a machine of theirs.
 set -eu
 
-if [ $# -lt 2 ] || [ $# -gt 3 ]; then
-    echo "usage: provision.sh ADMIN CHECKOUT [DATA]" >&2
+if [ $# -lt 2 ] || [ $# -gt 4 ]; then
+    echo "usage: provision.sh ADMIN CHECKOUT [DATA [OFFLINE]]" >&2
     exit 2
 fi
 admin=$1
 checkout=$2
 data=${3:-}
+offline=${4:-}
 
 if [ "$(id -u)" != 0 ]; then
     echo "provision.sh needs root rights: sudo $0 $*" >&2
@@ -22,10 +24,12 @@ if [ ! -e "$checkout/installer/bootstrap.py" ]; then
     echo "provision.sh: $checkout has no installer/bootstrap.py; is it the project's folder?" >&2
     exit 2
 fi
-if [ -n "$data" ] && [ ! -d "$data" ]; then
-    echo "provision.sh: there is no folder $data" >&2
-    exit 2
-fi
+for folder in "$data" "$offline"; do
+    if [ -n "$folder" ] && [ ! -d "$folder" ]; then
+        echo "provision.sh: there is no folder $folder" >&2
+        exit 2
+    fi
+done
 
 # A minimal image has neither; the installer itself needs Python only.
 if ! command -v python3 >/dev/null; then
@@ -34,7 +38,7 @@ if ! command -v python3 >/dev/null; then
     apt-get -q -y --no-install-recommends install python3
 fi
 
-python3 "$checkout/installer/bootstrap.py" tljh --admin "$admin" --yes
+python3 "$checkout/installer/bootstrap.py" tljh --admin "$admin" --yes ${offline:+--offline "$offline"}
 
 # The catalogue is a list of sections, for which `tljh-config` has no command; the environment of the hub knows
 # how to change a YAML file without losing its comments. Holds at the next start of a server.

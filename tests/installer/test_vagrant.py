@@ -66,6 +66,7 @@ def test_vagrant_finds_it_valid(variables: dict[str, str], tmp_path: Path) -> No
         ("BINDER_CPUS", "many"),
         ("BINDER_PORT", "80"),
         ("BINDER_DATA", "/no/such/folder"),
+        ("BINDER_OFFLINE", "/no/such/folder"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_value(name: str, value: str, tmp_path: Path) -> None:
@@ -107,7 +108,9 @@ def test_every_variable_is_on_its_page() -> None:
     [
         ([], "usage"),
         (["admin", "/nonexistent"], "no installer/bootstrap.py"),
-        (["a", "b", "c", "d"], "usage"),
+        (["admin", str(FOLDER.parent), "/no/such/data"], "there is no folder /no/such/data"),
+        (["admin", str(FOLDER.parent), "", "/no/such/stick"], "there is no folder /no/such/stick"),
+        (["a", "b", "c", "d", "e"], "usage"),
     ],
 )
 def test_the_script_says_what_it_was_given_wrongly(arguments: list[str], says: str) -> None:
