@@ -221,7 +221,9 @@ def doctor_page() -> str:
         "service",
         "and Docker run or not. `littlest-binder doctor CHECK…` makes those that are named, by their id or "
         "by their",
-        "group (`left-over`), and gives each up to a minute. The page *Doctor* of administrators and",
+        "group (`left-over`), gives each up to a minute, and shows what was seen where all is well: "
+        "`littlest-binder",
+        "doctor firewall` lists our firewall rules. The page *Doctor* of administrators and",
         "`GET api/v1/doctor` say the same, as the service sees it. On a server the command needs root.",
         "",
         "Each finding has a status:",

@@ -65,7 +65,7 @@ async def command(checks: tuple[str, ...], fix: bool, as_list: bool, as_json: bo
     if as_json:
         print_json(view)
     else:
-        _print(view)
+        _print(view, whole=bool(checks))
     return 1 if view.counts["problem"] else 0
 
 
@@ -82,8 +82,10 @@ def _list() -> None:
         console().print(f"{each.id:<16} {each.group:<14} {each.title}", soft_wrap=True)
 
 
-def _print(view: DoctorView) -> None:
-    """Problems first, each with what it means and the fix; what is well in one line for each group."""
+def _print(view: DoctorView, *, whole: bool) -> None:
+    """Problems first, each with what it means and the fix; what is well in one line for each group, or as
+    `whole`, with what was seen.
+    """
     out = _console()
     for repair in view.repairs:
         mark, style = ("✓", "green") if repair.done else ("✗", "bold red")
@@ -94,15 +96,15 @@ def _print(view: DoctorView) -> None:
         rows = [each for each in view.findings if each.status == status]
         if status == "not-checked":
             _print_unchecked(out, rows)
-        elif status == "ok":
+        elif status == "ok" and not whole:
             _print_well(out, rows)
         else:
             for finding in rows:
-                _print_finding(out, finding)
+                _print_finding(out, finding, whole=whole)
     out.print(_sentence(view))
 
 
-def _print_finding(out: Console, finding: FindingView) -> None:
+def _print_finding(out: Console, finding: FindingView, *, whole: bool) -> None:
     mark, style = _LOOK[finding.status]
     about = f": {finding.about}" if finding.about else ""
     out.print(
@@ -115,8 +117,14 @@ def _print_finding(out: Console, finding: FindingView) -> None:
     if finding.repair:
         out.print(Padding(Text(f"`--fix` would {finding.repair}.", style="dim"), (0, 0, 0, 2), expand=False))
     if finding.seen and finding.status != "note":
-        seen = " · ".join(f"{name} {value}" for name, value in finding.seen.items() if value)
+        facts = {name: value for name, value in finding.seen.items() if value}
+        seen = " · ".join(f"{name} {value}" for name, value in facts.items() if "\n" not in value)
         out.print(Padding(Text(seen, style="dim"), (0, 0, 0, 2), expand=False))
+        for name, value in facts.items():
+            if whole and "\n" in value:
+                out.print(Text(f"  {name}", style="dim"))
+                for line in value.splitlines():
+                    out.print(Text(f"    {line}"), soft_wrap=True)
     out.print()
 
 

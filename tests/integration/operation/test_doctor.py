@@ -139,6 +139,12 @@ async def test_the_command_says_the_same_to_programs_and_ends_with_a_code(machin
         assert (done.returncode, oct(secret.stat().st_mode & 0o777)) == (0, "0o600")
     finally:
         secret.chmod(0o600)
+    done = await asyncio.to_thread(ask, "firewall")
+    assert "✓ Firewall rules for servers" in done.stdout
+    for rule in run("iptables", "-S", f"{prefix(bridge_name(instance_id(machine.settings)))}IN").splitlines()[
+        1:
+    ]:
+        assert f"    iptables {rule}" in done.stdout.splitlines()
     done = await asyncio.to_thread(ask, "nonsense")
     assert done.returncode == 2
     assert "no check `nonsense`" in done.stderr
@@ -179,6 +185,12 @@ async def test_a_firewall_rule_that_was_deleted_is_named_and_set_again(
         done = await looked(machine, "firewall", fix=True)
         assert (of(done, "firewall"), done.repairs[0].error) == ("ok", "")
         assert chain in run("iptables", "-S", "INPUT")
+        [verdict] = [each.verdict for each in done.findings if each.id == "firewall"]
+        listed = verdict.seen["rules"].splitlines()
+        assert f"iptables -A INPUT -j {chain}" in listed
+        rules = run("iptables", "-S", chain).splitlines()[1:]
+        assert rules
+        assert sum(f"iptables -A {chain} " in each for each in listed) == len(rules)
     finally:
         await machine.start_hub()
 

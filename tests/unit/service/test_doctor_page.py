@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from house import NOW, House
@@ -17,7 +18,7 @@ from tljh_plugin.wire import DoctorView, FindingStatus, FindingView
 EVIL = '<img src=x onerror="alert(1)">'
 
 
-def finding(identifier: str, status: FindingStatus, **more: str) -> FindingView:
+def finding(identifier: str, status: FindingStatus, **more: Any) -> FindingView:
     return FindingView(id=identifier, group="Docker", title=f"Title of {identifier}", status=status, **more)
 
 
@@ -35,7 +36,7 @@ def ill(house: House) -> House:
         ),
         finding("backups", "warning", meaning="There is none.", fix="Make one."),
         finding("gateway", "not-checked", meaning="The hub does not answer."),
-        finding("docker", "ok"),
+        finding("docker", "ok", seen={"version": "20.10", "rules": "-A ONE\n-A TWO"}),
     )
     return house
 
@@ -53,6 +54,8 @@ async def test_the_page_says_what_is_wrong_what_it_means_and_what_to_do(ill: Hou
     assert "Run <code>x --fix</code>." in text
     assert "littlest-binder doctor --fix firewall" in text
     assert "Title of docker" in text
+    assert 'version <span class="mono">20.10</span>' in text
+    assert "<summary>rules</summary><pre" in text
     assert not re.search(r"\sstyle=|<script(?![^>]*src=)", text)
 
 

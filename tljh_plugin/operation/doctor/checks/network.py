@@ -129,7 +129,9 @@ async def gateway_inside(site: Site) -> Verdict:
     repairs="sets our own rules again, in one transaction; other rules stay as they are",
 )
 async def firewall(site: Site) -> Verdict:
-    """Our firewall rules, chain by chain, against those that the settings ask for."""
+    """Our firewall rules, chain by chain, against those that the settings ask for; named alone, it lists
+    them.
+    """
     wanted = site.settings.firewall
     if wanted == "off":
         return note(
@@ -146,7 +148,11 @@ async def firewall(site: Site) -> Verdict:
     except FirewallMissing as error:
         return await _no_rules(site, error)
     chains = await site.engine.firewall_chains(ours)
-    seen = {"wanted": wanted, "chains": ", ".join(f"{name} ({n})" for name, n in chains.items()) or "none"}
+    seen = {
+        "wanted": wanted,
+        "chains": ", ".join(f"{name} ({n})" for name, n in chains.items()) or "none",
+        "rules": "\n".join(await site.engine.firewall_rules()),
+    }
     if wrong:
 
         async def put_back() -> str:
