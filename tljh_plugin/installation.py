@@ -17,6 +17,8 @@ LABEL_PREFIX = "org.littlest-binder."
 INSTANCE_LABEL = LABEL_PREFIX + "instance"
 # In the state folder while a restore gives things their names.
 UNFINISHED = ".restore-unfinished"
+# In the state folder; its time is when the last good backup ended, wherever that lies.
+LAST_BACKUP = "last-backup"
 
 
 def ensure_state(settings: Settings) -> None:

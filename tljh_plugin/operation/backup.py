@@ -29,6 +29,7 @@ from .. import __version__
 from ..cache import image_file
 from ..engine import Engine
 from ..errors import BackupFailed, BinderError
+from ..installation import LAST_BACKUP
 from ..projects.archive import ARCHIVE, deleted_at
 from ..projects.marker import HOME, MARKER, read_project
 from ..projects.people import MY_FILES, PERSON_MARKER, people
@@ -192,6 +193,8 @@ async def make(installed: Installed, wish: Wish, progress: Progress | None = Non
         with _failures(planned.file), _draft(planned.file) as draft:
             contents = await _write(installed, planned, wish, draft, engine, told)
             await asyncio.to_thread(_finish, draft, planned.file)
+        with suppress(OSError):  # the backup is what counts
+            (installed.state_dir / LAST_BACKUP).touch(mode=0o600)
         removed = await asyncio.to_thread(_forget_old, planned.file.parent, installed, wish.keep)
         return Made(planned.file, planned.file.stat().st_size, contents, tuple(removed))
     finally:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from .. import __version__
 from ..cache.run import Outcome, Run
 from ..errors import SourceError, from_dict
+from ..installation import LAST_BACKUP
 from ..metrics import SHORT_S, Declarations, DockerMetrics
 from ..store import BuildRow
 from ..wire import DiskPartId, HealthPartId
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _HOLDS = ("docker", "state", "projects")
 _PARTS = get_args(DiskPartId)
 # Whoever makes backups touches this file at the end of a good one.
-BACKUP_MARK = "last-backup"
 # Codes of failed builds for which nobody's repository is to blame.
 _OURS = ("build-killed", "build-interrupted", "unexpected")
 
@@ -181,7 +181,7 @@ class ServiceMetrics:
             lambda: sum(map(_bytes, (settings.store_path, Path(f"{settings.store_path}-wal"))))
         )
         self._store_bytes.of().set(sizes)
-        self._backup.of().set(await asyncio.to_thread(_changed, settings.state_dir / BACKUP_MARK))
+        self._backup.of().set(await asyncio.to_thread(_changed, settings.state_dir / LAST_BACKUP))
         return generate_latest(self.declared.registry)
 
     def _look_at_inventory(self, context: Context) -> None:

@@ -17,6 +17,7 @@ import pytest
 from installation_on_disk import BIG, OnDisk, Seen, seen
 
 from tljh_plugin.errors import BackupFailed
+from tljh_plugin.installation import LAST_BACKUP
 from tljh_plugin.operation import backup
 from tljh_plugin.operation.backup import Progress, Wish
 from tljh_plugin.operation.backup_file import verify
@@ -39,6 +40,18 @@ def test_it_lies_in_the_state_folder_readable_by_its_owner_alone(place: OnDisk) 
     assert made.file.name.startswith("littlest-binder-2")
     assert made.file.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in made.file.parent.iterdir()] == [made.file.name]
+
+
+def test_when_it_ended_is_noted_wherever_it_lies(place: OnDisk, tmp_path: Path) -> None:
+    mark = place.state / LAST_BACKUP
+    with pytest.raises(BackupFailed):
+        make(place, Wish(tmp_path / "no" / "such" / "folder" / "x.tar.gz"))
+    assert not mark.exists()
+    made = make(place, Wish(tmp_path / "elsewhere.tar.gz"))
+    assert mark.stat().st_mtime >= made.file.stat().st_mtime
+    os.utime(mark, (1, 1))
+    make(place)
+    assert mark.stat().st_mtime > 1
 
 
 def test_every_part_is_in_and_the_manifest_tells_its_checksum(place: OnDisk) -> None:

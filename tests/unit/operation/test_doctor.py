@@ -29,7 +29,7 @@ from tljh_plugin.cli import doctor as command_module
 from tljh_plugin.cli import group
 from tljh_plugin.engine import Engine, EngineInfo
 from tljh_plugin.errors import EngineUnavailable, InvalidRequest, SettingsError
-from tljh_plugin.installation import ensure_state, instance_id
+from tljh_plugin.installation import LAST_BACKUP, ensure_state, instance_id
 from tljh_plugin.operation.doctor import (
     CannotCheck,
     Check,
@@ -509,6 +509,14 @@ async def test_backups_are_looked_for_by_their_names(site: Site, days: int | Non
     assert (await one(site, "backups")).status == status
 
 
+@pytest.mark.parametrize(("days", "status"), [(1, "ok"), (31, "warning")])
+async def test_a_backup_that_lies_elsewhere_counts_as_one(site: Site, days: int, status: str) -> None:
+    mark = site.state / LAST_BACKUP
+    mark.touch()
+    os.utime(mark, (moment := time.time() - days * 86400, moment))
+    assert (await one(site, "backups")).status == status
+
+
 # -- outside ----------------------------------------------------------------------------------------------
 
 
@@ -878,6 +886,7 @@ async def test_the_command_shows_meaning_fix_and_counts(
     (folder / "config.yaml").unlink()
     done = await asyncio.to_thread(invoke, "settings", "backups")
     assert done.return_value == 0
+    assert "✓ Settings  settings" in done.output
 
 
 async def test_programs_get_what_the_reference_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

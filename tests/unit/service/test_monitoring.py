@@ -20,9 +20,10 @@ from tljh_plugin.cache.plan import Plan
 from tljh_plugin.cache.run import Result, Run
 from tljh_plugin.engine import Engine
 from tljh_plugin.errors import EngineUnavailable, InvalidSpec
+from tljh_plugin.installation import LAST_BACKUP
 from tljh_plugin.metrics import DOCKER_CALLS, Declarations, DockerMetrics
 from tljh_plugin.service.health import Health
-from tljh_plugin.service.metrics import BACKUP_MARK, ServiceMetrics
+from tljh_plugin.service.metrics import ServiceMetrics
 from tljh_plugin.store import BuildRow
 
 MONITOR = {"Authorization": "token prometheus-token"}
@@ -300,7 +301,7 @@ def test_every_verb_of_the_engine_is_declared() -> None:
 
 async def test_when_the_last_backup_was_made_is_told(house: House) -> None:
     assert "last_backup_seconds[]" not in await metrics(house)
-    mark = house.settings.state_dir / BACKUP_MARK
+    mark = house.settings.state_dir / LAST_BACKUP
     mark.touch()
     assert (await metrics(house))["last_backup_seconds[]"] == pytest.approx(mark.stat().st_mtime)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from .... import handover
 from ....amounts import shown_bytes
 from ....engine.threads import in_thread
+from ....installation import LAST_BACKUP
 from ....projects.root import ROOT_MARKER
 from ....store.examination import examine
 from ..findings import CannotCheck, Repair, Verdict, note, ok, problem, warning
@@ -253,18 +254,22 @@ def store(site: Site) -> Verdict:
 
 @check("backups", "State", "Backups")
 def backups(site: Site) -> Verdict:
-    """The newest backup in the folder `backups` of the state folder: there, and of the last 30 days."""
+    """The newest backup, in the folder `backups` of the state folder or noted when it was made: there, and of
+    the last 30 days.
+    """
     folder = site.state / "backups"
+    with suppress(OSError):
+        noted = (site.state / LAST_BACKUP).stat().st_mtime
+        if (days := (time.time() - noted) / 86400) <= _OLD_DAYS:
+            return ok(seen={"age_days": f"{days:.1f}"})
     try:
         found = sorted((_made(each), each) for each in folder.iterdir() if _BACKUP.fullmatch(each.name))
     except FileNotFoundError:
         found = []
     if not found:
         return warning(
-            f"There is no backup in {folder}.",
-            "Run `littlest-binder backup`, once a month or by a timer, and copy it to another machine. If "
-            "your "
-            "backups are elsewhere, nothing is to be done.",
+            f"No backup was made within {_OLD_DAYS:.0f} days, and there is none in {folder}.",
+            "Run `littlest-binder backup`, once a month or by a timer, and copy it to another machine.",
             seen={"folder": folder},
         )
     newest, path = found[-1]
