@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,8 @@ from docker_proxy import Call, DockerProxy
 from machine import Machine, content, light_files
 from private_docker import PrivateDocker
 from waiting import until
+
+from tljh_plugin.errors import BinderError, ServiceDown
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]
 
@@ -57,6 +60,52 @@ async def test_servers_outlive_hub_and_service(machine: Machine, one: Path) -> N
     await until(lambda: is_ready(machine, "one"))
     await machine.sound()
     assert await machine.container("one") == before
+
+
+async def test_a_hub_with_other_settings_has_the_service_begin_anew_with_them(
+    machine: Machine, one: Path
+) -> None:
+    """As after `tljh-config reload`; on TLJH nobody else restarts the service."""
+    server, service, policy = await machine.container("one"), machine.service, machine.section["policy"]
+    link = "git/https%3A%2F%2Fgit.example.org%2Fa%2Fb/main"
+
+    async def blocked() -> bool:
+        try:
+            async with machine.client() as client:
+                await client.resolve(link, "a" * 40)
+        except ServiceDown:
+            return False
+        except BinderError as error:
+            return "is blocked here" in error.message
+        return False
+
+    async def with_settings_of(section: dict[str, Any]) -> None:
+        machine.section["policy"] = section
+        await machine.kill_hub()
+        await machine.start_hub()
+
+    assert not await blocked()
+    await with_settings_of({**policy, "blocked_hosts": ["git.example.org"]})
+    try:
+        await until(blocked)
+        assert machine.service is service
+        assert service is not None
+        assert service.poll() is None, "the same process: a service manager has nothing to do"
+        assert await machine.container("one") == server
+        await machine.ready("another", machine.specs[0], storage="ephemeral")
+        await machine.gone("another")
+    finally:
+        await with_settings_of(policy)
+
+    async def as_before() -> bool:
+        return not await blocked()
+
+    await until(as_before)
+    began = machine.log("service").count("beginning anew")
+    await machine.kill_hub()
+    await machine.start_hub()
+    await until(lambda: is_ready(machine, "one"))
+    assert machine.log("service").count("beginning anew") == began, "nothing had changed"
 
 
 async def test_docker_stops_and_servers_can_be_started_again(

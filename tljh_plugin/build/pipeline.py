@@ -33,7 +33,7 @@ from ..errors import (
     from_dict,
 )
 from ..installation import LABEL_PREFIX, instance_id, secret
-from ..settings import MIB, Settings
+from ..settings import MIB, Settings, fresh
 from ..source.checkout import Checkouts
 from ..source.credentials import Login, secrets_of
 from ..source.resolve import PinnedRepo, Resolver
@@ -204,8 +204,9 @@ class Pipeline:
         temporary: Path,
     ) -> WorkerResult:
         await report.reach("fetching", _FETCHING, f"Fetching {pinned.spec.display} at commit {row.commit}.")
-        allowed = dockerfile_allowed(self._settings, row.url)
-        if allowed and self._settings.dockerfile_policy == "listed":
+        settings = fresh(self._settings)
+        allowed = dockerfile_allowed(settings, row.url)
+        if allowed and settings.dockerfile_policy == "listed":
             # A git host may serve a commit of anybody's fork under the address of the listed repository.
             allowed = await self._checkouts.published(pinned)
         async with self._checkouts.checkout(pinned, report.say) as checkout:

@@ -31,7 +31,7 @@ from ..errors import (
     ServiceDown,
     UnexpectedFailure,
 )
-from ..settings import Settings
+from ..settings import Settings, fresh
 from ..source.checkout import Checkouts
 from ..source.credentials import Credentials, Login
 from ..source.resolve import PinnedRepo, Resolver
@@ -263,7 +263,7 @@ class Queue:
             if await self._store.active_build(identity.key, person.name) is None:
                 await self._pipeline.check_disk()
             # Somebody who may not build joins what others have built, which only `enqueue` can tell for sure.
-            allowed = may_build(person, self._settings.policy.builders)
+            allowed = may_build(person, fresh(self._settings).policy.builders)
             self._refuse_while_stopping()
             answer = await self._store.enqueue(
                 wish,

@@ -23,7 +23,7 @@ from ..errors import (
     ReservedLabel,
 )
 from ..installation import INSTANCE_LABEL, instance_id, secret
-from ..settings import Settings, fresh
+from ..settings import Settings
 from ..source.policy import check_spec
 from ..source.spec import RepoSpec
 from ..store import ImageRow, Store
@@ -65,7 +65,7 @@ class Adoption:
         if await self._store.image(facts.id) is not None:
             return facts.id
         spec = RepoSpec("image", _name(image, facts))
-        check_spec(spec, fresh(self._settings))
+        check_spec(spec, self._settings)
         refuse_labels(facts)
         try:
             check = await try_start(self._engine, self._settings, facts.id)

@@ -28,7 +28,7 @@ from ..errors import (
     NotVouchedFor,
 )
 from ..installation import instance_id, secret
-from ..settings import MIB, Settings, fresh
+from ..settings import MIB, Settings
 from ..source.policy import check_spec
 from ..source.spec import RepoSpec, parse_link
 from ..store import ImageRow, Store, utc_now
@@ -190,7 +190,7 @@ class Moves:
                 "Build it here from its repository.",
             )
         if spec.provider != "local":
-            check_spec(spec, fresh(self._settings))
+            check_spec(spec, self._settings)
         if not manifest.is_signed(secret(self._settings)) and not wanted.trust:
             raise NotVouchedFor(
                 f"The file says that it holds {spec.display} at {identity.commit[:12]}, built by the "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 
 import click
 
 from .. import handover, log_lines
+from ..errors import BinderError
 from ..operation import keeping
 from ..operation.examples import ensure_examples
 
@@ -24,18 +26,36 @@ def command(keep: bool, log_level: log_lines.LogLevel | None) -> None:
 
     On a desktop JupyterHub starts it; elsewhere a service manager does. Settings, and what JupyterHub tells
     its own services by environment variables, come from the file that the hub wrote into the state folder.
+    When a hub that was configured anew writes others there, the service begins anew with them.
     """
     from ..service.app import serve
 
     log_lines.set_up(log_level or "info")
     if keep:
         keeping.keep()
-    given = handover.read(handover.find_state_dir())
-    for name, value in given.environment.items():
-        os.environ.setdefault(name, value)
-    settings = given.settings()
-    log_lines.set_level(log_level or settings.monitoring.log_level)
-    if settings.platform == "tljh":
-        # On a desktop `littlest-binder up` does it before it starts the hub.
-        asyncio.run(ensure_examples(settings))
-    asyncio.run(serve(settings))
+    state_dir = handover.find_state_dir()
+    own = dict(os.environ)
+    while True:
+        given = handover.read(state_dir)
+        os.environ.update({**given.environment, **own})
+        settings = given.settings()
+        log_lines.set_level(log_level or settings.monitoring.log_level)
+        if settings.platform == "tljh":
+            # On a desktop `littlest-binder up` does it before it starts the hub.
+            asyncio.run(ensure_examples(settings))
+        if not asyncio.run(serve(settings, partial(_others, given))):
+            return
+
+
+def _others(given: handover.Handover) -> bool:
+    """Whether a hub has handed over settings other than `given`, and good ones. A desktop's hub starts its
+    service itself, each time.
+    """
+    if given.platform == "desktop":
+        return False
+    try:
+        now = handover.read(given.state_dir)
+        now.settings()
+    except BinderError:
+        return False
+    return (now.section, now.environment) != (given.section, given.environment)

@@ -16,7 +16,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -29,6 +29,7 @@ from ..errors import SettingsError
 from ..installation import ensure_state, secret
 from ..settings import Settings
 from ..source.providers import shown
+from ..time_limit import within
 from .api.accounting import AccountingReport
 from .api.audit import AuditEntries
 from .api.binderhub import BinderHubStream
@@ -166,12 +167,18 @@ PAGE_ROUTES: Routes = [
     (r"versions", Versions),
 ]
 
+# How often is looked whether the hub has handed over other settings.
+_LOOK_S = 2.0
 # A request's body, and a connection without one or with half a head of it.
 _SLOW_BODY_S, _IDLE_S = 30.0, 120.0
 
 
-async def serve(settings: Settings) -> None:
-    """Run the service until SIGTERM or SIGINT. Raises `SettingsError` if it cannot start."""
+async def serve(settings: Settings, others: Callable[[], bool] = lambda: False) -> bool:
+    """Run the service until SIGTERM or SIGINT, or until `others`, asked every few seconds, says that there
+    are other settings now. Whether it was the latter: then it is to be run with those.
+
+    Raises `SettingsError` if it cannot start.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request to the hub
     environment = from_environment()
     ensure_state(settings)
@@ -188,8 +195,19 @@ async def serve(settings: Settings) -> None:
             settings.state_dir,
             settings.log_dir,
         )
-        await stop.wait()
+        while not await _is_told(stop):
+            if await asyncio.to_thread(others):
+                log.info("The hub has other settings now: beginning anew with them (builds go on after that)")
+                return True
         log.info("Told to stop")
+        return False
+
+
+async def _is_told(stop: asyncio.Event) -> bool:
+    """Whether it is, within `_LOOK_S`."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await within(_LOOK_S, stop.wait())
+    return stop.is_set()
 
 
 @contextlib.asynccontextmanager

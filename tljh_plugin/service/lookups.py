@@ -77,7 +77,7 @@ class Lookups:
 
     async def _pin_image(self, person: Person, spec: RepoSpec, commit: str) -> PinnedRepo:
         """The image that was adopted last under this name; its id is what a commit is of a repository."""
-        await asyncio.to_thread(check_spec, spec, fresh(self._settings))
+        await asyncio.to_thread(check_spec, spec, self._settings)
         for each in self._inventory.images(person):
             if each.adopted and each.repository == spec.normal_url and commit in ("", each.commit):
                 return PinnedRepo(spec, spec.normal_url, each.commit)

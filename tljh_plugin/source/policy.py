@@ -1,7 +1,8 @@
 """What may be fetched at all: asked before any network access, and again after every redirect.
 
 `check_spec` looks at the text alone (and at the file system for `local/`), `check_host` looks up the host's
-addresses. Both return or raise `PolicyRefused` with the value and what would have to change.
+addresses. Both return or raise `PolicyRefused` with the value and what would have to change. What the file of
+the settings says now holds, also where the service was started before it was changed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from ..errors import PolicyRefused, RepositoryNotFound, RepositoryUnreachable
-from ..settings import Settings
+from ..settings import Settings, fresh
 from .providers import DEFAULT_PORTS, shown
 from .spec import RepoSpec
 
@@ -45,6 +46,7 @@ def check_spec(spec: RepoSpec, settings: Settings) -> None:
 
     Raises `PolicyRefused`; for a folder that is no repository `RepositoryNotFound`.
     """
+    settings = fresh(settings)
     if spec.provider == "image":
         _check_image(spec, settings)
         return
@@ -58,6 +60,7 @@ def check_spec(spec: RepoSpec, settings: Settings) -> None:
 def check_url(url: str, settings: Settings) -> None:
     """Refuse an address by its protocol, host or pattern, without any look-up; raises `PolicyRefused`."""
     parts = urlsplit(url)
+    settings = fresh(settings)
     policy = settings.policy
     if parts.scheme not in policy.protocols:
         raise PolicyRefused(
@@ -85,6 +88,7 @@ async def check_host(url: str, settings: Settings) -> list[str]:
     Raises `PolicyRefused`, or `RepositoryUnreachable` where the host is unknown.
     """
     host, port = _host_port(url)
+    settings = await asyncio.to_thread(fresh, settings)
     literal = _literal(host)
     if literal is None and proxy_for(url):
         if host == "localhost" or host.endswith(".localhost"):
@@ -136,7 +140,7 @@ def local_folder(spec: RepoSpec, settings: Settings) -> Path:
     Raises `PolicyRefused` where it does not lie below an allowed root, `RepositoryNotFound` where it is
     no git repository.
     """
-    asked = spec.repository
+    asked, settings = spec.repository, fresh(settings)
     folder = Path(os.path.realpath(asked))
     roots = [Path(os.path.realpath(root)) for root in settings.policy.local_roots]
     roots.append(Path(os.path.realpath(settings.examples_dir)))

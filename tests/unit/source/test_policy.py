@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tljh_plugin.errors import PolicyRefused, RepositoryNotFound, RepositoryUnreachable
-from tljh_plugin.settings import Settings, from_mapping
+from tljh_plugin.settings import Settings, from_mapping, load_file
 from tljh_plugin.source.policy import check_host, check_spec, check_url, is_public, proxy_for
-from tljh_plugin.source.spec import RepoSpec
+from tljh_plugin.source.spec import RepoSpec, parse_link
 
 
 def settings(state: Path = Path("/nonexistent/state"), **policy: Any) -> Settings:
@@ -114,6 +114,20 @@ async def test_behind_a_proxy_names_are_not_looked_up_here(monkeypatch: pytest.M
     assert proxy_for("https://git.example.org/x") == "http://proxy.example.org:3128"
     assert proxy_for("https://inside.example.org/x") == ""
     assert proxy_for("ssh://git@git.example.org/x") == ""
+
+
+async def test_what_the_file_says_now_holds_without_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("binder: {policy: {private_hosts: [127.0.0.1]}}\n")
+    begun = load_file(path, state_dir=tmp_path)
+    check_url("https://127.0.0.1/x", begun)
+    assert await check_host("https://127.0.0.1/x", begun) == ["127.0.0.1"]
+    path.write_text("binder: {policy: {blocked_hosts: [h.org], blocked_repositories: ['https://g.org/x']}}\n")
+    for refused in ("git/https%3A%2F%2Fh.org%2Fx/main", "git/https%3A%2F%2Fg.org%2Fx/main"):
+        with pytest.raises(PolicyRefused, match="is blocked here"):
+            check_spec(parse_link(refused), begun)
+    with pytest.raises(PolicyRefused, match="not an address of the internet"):
+        await check_host("https://127.0.0.1/x", begun)
 
 
 def test_only_listed_protocols() -> None:
