@@ -86,13 +86,16 @@ def go_through(
         if round_number >= len(pairs):
             return
         with trials.trying(way, pairs[round_number]) as trial:
-            for _ in range(TRIES if soak else 1):
+            for _ in range(TRIES):
                 homes.note(machine.projects())
                 await attempt(trial)
                 assert homes.changed(machine.projects()) == []
                 if trial.came:
                     return
             trial.ended = ABSENT
+        # A soak run counts them at its end.
+        if not soak:
+            pytest.skip(f"{pairs[round_number]} was not asked for in {TRIES} tries")
 
     return one
 
