@@ -185,6 +185,12 @@ class VirtualMachine(FreshMachine):
         offline = ["--offline", OFFLINE] if self._offline else []
         return self.run(*COMMAND, *options, *offline, check=False, timeout_s=timeout_s)
 
+    def provision(self, admin: str, data: str) -> subprocess.CompletedProcess[str]:
+        """What `vagrant up` runs in its machine, to its end."""
+        offline = [OFFLINE] if self._offline else []
+        script = f"{CHECKOUT}/vagrant/provision.sh"
+        return self.run("sh", script, admin, CHECKOUT, data, *offline, check=False, timeout_s=1500)
+
     def install_killed_after(self, step: str, *options: str) -> str:
         """The same, and killed as soon as the step of that name has ended; what it had printed."""
         offline = ["--offline", OFFLINE] if self._offline else []
