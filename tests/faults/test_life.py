@@ -108,6 +108,29 @@ async def test_a_hub_with_other_settings_has_the_service_begin_anew_with_them(
     assert machine.log("service").count("beginning anew") == began, "nothing had changed"
 
 
+async def test_a_server_has_the_image_that_was_built_whatever_its_name_leads_to_now(
+    machine: Machine, private_docker: PrivateDocker
+) -> None:
+    """Whoever may use Docker can give our names to other images, by mistake or not."""
+
+    async def image() -> str:
+        await machine.ready("named", machine.specs[0])
+        container = await machine.container("named")
+        shown = await asyncio.to_thread(
+            private_docker.docker, "inspect", "--format", "{{.Image}}", container
+        )
+        await machine.gone("named")
+        return shown.strip()
+
+    built = await image()
+    [row] = machine.rows(f"SELECT name FROM images WHERE image_id = '{built}'")
+    await asyncio.to_thread(private_docker.docker, "tag", "littlest-binder/debian:bookworm", row["name"])
+    try:
+        assert await image() == built
+    finally:
+        await asyncio.to_thread(private_docker.docker, "tag", built, row["name"])
+
+
 async def test_docker_stops_and_servers_can_be_started_again(
     machine: Machine, one: Path, private_docker: PrivateDocker
 ) -> None:

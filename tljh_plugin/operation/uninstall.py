@@ -144,7 +144,7 @@ def _goes(plan: Plan) -> list[str]:
     )
     if units.UNIT_FILE.exists() and settings.platform != "desktop":
         found.append(f"the unit {units.UNIT_FILE}")
-    found += [f"the link {each}" for each in plan.links]
+    found += [f"the link {each}" for each in plan.links if _may_go(each)]
     found += [said for remover in REMOVERS for said in remover(settings, True)]
     if plan.plugin:
         found.append(
@@ -173,6 +173,7 @@ def _stays(plan: Plan) -> list[str]:
             found.append(f"the section `binder` in {plan.installed.settings_file}")
     if not erase or settings.storage.root:
         found.append(f"people's files in {settings.storage_root}")
+    found += [_of_root(each) for each in plan.links if not _may_go(each)]
     found += [f"the mounted folder {each.source}" for each in settings.mounts]
     found.append("Docker, its build cache, our base image, and everything in it that is not ours")
     if settings.platform == "tljh":
@@ -192,9 +193,23 @@ def _is_our_link(link: Path) -> bool:
     return target.name == "littlest-binder" and (ours or not target.exists())
 
 
+def _may_go(link: Path) -> bool:
+    """On a desktop the installer, which ran as root, has made it where the person may not."""
+    return os.access(link.parent, os.W_OK)
+
+
+def _of_root(link: Path) -> str:
+    return f"the link {link}, which leads nowhere then: `sudo rm {link}` removes it"
+
+
 def _of_the_installer(settings: Settings) -> list[Path]:
-    """What it put into a desktop's state folder besides the environment."""
-    return [path for path in (settings.state_dir / "source",) if path.is_dir() and not path.is_symlink()]
+    """What it put into a desktop's state folder besides the environment: a copy of the project, and Node.js
+    with the proxy.
+    """
+    found = (
+        [settings.state_dir / name for name in ("source", "node")] if settings.platform == "desktop" else []
+    )
+    return [path for path in found if path.is_dir() and not path.is_symlink()]
 
 
 def _is_plugin() -> bool:
@@ -227,8 +242,11 @@ async def carry_out(plan: Plan, engine: Engine, say: Callable[[str], None]) -> R
         _erase_settings(plan, gone)
         _erase_state(plan, gone)
     for link in plan.links:
-        link.unlink(missing_ok=True)
-        gone(f"the link {link}")
+        if _may_go(link):
+            link.unlink(missing_ok=True)
+            gone(f"the link {link}")
+        else:
+            left.append(_of_root(link))
     for folder in _of_the_installer(settings):
         shutil.rmtree(folder)
         gone(str(folder))

@@ -189,6 +189,21 @@ def shared_cache(pattern: str, folder: Path) -> set[str]:
     return set(re.findall(r"\d /shared-cache(/.*)", done.stderr))
 
 
+@pytest.mark.attack("build: Dockerfile")
+def test_what_one_repository_left_in_a_cache_never_gets_into_another(bench: IndexBench) -> None:
+    """Not by the id of the cache, and not by a step of the same words that was made with what is in it."""
+    mount, poison = f"RUN --mount=type=cache,id=pip-{secrets.token_hex(4)},target=/c", secrets.token_hex(8)
+    fill = f"{BASE}USER root\n{mount} echo {poison} >/c/wheel\nUSER 1000\n"
+    use = f"{BASE}USER root\n{mount} cp /c/wheel /srv/installed || touch /srv/installed\nUSER 1000\n"
+    attacker, victim = secrets.token_hex(8), secrets.token_hex(8)
+    bench.made({"Dockerfile": fill}, cache_namespace=attacker)
+    # The control: its own next build has it.
+    theirs = bench.made({"Dockerfile": use}, cache_namespace=attacker)
+    assert poison in in_image(theirs, "cat /srv/installed")
+    ours = bench.made({"Dockerfile": use}, cache_namespace=victim)
+    assert in_image(ours, "cat /srv/installed; echo end") == "end"
+
+
 @pytest.mark.attack("build: packages")
 def test_a_wheel_runs_nothing_in_the_step_that_has_the_shared_cache(
     bench: IndexBench, tmp_path: Path

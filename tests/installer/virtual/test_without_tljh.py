@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fresh_machine import COMMAND as DESKTOP
-from tljh_machine import STATE, hand_over_base, servers
+from tljh_machine import STATE, files_of, hand_over_base, servers
 from virtual_machine import VirtualMachine, differences
 
 from tljh_plugin.operation import unit
@@ -47,7 +47,8 @@ def plain() -> Iterator[VirtualMachine]:
 def test_the_desktop_installs_where_systemd_runs(plain: VirtualMachine) -> None:
     plain.run("sh", "-c", "apt-get -q update && apt-get -q -y install --no-install-recommends docker.io")
     hand_over_base(plain)
-    done = plain.run("sudo", *DESKTOP, "--no-start", user="ada", check=False)
+    # As on a computer with a screen, for the entry in its menu.
+    done = plain.run("sudo", "DISPLAY=:0", *DESKTOP, "--no-start", user="ada", check=False)
     assert done.returncode == 0, done.stdout
     assert "already running" in done.stdout
     assert plain.run("systemctl", "is-active", "docker").stdout == "active\n", "it is the machine's own"
@@ -164,3 +165,21 @@ def healthy(machine: VirtualMachine) -> dict[str, object]:
             "journalctl", "--no-pager", "-n", "60", "-u", unit.NAME, check=False
         ).stdout
         time.sleep(0.3)
+
+
+def test_the_desktops_uninstaller_leaves_files_and_docker(plain: VirtualMachine) -> None:
+    home, link = "/home/ada/.local/share/littlest-binder", "/usr/local/bin/littlest-binder"
+    kept = files_of(plain, f"{home}/secret", f"{home}/instance", f"{home}/config.yaml")
+    menu = plain.run("find", "/home/ada/.local/share/applications", "-name", "*binder*").stdout
+    assert menu, "the installer has made a menu entry"
+    done = plain.run("littlest-binder", "uninstall", "--yes", user="ada")
+    assert f"`sudo rm {link}` removes it" in done.stdout, "she has no right to"
+    for gone in ("venv", "node", "source"):
+        assert plain.run("ls", "--directory", f"{home}/{gone}", check=False).returncode != 0, gone
+    assert files_of(plain, f"{home}/secret", f"{home}/instance", f"{home}/config.yaml") == kept
+    assert plain.run("find", "/home/ada/.local/share/applications", "-name", "*binder*").stdout == ""
+    assert plain.run("systemctl", "is-active", "docker").stdout == "active\n"
+    # And back again: what stayed is used.
+    again = plain.run("sudo", *DESKTOP, "--no-start", user="ada", check=False)
+    assert again.returncode == 0, again.stdout
+    assert files_of(plain, f"{home}/secret", f"{home}/instance", f"{home}/config.yaml") == kept
