@@ -153,7 +153,8 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`littlest-binder COMMAND --help` says the same. Exit codes: 0 done, 1 it failed, 2 wrong usage or",
+        "`littlest-binder COMMAND --help` says the same. On a server put `sudo` before it; who asks is then",
+        "`root`, whose builds and projects these are. Exit codes: 0 done, 1 it failed, 2 wrong usage or",
         "settings, 3 something needed does not run (hub, service, Docker), 130 interrupted. Results go to",
         "stdout, progress and logs to stderr.",
         "",

@@ -267,9 +267,9 @@ class OnTljh:
             )
             say(f"Sign in as {name}, {how}: now, before somebody else does.")
         say(
-            "Next: HTTPS (TLJH's own: `tljh-config set https.…`), people (`tljh-config add-item users.allowed"
+            "Next: HTTPS (TLJH's own: `tljh-config set https.…`), people (the hub's page Admin, `Add Users`),"
         )
-        say("NAME`), data folders and limits (the section `binder` of /opt/tljh/config/config.yaml, then")
+        say("data folders and limits (the section `binder` of /opt/tljh/config/config.yaml, then")
         say("`tljh-config reload`). What is wrong with the machine: `sudo littlest-binder doctor`.")
 
 

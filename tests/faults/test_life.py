@@ -116,9 +116,7 @@ async def test_a_server_has_the_image_that_was_built_whatever_its_name_leads_to_
     async def image() -> str:
         await machine.ready("named", machine.specs[0])
         container = await machine.container("named")
-        shown = await asyncio.to_thread(
-            private_docker.docker, "inspect", "--format", "{{.Image}}", container
-        )
+        shown = await asyncio.to_thread(private_docker.docker, "inspect", "--format", "{{.Image}}", container)
         await machine.gone("named")
         return shown.strip()
 

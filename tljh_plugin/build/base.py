@@ -197,6 +197,14 @@ async def _wanted(settings: Settings) -> str:
     return "" if debian is None else _context(settings, machine, debian.id).digest
 
 
+def how_to_have(settings: Settings, debian: str) -> str:
+    """What brings Debian's image of that name; a JupyterHub of one's own was not made by our installer."""
+    if settings.platform == "jupyterhub":
+        plain = f"debian:{settings.build.release}"
+        return f"Make it: `docker pull {plain} && docker tag {plain} {debian}`."
+    return f"Run the installer again: `sudo python3 installer/bootstrap.py {settings.platform}` makes it."
+
+
 async def ensure_base(
     settings: Settings, say: Callable[[str], None], *, machine: Machine | None = None
 ) -> BaseImage:
@@ -214,7 +222,7 @@ async def ensure_base(
         if debian is None:
             raise EngineError(
                 f"The image {debian_name}, on which our base image stands, is not there.",
-                "Run the installer again: `sudo python3 installer/bootstrap.py` makes it.",
+                how_to_have(settings, debian_name),
                 code="base-missing",
             )
         context = _context(settings, machine, debian.id)

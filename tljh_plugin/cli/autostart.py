@@ -17,9 +17,9 @@ _NO_LINGER = (
 _LINGERS = "It runs from the start of the machine on, whether you are signed in or not (lingering is on)."
 
 
-@click.group(name="autostart", short_help="Start Binder at home when you sign in.")
+@click.group(name="autostart", short_help="Start Binder at home when you sign in (desktop).")
 def command() -> None:
-    """Binder at home as a service of your own systemd: it starts when you sign in.
+    """On a desktop, Binder at home as a service of your own systemd: it starts when you sign in.
 
     `littlest-binder link --open` or the menu entry then lead to its page.
     """

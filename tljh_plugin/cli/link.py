@@ -13,12 +13,13 @@ from ._display import has_display
 from ._service import as_json, print_json, runs_async
 
 
-@click.command(name="link", short_help="Print a new sign-in link.")
+@click.command(name="link", short_help="Print a new sign-in link (desktop).")
 @click.option("--open", "in_browser", is_flag=True, help="Open the page in the browser instead, signed in.")
 @as_json
 @runs_async
 async def command(in_browser: bool, as_json: bool) -> None:
-    """Print a link that signs the owner in once, within the next minutes. The links of before stay good.
+    """On a desktop print a link that signs the owner in once, within the next minutes. The links of before
+    stay good.
 
     With --open the browser is sent there without the link being shown; where there is no screen, or no
     browser comes, it is printed.

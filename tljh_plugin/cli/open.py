@@ -25,7 +25,7 @@ _TOKEN_S = 3600
 _SCOPES = ["servers!user", "read:users!user", "access:services!service=binder"]
 
 
-@click.command(name="open", short_help="Build if needed, start a server, open the browser.")
+@click.command(name="open", short_help="Build if needed, start a server, open the browser (desktop).")
 @click.argument("link")
 @click.option("--server", default="", metavar="NAME", help="Name of the server; default: the one of before.")
 @click.option("--new", is_flag=True, help="Start another server although there is one for this commit.")
@@ -57,7 +57,8 @@ async def command(
     no_browser: bool,
     as_json: bool,
 ) -> None:
-    """Open LINK: build its image if needed, start a server, wait for it, and open it in the browser.
+    """On a desktop open LINK: build its image if needed, start a server, wait for it, and open it in the
+    browser.
 
     LINK is a git URL, the address of a repository's page, OWNER/REPO, a folder, or a launch link, also one of
     another Binder. A server that was started for the same repository at the same commit is used again. Where

@@ -19,12 +19,13 @@ from ._display import has_display
 from ._service import runs_async
 
 
-@click.command(name="start", short_help="Start Binder at home in the background, open its page.")
+@click.command(name="start", short_help="Start Binder at home in the background, open its page (desktop).")
 @click.option("--no-browser", is_flag=True, help="Print a sign-in link instead of opening the browser.")
 @click.option("--menu", is_flag=True, help="For the menu entry: progress and errors are shown on a page.")
 @runs_async
 async def command(no_browser: bool, menu: bool) -> None:
-    """Start Binder at home in the background unless it runs, wait for it, and open its page, signed in.
+    """On a desktop start Binder at home in the background unless it runs, wait for it, and open its page,
+    signed in.
 
     `littlest-binder stop` ends it. Where the autostart is on, it is that service which is started. What it
     says is in `logs/up.log`.

@@ -9,10 +9,10 @@ from ..settings import load_desktop
 from ._service import runs_async
 
 
-@click.command(name="stop", short_help="Stop Binder at home.")
+@click.command(name="stop", short_help="Stop Binder at home (desktop).")
 @runs_async
 async def command() -> None:
-    """Stop Binder at home as Ctrl-C does: servers, service and hub end; files and images stay."""
+    """On a desktop end Binder at home as Ctrl-C does: servers, service and hub end; files and images stay."""
     settings = load_desktop()
     if await background.stop(settings):
         click.echo("Stopped.")

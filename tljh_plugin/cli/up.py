@@ -31,7 +31,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 90.0
 
 
-@click.command(name="up", short_help="Start Binder at home in the foreground.")
+@click.command(name="up", short_help="Start Binder at home in the foreground (desktop).")
 @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
 @click.option(
     "--no-link",
@@ -47,7 +47,7 @@ _PATIENCE_S = 90.0
 )
 @runs_async
 async def command(no_browser: bool, no_link: bool) -> None:
-    """Start Binder at home in the foreground and print a sign-in link; Ctrl-C stops it.
+    """On a desktop start Binder at home in the foreground and print a sign-in link; Ctrl-C stops it.
 
     What is stopped: hub, proxy, service, notebook servers and this installation's network; images and files
     stay. While one is running, only a new link is printed.

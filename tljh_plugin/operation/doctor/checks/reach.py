@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ....build.base import DEBIAN, base_name
+from ....build.base import DEBIAN, base_name, how_to_have
 from ....build.machine import Machine
 from ....engine.threads import in_thread
 from ....errors import EngineError
@@ -136,7 +136,7 @@ async def base_image(site: Site) -> Verdict:
             f"The image {debian} is missing, on which the images of Python repositories stand: they cannot "
             "be "
             "built.",
-            "Run the installer again: `sudo python3 installer/bootstrap.py` makes it.",
+            how_to_have(site.settings, debian),
             seen={"debian": debian},
         )
     if await site.engine.image(name) is None:
