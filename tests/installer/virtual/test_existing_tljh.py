@@ -86,9 +86,10 @@ def before(old: VirtualMachine) -> Before:
         "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=hub.lab",
         "-keyout", "/etc/lab.key", "-out", "/etc/lab.crt",
     )  # fmt: skip
+    old.run("tljh-config", "reload")
     for key, value in (("enabled", "true"), ("tls.key", "/etc/lab.key"), ("tls.cert", "/etc/lab.crt")):
         old.run("tljh-config", "set", f"https.{key}", value)
-    old.run("tljh-config", "reload")
+    # The proxy alone, as TLJH has it: its hub would wait for ever for the other one.
     old.run("tljh-config", "reload", "proxy")
     ada = Visitor(old, "ada", "first-word", "https")
     ada.http.get("/hub/spawn")
