@@ -170,7 +170,7 @@ class Visitor:
 
 def files_of(machine: VirtualMachine, *folders: str) -> set[str]:
     """Every file below with its checksum, rights and owner; some of the places may not be there."""
-    script = 'find "$@" -type f -exec sha256sum {} + -exec stat --format "%a %U:%G %n" {} + 2>&1 || true'
+    script = 'find "$@" -type f -exec sha256sum {} + -exec stat --format "%a %U:%G %n" {} + 2>/dev/null; true'
     return set(machine.run("sh", "-c", script, "-", *folders).stdout.splitlines())
 
 
