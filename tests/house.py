@@ -55,6 +55,7 @@ from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.service.offers import Offers
 from tljh_plugin.service.pages import confirm
 from tljh_plugin.service.room import Room
+from tljh_plugin.service.sockets import Sockets
 from tljh_plugin.settings import RetentionSettings, Settings
 from tljh_plugin.source.credentials import Credentials, Login
 from tljh_plugin.source.resolve import PinnedRepo
@@ -1014,7 +1015,8 @@ class House:
         self._listeners = AsyncExitStack()
 
     async def listening(self) -> None:
-        await self._listeners.enter_async_context(listening(self._context))
+        sockets = self._listeners.enter_context(Sockets())
+        await self._listeners.enter_async_context(listening(self._context, sockets))
 
     async def go(self) -> None:
         await self._listeners.aclose()

@@ -84,10 +84,26 @@ async def test_a_hub_with_other_settings_has_the_service_begin_anew_with_them(
         await machine.kill_hub()
         await machine.start_hub()
 
+    over = asyncio.Event()
+
+    async def knock() -> int:
+        """As new visitors do all the time; raises if one is refused."""
+        times = 0
+        while not over.is_set():
+            _, writer = await asyncio.open_unix_connection(machine.settings.service_socket)
+            writer.close()
+            await writer.wait_closed()
+            await asyncio.sleep(0.01)
+            times += 1
+        return times
+
     assert not await blocked()
+    knocking = asyncio.create_task(knock())
     await with_settings_of({**policy, "blocked_hosts": ["git.example.org"]})
     try:
         await until(blocked)
+        over.set()
+        assert await knocking
         assert machine.service is service
         assert service is not None
         assert service.poll() is None, "the same process: a service manager has nothing to do"

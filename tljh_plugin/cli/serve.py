@@ -29,22 +29,23 @@ def command(keep: bool, log_level: log_lines.LogLevel | None) -> None:
     When a hub that was configured anew writes others there, the service begins anew with them.
     """
     from ..service.app import serve
+    from ..service.sockets import Sockets
 
     log_lines.set_up(log_level or "info")
     if keep:
         keeping.keep()
     state_dir = handover.find_state_dir()
-    own = dict(os.environ)
-    while True:
-        given = handover.read(state_dir)
-        os.environ.update({**given.environment, **own})
-        settings = given.settings()
-        log_lines.set_level(log_level or settings.monitoring.log_level)
-        if settings.platform == "tljh":
-            # On a desktop `littlest-binder up` does it before it starts the hub.
-            asyncio.run(ensure_examples(settings))
-        if not asyncio.run(serve(settings, partial(_others, given))):
-            return
+    own, again = dict(os.environ), True
+    with Sockets() as sockets:
+        while again:
+            given = handover.read(state_dir)
+            os.environ.update({**given.environment, **own})
+            settings = given.settings()
+            log_lines.set_level(log_level or settings.monitoring.log_level)
+            if settings.platform == "tljh":
+                # On a desktop `littlest-binder up` does it before it starts the hub.
+                asyncio.run(ensure_examples(settings))
+            again = asyncio.run(serve(settings, sockets, partial(_others, given)))
 
 
 def _others(given: handover.Handover) -> bool:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import hmac
 import logging
-import os
 import re
 import signal
 from collections import Counter
@@ -20,12 +19,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
 from .. import __version__
 from ..client import API
-from ..errors import SettingsError
 from ..installation import ensure_state, secret
 from ..settings import Settings
 from ..source.providers import shown
@@ -77,6 +74,7 @@ from .pages.page import NoSuchPage, Static
 from .pages.projects import DeleteProject, ProjectsPage, RenameProject, UndeleteProjectPage
 from .pages.retention import RetentionPage
 from .pages.signed_in import SignedIn
+from .sockets import Sockets
 from .templates import STATIC, static_version
 
 log = logging.getLogger("littlest_binder.service")
@@ -173,9 +171,9 @@ _LOOK_S = 2.0
 _SLOW_BODY_S, _IDLE_S = 30.0, 120.0
 
 
-async def serve(settings: Settings, others: Callable[[], bool] = lambda: False) -> bool:
+async def serve(settings: Settings, sockets: Sockets, others: Callable[[], bool]) -> bool:
     """Run the service until SIGTERM or SIGINT, or until `others`, asked every few seconds, says that there
-    are other settings now. Whether it was the latter: then it is to be run with those.
+    are other settings now. Whether it was the latter: then it is to be run with those, on the same `sockets`.
 
     Raises `SettingsError` if it cannot start.
     """
@@ -186,7 +184,7 @@ async def serve(settings: Settings, others: Callable[[], bool] = lambda: False) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_context(settings, environment) as context, listening(context):
+    async with open_context(settings, environment) as context, listening(context, sockets):
         log.info(
             "The Littlest Binder %s serves %s and %s; state in %s, logs of builds in %s",
             __version__,
@@ -211,18 +209,17 @@ async def _is_told(stop: asyncio.Event) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def listening(context: Context) -> AsyncIterator[None]:
+async def listening(context: Context, sockets: Sockets) -> AsyncIterator[None]:
     """Both listeners, closed again with their connections. Raises `SettingsError` if an address is taken."""
-    servers = [_listen_publicly(context)]
+    servers = [_listen_publicly(context, sockets)]
     try:
-        servers.append(_listen_privately(context))
+        servers.append(_listen_privately(context, sockets))
         yield
     finally:
         for server in servers:
             server.stop()
         for server in servers:
             await server.close_all_connections()
-        context.settings.service_socket.unlink(missing_ok=True)
 
 
 def application(context: Context, door: Door) -> Application:
@@ -254,30 +251,22 @@ def cookie_secret(settings: Settings) -> bytes:
     return hmac.digest(secret(settings), b"cookies", "sha256")
 
 
-def _listen_publicly(context: Context) -> HTTPServer:
-    host, port = context.environment.address
+def _listen_publicly(context: Context, sockets: Sockets) -> HTTPServer:
     server = HTTPServer(
         application(context, HubDoor()),
         max_body_size=MAX_BODY_BYTES,
         body_timeout=_SLOW_BODY_S,
         idle_connection_timeout=_IDLE_S,
     )
-    try:
-        server.add_sockets(bind_sockets(port, host))
-    except OSError as error:
-        raise SettingsError(
-            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}.",
-            "Is another service running? Stop it, or choose another port.",
-        ) from error
+    server.add_sockets(sockets.public(*context.environment.address))
     return server
 
 
-def _listen_privately(context: Context) -> HTTPServer:
+def _listen_privately(context: Context, sockets: Sockets) -> HTTPServer:
     server = HTTPServer(
         application(context, SocketDoor()), max_body_size=MAX_BODY_BYTES, body_timeout=_SLOW_BODY_S
     )
-    # The folder is 0700, so nobody comes in between binding and changing the mode.
-    server.add_socket(bind_unix_socket(str(context.settings.service_socket), mode=0o600))
+    server.add_sockets(sockets.private(context.settings.service_socket))
     return server
 
 
