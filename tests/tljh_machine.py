@@ -172,7 +172,10 @@ def files_of(machine: VirtualMachine, *folders: str) -> set[str]:
     """Every file below with its checksum, rights and owner, without what a Jupyter server that runs notes of
     itself; some of the places may not be there.
     """
-    script = 'find "$@" -type f -not -path "*/jupyter/runtime/*" -exec sha256sum {} + -exec stat --format "%a %U:%G %n" {} + 2>/dev/null; true'
+    script = (
+        'find "$@" -type f -not -path "*/jupyter/runtime/*" '
+        '-exec sha256sum {} + -exec stat --format "%a %U:%G %n" {} + 2>/dev/null; true'
+    )
     return set(machine.run("sh", "-c", script, "-", *folders).stdout.splitlines())
 
 
