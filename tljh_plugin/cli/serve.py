@@ -49,10 +49,10 @@ def command(keep: bool, log_level: log_lines.LogLevel | None) -> None:
 
 
 def _others(given: handover.Handover) -> bool:
-    """Whether a hub has handed over settings other than `given`, and good ones. A desktop's hub starts its
-    service itself, each time.
+    """Whether a hub has handed over settings other than `given`, and good ones. A hub that starts the service
+    itself, and hands it no environment, starts it with them.
     """
-    if given.platform == "desktop":
+    if not given.environment:
         return False
     try:
         now = handover.read(given.state_dir)
