@@ -26,7 +26,7 @@ from .environment import DISTRIBUTION, Change
 from .installed import Installed, hub_runs, service_runs
 
 KEPT = "kept-wheels"
-_HEALTH_S = 90.0
+_HEALTH_S, _HUB_S = 90.0, 120.0
 _PAUSE_S = 0.5
 _MIGRATE = """
 import asyncio, pathlib, sys
@@ -129,7 +129,7 @@ async def carry_out(installed: Installed, plan: Plan, say: Callable[[str], None]
         say("Migrating the store")
         version = environment.ask_new(_MIGRATE, str(installed.state_dir)).splitlines()[-1]
         restart = plan.hub_unit and environment.hub_parts() != hub_before
-        await _start(settings, plan, restart, say)
+        await _start(installed, plan, restart, say)
     except BaseException as error:
         await _go_back(installed, plan, kept, made.file, error, say)
         raise
@@ -164,10 +164,13 @@ def _keep(installed: Installed, plan: Plan) -> _Kept:
     return _Kept(folder, tuple(wheels), tuple(each.name for each in plan.changes if not each.before))
 
 
-async def _start(settings: Settings, plan: Plan, restart_hub: bool, say: Callable[[str], None]) -> None:
+async def _start(installed: Installed, plan: Plan, restart_hub: bool, say: Callable[[str], None]) -> None:
+    settings = installed.settings
     if restart_hub:
         say(f"Restarting {units.HUB} (servers go on)")
         units.run("restart", units.HUB)
+        say("Waiting until it answers")
+        await _hub_answers(installed)
     if plan.service_unit:
         # A plain JupyterHub's administrator may have written a unit of that name.
         if settings.platform == "tljh" and units.UNIT_FILE.exists():
@@ -176,6 +179,21 @@ async def _start(settings: Settings, plan: Plan, restart_hub: bool, say: Callabl
         units.run("start", units.SERVICE)
         say("Waiting until it answers")
         await _healthy(settings)
+
+
+async def _hub_answers(installed: Installed) -> None:
+    """Raises `UpgradeFailed` if the hub, of which systemd knows no more than that it was begun, does not
+    answer within 120 s.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _HUB_S
+    while not await asyncio.to_thread(hub_runs, installed):
+        if clock() > deadline:
+            raise UpgradeFailed(
+                f"The hub does not answer at {installed.hub_api_url} with the new version.",
+                f"See `journalctl -u {units.HUB}`.",
+            )
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _healthy(settings: Settings) -> None:
@@ -208,7 +226,7 @@ async def _go_back(
         environment.install(("--no-index", "--no-deps", "--force-reinstall", *map(str, kept.wheels)))
         environment.uninstall(kept.new)
         await asyncio.to_thread(put_store_back, installed, file)
-        await _start(installed.settings, plan, plan.hub_unit, say)
+        await _start(installed, plan, plan.hub_unit, say)
     except (BinderError, OSError) as error:
         raise UpgradeFailed(
             f"The upgrade failed ({why}), and so did the way back ({error}).",

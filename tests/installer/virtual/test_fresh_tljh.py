@@ -215,10 +215,12 @@ def another_version(machine: VirtualMachine, version: str = VERSION) -> str:
     return folder
 
 
-def test_a_version_that_does_not_work_is_taken_back(fresh: VirtualMachine) -> None:
-    """Its hub is well, and its service ends with an error."""
+@pytest.mark.parametrize("part", ["cli/serve.py", "hub.py"])
+def test_a_version_whose_service_or_hub_does_not_start_is_taken_back(
+    fresh: VirtualMachine, part: str
+) -> None:
     broken = another_version(fresh, "9.9.9")
-    fresh.run("sh", "-c", f"echo 'raise SystemExit(3)' >>{broken}/tljh_plugin/cli/serve.py")
+    fresh.run("sh", "-c", f"echo 'raise SystemExit(3)' >>{broken}/tljh_plugin/{part}")
     running, before = servers(fresh), people_have(fresh)
     ada = Visitor(fresh, "ada", "correct-horse")
     ada.wait_for("one")
@@ -231,7 +233,7 @@ def test_a_version_that_does_not_work_is_taken_back(fresh: VirtualMachine) -> No
     assert servers(fresh) == running
     assert VERSION in fresh.run("littlest-binder", "--version").stdout
     assert people_have(fresh) == before
-    wait_until_active(fresh)
+    assert services(fresh) == ["docker", "jupyterhub", "traefik", "tljh-binder"]
     ada.start_plain("after")
     ada.stop("after")
 
