@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from tljh_plugin import handover
 from tljh_plugin.engine import Engine
+from tljh_plugin.errors import UpgradeFailed
 from tljh_plugin.installation import ensure_state
 from tljh_plugin.operation import backup, restore, restoring, uninstall, units, upgrade
 from tljh_plugin.operation.backup import Wish
@@ -150,14 +151,30 @@ def test_an_upgrade_starts_the_hub_only_if_it_has_to(
     async def healthy(settings: object) -> None:
         systemctl.open("a").write("asked the service\n")
 
+    def hub_answers(installed: Installed) -> bool:
+        systemctl.open("a").write("asked the hub\n")
+        return systemctl.read_text().count("asked the hub") > 1  # it takes its time
+
     monkeypatch.setattr(upgrade, "_healthy", healthy)
+    monkeypatch.setattr(upgrade, "hub_runs", hub_answers)
     plan = upgrade.Plan(("x",), (), service_unit=True, hub_unit=True)
     for restart in (False, True):
-        asyncio.run(upgrade._start(here.settings, plan, restart, lambda text: None))
+        asyncio.run(upgrade._start(here, plan, restart, lambda text: None))
     assert systemctl.read_text().splitlines() == [
         "start tljh-binder.service", "asked the service",
-        "restart jupyterhub.service", "start tljh-binder.service", "asked the service",
+        "restart jupyterhub.service", "asked the hub", "asked the hub",
+        "start tljh-binder.service", "asked the service",
     ]  # fmt: skip
+
+
+def test_a_hub_that_does_not_answer_makes_an_upgrade_fail(
+    here: Installed, systemctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "_HUB_S", 0.0)
+    plan = upgrade.Plan(("x",), (), service_unit=True, hub_unit=True)
+    with pytest.raises(UpgradeFailed, match="The hub does not answer"):
+        asyncio.run(upgrade._start(here, plan, True, lambda text: None))
+    assert systemctl.read_text().splitlines() == ["restart jupyterhub.service"]
 
 
 def test_an_upgrade_has_the_new_version_write_the_unit(
@@ -173,10 +190,10 @@ def test_an_upgrade_has_the_new_version_write_the_unit(
     monkeypatch.setattr(units, "UNIT_FILE", tmp_path / units.SERVICE)
     monkeypatch.setattr(upgrade.environment, "ask_new", asked.append)
     plan = upgrade.Plan(("x",), (), service_unit=True, hub_unit=False)
-    asyncio.run(upgrade._start(here.settings, plan, False, lambda text: None))
+    asyncio.run(upgrade._start(here, plan, False, lambda text: None))
     assert asked == [], "there is none"
     units.UNIT_FILE.write_text("[Service]\nUser=root\n")
-    asyncio.run(upgrade._start(here.settings, plan, False, lambda text: None))
+    asyncio.run(upgrade._start(here, plan, False, lambda text: None))
     assert len(asked) == 1
     compile(asked[0], "what runs with the new version", "exec")
     assert "operation.unit" in asked[0]
