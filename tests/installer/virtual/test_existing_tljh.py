@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,8 @@ _OF_PACKAGES = re.compile(
 class Before:
     """What the lab had: lines of listings, checksums, packages."""
 
-    def __init__(self, machine: VirtualMachine) -> None:
+    def __init__(self, machine: VirtualMachine, bootstrap_s: float) -> None:
+        self.bootstrap_s = bootstrap_s
         self.everything = settled(machine, *WATCHED)
         self.files = self._files(machine)
         self.config = files_of(machine, "/opt/tljh/config")
@@ -79,7 +81,9 @@ def old() -> Iterator[VirtualMachine]:
 @pytest.fixture(scope="module")
 def before(old: VirtualMachine) -> Before:
     """After TLJH's own bootstrap and a year of its administrator."""
+    begun = time.monotonic()
     bootstrap(old)
+    took = time.monotonic() - begun
     announced = f'c.JupyterHub.template_vars = {{"announcement": "{NOTICE}"}}'
     old.run("sh", "-c", f"echo '# The lab of Ada, do not touch.' >>{CONFIG}; echo '{announced}' >{LABS_OWN}")
     old.run(
@@ -95,7 +99,7 @@ def before(old: VirtualMachine) -> Before:
     ada.http.get("/hub/spawn")
     ada.wait_for("")
     old.run("sh", "-c", "cd /home/jupyter-ada && echo mine >notes.txt && chown jupyter-ada: notes.txt")
-    return Before(old)
+    return Before(old, took)
 
 
 def certificate(machine: VirtualMachine) -> str:
@@ -123,6 +127,7 @@ def test_it_only_adds(old: VirtualMachine, before: Before, record_property: pyte
     shown = certificate(old)
     done = old.install("--yes")
     assert done.returncode == 0, done.stdout
+    record_property("TLJH's own bootstrap, seconds", round(before.bootstrap_s))
     record_property("onto an existing TLJH, seconds", seconds(done.stdout))
     assert "Stopped servers that ran outside containers: ada" in done.stdout
     assert before.missing(old) == []
