@@ -44,8 +44,9 @@ def test_it_lies_in_the_state_folder_readable_by_its_owner_alone(place: OnDisk) 
 
 def test_when_it_ended_is_noted_wherever_it_lies(place: OnDisk, tmp_path: Path) -> None:
     mark = place.state / LAST_BACKUP
+    (tmp_path / "file").touch()
     with pytest.raises(BackupFailed):
-        make(place, Wish(tmp_path / "no" / "such" / "folder" / "x.tar.gz"))
+        make(place, Wish(tmp_path / "file" / "x.tar.gz"))
     assert not mark.exists()
     made = make(place, Wish(tmp_path / "elsewhere.tar.gz"))
     assert mark.stat().st_mtime >= made.file.stat().st_mtime
