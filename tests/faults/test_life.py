@@ -99,8 +99,8 @@ async def test_a_hub_with_other_settings_has_the_service_begin_anew_with_them(
 
     assert not await blocked()
     knocking = asyncio.create_task(knock())
-    await with_settings_of({**policy, "blocked_hosts": ["git.example.org"]})
     try:
+        await with_settings_of({**policy, "blocked_hosts": ["git.example.org"]})
         await until(blocked)
         over.set()
         assert await knocking
@@ -111,6 +111,7 @@ async def test_a_hub_with_other_settings_has_the_service_begin_anew_with_them(
         await machine.ready("another", machine.specs[0], storage="ephemeral")
         await machine.gone("another")
     finally:
+        over.set()
         await with_settings_of(policy)
 
     async def as_before() -> bool:

@@ -141,9 +141,10 @@ async def test_the_command_says_the_same_to_programs_and_ends_with_a_code(machin
         secret.chmod(0o600)
     done = await asyncio.to_thread(ask, "firewall")
     assert "✓ Firewall rules for servers" in done.stdout
-    for rule in run("iptables", "-S", f"{prefix(bridge_name(instance_id(machine.settings)))}IN").splitlines()[
-        1:
-    ]:
+    chain = f"{prefix(bridge_name(instance_id(machine.settings)))}IN"
+    rules = run("iptables", "-S", chain).splitlines()[1:]
+    assert rules
+    for rule in rules:
         assert f"    iptables {rule}" in done.stdout.splitlines()
     done = await asyncio.to_thread(ask, "nonsense")
     assert done.returncode == 2
