@@ -55,7 +55,7 @@ async def test_the_page_says_what_is_wrong_what_it_means_and_what_to_do(ill: Hou
     assert "littlest-binder doctor --fix firewall" in text
     assert "Title of docker" in text
     assert 'version <span class="mono">20.10</span>' in text
-    assert "<summary>rules</summary><pre" in text
+    assert '<summary>rules</summary><pre class="code said">' in text, "long lines are broken"
     assert not re.search(r"\sstyle=|<script(?![^>]*src=)", text)
 
 
