@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from tljh_plugin.build.machine import CERTIFICATES, Machine, read_machine
 from tljh_plugin.engine import Engine
 from tljh_plugin.errors import EngineError
 from tljh_plugin.installation import ensure_state
+from tljh_plugin.operation.configuration.file import Platform
 from tljh_plugin.settings import Settings, from_mapping
 
 pytestmark = pytest.mark.docker
@@ -52,14 +54,22 @@ async def test_latest_follows(
             await engine.untag(name)
 
 
-async def test_a_missing_debian_names_the_installer(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("platform", "next_step"),
+    [
+        ("desktop", "sudo python3 installer/bootstrap.py desktop"),
+        ("tljh", "sudo python3 installer/bootstrap.py tljh"),
+        ("jupyterhub", "docker pull debian:bookworm"),
+    ],
+)
+async def test_a_missing_debian_names_what_makes_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, platform: Platform, next_step: str
 ) -> None:
     monkeypatch.setattr(base_module, "DEBIAN", "littlest-binder-test/no-such-debian")
     with pytest.raises(EngineError, match="no-such-debian:bookworm") as caught:
-        await ensure_base(settings, lambda _: None)
+        await ensure_base(dataclasses.replace(settings, platform=platform), lambda _: None)
     assert caught.value.code == "base-missing"
-    assert "installer/bootstrap.py" in caught.value.next_step
+    assert next_step in caught.value.next_step
 
 
 async def test_a_build_that_fails_says_why(
