@@ -22,6 +22,12 @@ from typing import Any, Literal, get_args
 # answer comes late, within the time that Docker is given or after it.
 Fault = Literal["500", "404", "409", "cut", "lost", "half", "hang", "hung", "late", "too late"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+# What they come to for who asks.
+MANNERS: dict[str, tuple[Fault, ...]] = {
+    "an error": ("500", "404", "409"),
+    "missing": ("cut", "lost", "half", "hang", "hung"),
+    "late": ("late", "too late"),
+}
 
 _VERSION = re.compile(r"^/v1\.\d+")
 _NAMES = re.compile(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-_TURN = 20
+_TURNS = 20
 LEDGER = Path(__file__).parent / ".state" / "soak.passed"
 
 
@@ -77,8 +77,8 @@ class Soak:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what has passed; if that is everything, begin anew.
 
-        A few rounds of each module in turn, so that a piece has some of every test, and does not make anew
-        what the tests of a module share with every round.
+        Modules take turns, of a twentieth of each of their tests, so that a piece has some of every test, and
+        does not make anew what the tests of a module share with every round.
         """
         passed = self.ledger.passed()
         if items and not left(items, passed):
@@ -88,7 +88,7 @@ class Soak:
         wanted = [item for item in left(items, passed) if self.part.has(item)]
         chosen = set(wanted)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = sorted(wanted, key=lambda item: (_round(item) // _TURN, item.path, _round(item)))
+        items[:] = sorted(wanted, key=lambda item: (_turn(item), item.path, _round(item)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -118,6 +118,11 @@ class Soak:
 def _round(item: pytest.Item) -> int:
     found = getattr(item, "callspec", None)
     return int(found.params.get("round_number", 0)) if found else 0
+
+
+def _turn(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("rounds")
+    return _round(item) * _TURNS // mark.kwargs["soak"] if mark else 0
 
 
 def left(items: Iterable[pytest.Item], passed: set[str]) -> list[pytest.Item]:

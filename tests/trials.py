@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from docker_proxy import FAULTS, Call, Fault
+from docker_proxy import FAULTS, MANNERS, Call, Fault
 from waiting import Overdue
 
 # What became of a trial: as if nothing had been, an error that says why, or the fault never came.
@@ -38,6 +38,11 @@ class Pair:
     @property
     def call(self) -> Call:
         return Call(self.what, self.number)
+
+    @property
+    def manner(self) -> str:
+        [found] = [manner for manner, faults in MANNERS.items() if self.fault in faults]
+        return found
 
     def __str__(self) -> str:
         return f"{self.fault} of {self.call}"
@@ -107,7 +112,16 @@ class Trials:
             ]
         count = sum(len(pairs) for pairs in ways.values())
         head = f"Docker calls failed one by one, {count} in all: {_told(total, count)}"
-        return [head, *lines, *bad[:_SHOWN]]
+        wanted = {(way, pair.call, pair.manner) for way, pairs in ways.items() for pair in pairs}
+        seen = {
+            (way, pair.call, pair.manner)
+            for way, pairs in ways.items()
+            for pair in pairs
+            if (trial := last.get((way, pair))) and trial.ended not in (HANG, FAILED)
+        }
+        manners = " or ".join(MANNERS)
+        each = f"  each call {manners}: {len(seen)} of {len(wanted)} ended well or did not come"
+        return [head, each, *lines, *bad[:_SHOWN]]
 
     # -- within ---------------------------------------------------------------------------------------
 
@@ -130,13 +144,24 @@ class Trials:
 
 
 def _in_order(calls: Iterable[Call]) -> list[Pair]:
-    """Each call in each way, mixed in the same order each time; a short run sees an answer that is late."""
-    found = [Pair(call.what, call.number, fault) for call in sorted(set(calls), key=str) for fault in FAULTS]
-    random.Random(1).shuffle(found)
-    late = [place for place, pair in enumerate(found) if pair.fault == "late"]
+    """Each call with each fault, mixed in the same order each time.
+
+    First comes each call with one fault of each manner, so that a run that ends there has seen every call go
+    wrong in every manner; and a short run sees an answer that is late.
+    """
+    chance = random.Random(1)
+    known = sorted(set(calls), key=str)
+    first = [
+        Pair(call.what, call.number, chance.choice(faults)) for call in known for faults in MANNERS.values()
+    ]
+    rest = [Pair(call.what, call.number, fault) for call in known for fault in FAULTS]
+    rest = [pair for pair in rest if pair not in set(first)]
+    chance.shuffle(first)
+    chance.shuffle(rest)
+    late = [place for place, pair in enumerate(first) if pair.fault == "late"]
     if late:
-        found.insert(min(1, late[0]), found.pop(late[0]))
-    return found
+        first.insert(min(1, late[0]), first.pop(late[0]))
+    return first + rest
 
 
 def _told(found: Counter[str], count: int) -> str:

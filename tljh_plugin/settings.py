@@ -493,7 +493,7 @@ class NetworkSettings(Section):
     builds: Literal["open", "as-servers"] = Field(
         "open",
         description="`as-servers` sets the rules on Docker's default bridge too, where builds run, and so "
-        "for everybody's containers there.",
+        "for everybody's containers there. They reach nothing by IPv6 then.",
     )
 
     @property

@@ -35,8 +35,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scop
 LONGEST_S = 240.0
 # A call that did not come so often in a row is not to be had on this machine today.
 TRIES = 3
-# At least as many as a way has pairs; what there are not is passed over.
-ROUNDS = {"start": 2000, "stop": 200, "deletion": 600, "service": 800}
+# At least as many as a way has pairs, and in their proportion; what there are not is passed over.
+ROUNDS = {"start": 1500, "stop": 180, "deletion": 400, "service": 480}
 _DEBIAN = "littlest-binder/debian:bookworm"
 _LEFT = ("check", "stub", "fill", "server")
 

@@ -85,13 +85,17 @@ def test_a_repeated_run_goes_on_with_what_has_not_passed(project: Path) -> None:
 def test_a_piece_has_rounds_of_every_test_and_few_changes_of_the_module(project: Path) -> None:
     long = TEST.replace("soak=5", "soak=50")
     (project / "test_it.py").write_text(long)
-    (project / "test_more.py").write_text(long.replace("test_it", "test_more").replace("clean_up", "also"))
+    more = TEST.replace("soak=5", "soak=100").replace("test_it", "test_more").replace("clean_up", "also")
+    (project / "test_more.py").write_text(more)
     shown = run(project, "--soak", "--collect-only", lines=slice(None))
     found = re.findall(r"::test_(it|more)\[(\d+)\]", shown)
-    assert len(found) == 100
+    assert len(found) == 150
     turns = [module for module, rounds in itertools.groupby(found, lambda each: each[0])]
-    assert turns == ["it", "more"] * 3
+    assert turns == ["it", "more"] * 20
     assert [int(number) for module, number in found if module == "it"] == list(range(50))
+    # The longer one is not behind when the shorter one is half through.
+    half = found.index(("it", "25"))
+    assert 40 <= sum(module == "more" for module, _ in found[:half]) <= 60
 
 
 def test_once_all_have_passed_a_run_begins_anew(project: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from docker_proxy import FAULTS, Call, DockerProxy, Fault
+from docker_proxy import FAULTS, MANNERS, Call, DockerProxy, Fault
 from soak import Ledger
 from trials import ABSENT, RECOVERED, TOLD, Pair, Trials
 from waiting import Overdue
@@ -26,6 +26,8 @@ def test_every_call_is_failed_in_every_way_and_the_list_stays_what_it_was(tmp_pa
     assert set(pairs) == {Pair(call.what, call.number, fault) for call in CALLS for fault in FAULTS}
     assert len(pairs) == len(CALLS) * len(FAULTS)
     assert pairs[1].fault == "late"
+    # Every call in every manner before any in another way of the same manner.
+    assert {(pair.call, pair.manner) for pair in pairs[:6]} == {(c, m) for c in CALLS for m in MANNERS}
     again = Trials(tmp_path / "notes")
     assert again.pairs("start", [*CALLS, Call("GET /info", 2)]) == pairs
     assert again.pairs("stop", CALLS[:1]) != pairs
@@ -40,16 +42,18 @@ def test_the_end_of_a_run_says_what_was_tried_and_what_is_left(tmp_path: Path) -
     for pair, wrong in ((fourth, Overdue("not over")), (fifth, AssertionError("left over"))):
         with pytest.raises(AssertionError), trials.trying("start", pair):
             raise wrong
-    head, _, *bad = Trials(tmp_path).summary()
+    head, manners, _, *bad = Trials(tmp_path).summary()
     assert head == (
         "Docker calls failed one by one, 20 in all: 4 tried, 1 recovered, 1 in a stated error, 1 hang,"
         " 1 failed; 1 did not come, 15 left"
     )
+    assert manners == "  each call an error or missing or late: 3 of 6 ended well or did not come"
     assert bad == [f"  start: {fourth}: hang: not over", f"  start: {fifth}: failed: left over"]
     for pair in (fourth, fifth, *others):
         note(trials, pair, TOLD)
     head, *lines = trials.summary()
-    assert len(lines) == 1
+    assert len(lines) == 2
+    assert ": 6 of 6 ended" in lines[0]
     assert "19 tried, 1 recovered, 18 in a stated error, 0 hang, 0 failed; 1 did not come, 0 left" in head
 
 

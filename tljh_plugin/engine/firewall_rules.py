@@ -26,6 +26,10 @@ METADATA = ("169.254.0.0/16", "168.63.129.16/32", "192.0.0.192/32", "100.100.100
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 
 _ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
+# A program learns at once that it may not: the kernel sends few of the other kind of answer.
+_REFUSE = ("-p tcp -j REJECT --reject-with tcp-reset", "-j REJECT")
+# Neighbour solicitation and advertisement, RFC 4861.
+_NEIGHBOUR_DISCOVERY = (135, 136)
 _MARK = "littlest-binder:"
 
 
@@ -133,23 +137,35 @@ def ipv4(site: Site) -> Table:
                 *(rule for each in site.denied for rule in _to(each, no)),
                 *(f"-d {network} {no}" for network in (PRIVATE if site.deny_private else ())),
             ),
-            # A program learns at once that it may not: the kernel sends few of the other kind of answer.
-            f"{own}NO": ("-p tcp -j REJECT --reject-with tcp-reset", "-j REJECT"),
+            f"{own}NO": _REFUSE,
         },
         hooks={"INPUT": f"{own}IN", "FORWARD": f"{own}FWD"},
     )
 
 
 def ipv6(site: Site) -> Table:
-    """The rules for IPv6: our network has none, and what claims to come from it or go to it is dropped."""
+    """The rules for IPv6: our network has none, and what claims to come from it or go to it is dropped.
+
+    On `build_bridge` Docker's administrator may have switched it on: what comes from there finds neither this
+    machine nor anything beyond it, since destinations are listed for IPv4 alone. It finds its neighbours
+    (RFC 4861), and answers whoever reaches a container there.
+    """
     own = prefix(site.bridge)
-    return Table(
-        chains={
-            f"{own}IN": (f"-i {site.bridge} -j DROP",),
-            f"{own}FWD": (f"-i {site.bridge} -j DROP", f"-o {site.bridge} -j DROP"),
-        },
-        hooks={"INPUT": f"{own}IN", "FORWARD": f"{own}FWD"},
-    )
+    answers, neighbours, rest = [], [], []
+    if site.build_bridge:
+        answers = [f"-i {site.build_bridge} {_ESTABLISHED} -j RETURN"]
+        neighbours = [
+            f"-i {site.build_bridge} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN"
+            for kind in _NEIGHBOUR_DISCOVERY
+        ]
+        rest = [f"-i {site.build_bridge} -j {own}NO"]
+    chains = {
+        f"{own}IN": (f"-i {site.bridge} -j DROP", *answers, *neighbours, *rest),
+        f"{own}FWD": (f"-i {site.bridge} -j DROP", f"-o {site.bridge} -j DROP", *answers, *rest),
+    }
+    if site.build_bridge:
+        chains[f"{own}NO"] = _REFUSE
+    return Table(chains, hooks={"INPUT": f"{own}IN", "FORWARD": f"{own}FWD"})
 
 
 def _to(where: Destination, verdict: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -41,7 +42,7 @@ COMMIT
 COMMIT
 """
 STEPS = """
-import asyncio, json, sys
+import asyncio, dataclasses, json, sys
 from tljh_plugin.engine import firewall
 from tljh_plugin.engine.firewall_rules import Site
 from tljh_plugin.engine.network import bridge_name
@@ -49,6 +50,7 @@ instance = sys.argv[1]
 site = Site(bridge_name(instance), "172.30.0.1", 8899, nameservers=("10.0.0.53",))
 does = {
     "ensure": lambda: firewall.ensure(site),
+    "ensure for builds": lambda: firewall.ensure(dataclasses.replace(site, build_bridge="builds")),
     "missing": lambda: firewall.missing(instance),
     "remove": lambda: firewall.remove(instance),
     "listed": lambda: firewall.listed(instance),
@@ -93,6 +95,97 @@ class Apart:
 
     def saved(self) -> list[str]:
         return rules(self.there("iptables-save") + self.there("ip6tables-save"))
+
+
+class Neighbourhood:
+    """A server on our bridge, a step of a build on one named `builds`, and a machine of the LAN, each a
+    network namespace joined to the one apart, all with IPv6 and a program that answers. A context manager.
+    """
+
+    PORT = 4567
+    ANSWER = (
+        "import socket\n"
+        "with socket.create_server(('::', {port}), family=socket.AF_INET6) as here:\n"
+        "    print(flush=True)\n"
+        "    while True:\n"
+        "        here.accept()[0].close()\n"
+    )
+    KNOCK = (
+        "import json, socket, sys\n"
+        "def answers(address):\n"
+        "    try:\n"
+        "        socket.create_connection((address, {port}), 1).close()\n"
+        "    except OSError:\n"
+        "        return False\n"
+        "    return True\n"
+        "print(json.dumps({{who: answers(address) for who, address in json.loads(sys.argv[1]).items()}}))\n"
+    )
+
+    def __init__(self, apart: Apart) -> None:
+        self.apart = apart
+        # The namespace, its side of the pair of interfaces, this side, the bridge that takes it, its network.
+        self.members = {
+            "server": (f"{apart.name}-s", bridge_name(apart.instance), "fd00:5::"),
+            "build": (f"{apart.name}-b", "builds", "fd00:b::"),
+            "lan": (f"{apart.name}-l", "lan", "fd00:1::"),
+        }
+        self.running = contextlib.ExitStack()
+
+    def __enter__(self) -> Neighbourhood:
+        with contextlib.ExitStack() as made:
+            apart = self.apart
+            for bridge in ("builds", "lan"):
+                apart.there("ip", "link", "add", bridge, "type", "bridge")
+            for setting in (
+                "conf.all.disable_ipv6=0",
+                "conf.default.disable_ipv6=0",
+                "conf.all.forwarding=1",
+            ):
+                apart.there("sysctl", "-q", f"net.ipv6.{setting}")
+            for namespace, bridge, network in self.members.values():
+                run("ip", "netns", "add", namespace)
+                made.callback(run, "ip", "netns", "del", namespace)
+                inner = ["ip", "netns", "exec", namespace]
+                run(*inner, "sysctl", "-q", "net.ipv6.conf.all.disable_ipv6=0")
+                port = f"p-{bridge}"[:15]
+                apart.there(
+                    *("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+                )
+                apart.there("ip", "link", "set", port, "master", bridge, "up")
+                apart.there("ip", "link", "set", bridge, "up")
+                # Without the second in which an address is tentative (RFC 4862).
+                apart.there("ip", "address", "add", f"{network}1/64", "dev", bridge, "nodad")
+                apart.there("ip", "address", "add", "fe80::1/64", "dev", bridge, "nodad")
+                run(*inner, "ip", "link", "set", "eth0", "up")
+                run(*inner, "ip", "address", "add", f"{network}2/64", "dev", "eth0", "nodad")
+                run(*inner, "ip", "route", "add", "default", "via", f"{network}1")
+            for namespace in (apart.name, *(each[0] for each in self.members.values())):
+                program = self.ANSWER.format(port=self.PORT)
+                command = ["ip", "netns", "exec", namespace, sys.executable, "-c", program]
+                answering = made.enter_context(subprocess.Popen(command, stdout=PIPE, text=True))
+                made.callback(answering.kill)
+                assert answering.stdout is not None
+                assert answering.stdout.readline() == "\n"
+            self.running = made.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.close()
+
+    def reached(self, who: str) -> dict[str, bool]:
+        """Who of the others answers to one of them, or to this machine."""
+        others = {name: f"{network}2" for name, (_, _, network) in self.members.items() if name != who}
+        if who == "machine":
+            namespace = self.apart.name
+        else:
+            namespace, _, network = self.members[who]
+            others["machine"] = f"{network}1"
+        if who in ("server", "build"):
+            others = {name: others[name] for name in ("machine", "lan")}
+            others["machine by link-local address"] = "fe80::1%eth0"
+        knock = [sys.executable, "-c", self.KNOCK.format(port=self.PORT), json.dumps(others)]
+        found = json.loads(run("ip", "netns", "exec", namespace, *knock))
+        return {str(name): bool(value) for name, value in found.items()}
 
 
 @pytest.fixture(params=["xtables-nft-multi", "xtables-legacy-multi"])
@@ -167,6 +260,40 @@ def test_what_the_other_kind_of_iptables_holds_is_found_and_removed_as_well(apar
     for kind in ("nft", "legacy"):
         for family in ("iptables", "ip6tables"):
             assert own not in apart.there(f"{family}-{kind}-save")
+
+
+@pytest.fixture
+def with_ipv6(apart: Apart) -> Iterator[Neighbourhood]:
+    with Neighbourhood(apart) as made:
+        yield made
+
+
+def test_no_ipv6_packet_of_a_server_passes(apart: Apart, with_ipv6: Neighbourhood) -> None:
+    """Should its network have it after all: neither to this machine nor through it, nor to the server."""
+    open_to = {"machine": True, "lan": True, "machine by link-local address": True}
+    assert with_ipv6.reached("server") == open_to
+    assert with_ipv6.reached("lan")["server"]
+    assert apart.step("ensure") is True
+    assert with_ipv6.reached("server") == dict.fromkeys(open_to, False)
+    assert not with_ipv6.reached("lan")["server"]
+    assert with_ipv6.reached("build") == open_to
+    apart.step("remove")
+    assert with_ipv6.reached("server") == open_to
+
+
+def test_builds_that_are_as_servers_begin_nothing_by_ipv6(apart: Apart, with_ipv6: Neighbourhood) -> None:
+    """Whoever is there by somebody else's wish is reached as before, and answers."""
+    open_to = {"machine": True, "lan": True, "machine by link-local address": True}
+    assert with_ipv6.reached("build") == open_to
+    assert apart.step("ensure for builds") is True
+    assert apart.step("ensure for builds") is False
+    # What the machine knew of its neighbours is asked anew.
+    apart.there("ip", "-6", "neigh", "flush", "all")
+    assert with_ipv6.reached("build") == dict.fromkeys(open_to, False)
+    assert with_ipv6.reached("lan")["build"]
+    assert with_ipv6.reached("machine") == {"build": True, "lan": True, "server": False}
+    apart.step("ensure")
+    assert with_ipv6.reached("build") == open_to
 
 
 def test_the_kernel_must_filter_traffic_between_servers(apart: Apart) -> None:

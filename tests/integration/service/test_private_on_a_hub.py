@@ -14,13 +14,15 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 import pytest_asyncio
 from git_server import GitServer
 from running_hub import SERVICE_PREFIX as PREFIX
 from running_hub import RunningHub, xsrf
-from waiting import until
+from waiting import LONG_S, until
 
+from tljh_plugin.client import ServiceClient
 from tljh_plugin.errors import ImageNotFound, NotFound
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.wire import BuildRequest
@@ -40,9 +42,20 @@ FORMS = tuple(
 @pytest_asyncio.fixture
 async def hub(tmp_path: Path, git_server: GitServer, base_image: str) -> AsyncIterator[RunningHub]:
     """A hub with the real service, and two private repositories that build within seconds."""
-    for name, password in (("secret", PASSWORD), ("institute", INSTITUTE)):
-        lines = f"FROM littlest-binder/base\nENV TEST_RUN={secrets.token_hex(8)}\nCOPY . /home/jovyan\n"
-        git_server.new(name, {"Dockerfile": lines, "notes.txt": "for few"})
+    once = secrets.token_hex(8)
+    lines = f"FROM littlest-binder/base\nENV TEST_RUN={once}\nCOPY . /home/jovyan\n"
+    builds = {
+        "dockerfile": {"Dockerfile": lines},
+        "python": {"requirements.txt": "", "run.txt": once},
+        "repo2docker": {"requirements.txt": "", "postBuild": f"#!/bin/sh\necho {once} >after.txt\n"},
+    }
+    for name, password, build in (
+        ("secret", PASSWORD, "dockerfile"),
+        ("python", PASSWORD, "python"),
+        ("postbuild", PASSWORD, "repo2docker"),
+        ("institute", INSTITUTE, "dockerfile"),
+    ):
+        git_server.new(name, {**builds[build], "notes.txt": "for few"})
         git_server.private[name] = (USER, password)
     hosts = tmp_path / "hosts.yaml"
     entry = {"host": git_server.url(""), "username": USER, "password": INSTITUTE, "people": ["carol"]}
@@ -174,6 +187,7 @@ async def test_the_password_is_nowhere_afterwards(
                 assert events[-1].type == "ready", events[-1].error
                 [build] = await api.builds()
                 [image] = [each for each in await api.images() if each.build_id == build.id]
+                more = [await built(api, git_server, name) for name in ("python", "postbuild")]
             git_before = watcher.git
             theirs = await built_with_the_administrators(hub, git_server)
     try:
@@ -184,7 +198,7 @@ async def test_the_password_is_nowhere_afterwards(
         assert watcher.looks > 10
         assert watcher.git > git_before > 0
         assert watcher.found == set()
-        for each in (image.id, theirs):
+        for each in (image.id, *more, theirs):
             assert await asyncio.to_thread(images_with_it, each) == []
         assert containers_with_it() == []
         assert files_with_it(tmp_path / "home") == []
@@ -201,21 +215,52 @@ async def test_the_password_is_nowhere_afterwards(
             assert files_with_it(tmp_path / "home") == [str(hub.state / "planted.sqlite-wal")]
 
         await others_see_nothing(hub, git_server, commit[1], build.id, image.id)
+        await a_group_uses_it(hub, image.id)
     finally:
         async with hub.api() as api:
             await api.stop(hub.owner, "few", remove=True)
         await until(lambda: not running_on(image.id))
-        docker("image", "rm", "-f", image.id, theirs)
+        docker("image", "rm", "-f", image.id, *more, theirs)
+
+
+async def built(client: ServiceClient, git_server: GitServer, name: str) -> str:
+    """The private image of a repository, for which a credential was given before or by the administrator."""
+    build = await client.build(BuildRequest(spec=git_server.spec(name)))
+    assert [line async for line in client.events(build.id)][-1].phase == "built"
+    [image] = [each for each in await client.images() if each.build_id == build.id]
+    assert image.visibility == "private"
+    return image.id
 
 
 async def built_with_the_administrators(hub: RunningHub, git_server: GitServer) -> str:
     """The image of a build that needed the administrator's credential; nobody gave one."""
     async with hub.service_client(await hub.person("carol")) as carol:
-        build = await carol.build(BuildRequest(spec=git_server.spec("institute")))
-        assert [line async for line in carol.events(build.id)][-1].phase == "built"
-        [image] = [each for each in await carol.images() if each.build_id == build.id]
-    assert image.visibility == "private"
-    return image.id
+        return await built(carol, git_server, "institute")
+
+
+async def a_group_uses_it(hub: RunningHub, image: str) -> None:
+    """Whoever is in the hub's group sees and starts what is shared with it, as long as they are in it."""
+
+    async def seen_by(person: str) -> bool:
+        async with hub.service_client(await hub.person(person)) as client:
+            return image in [each.id for each in await client.images()]
+
+    async with httpx.AsyncClient(headers={"Authorization": f"token {hub.token}"}, timeout=LONG_S) as http:
+        group = f"http://127.0.0.1:{hub.port}/hub/api/groups/physics"
+        (await http.post(group)).raise_for_status()
+        (await http.post(f"{group}/users", json={"users": ["bob"]})).raise_for_status()
+        assert [await seen_by(each) for each in ("bob", "carol")] == [False, False]
+        async with hub.service_client(await hub.person(hub.owner)) as client:
+            await client.share_image(image, "group", ["physics"])
+        assert [await seen_by(each) for each in ("bob", "carol")] == [True, False]
+        options = {"image": image, "storage": "ephemeral"}
+        assert "image-not-found" in await told_of_start(hub.api(await hub.person("carol")), options, "carol")
+        assert "ready" in await told_of_start(hub.api(await hub.person("bob")), options)
+        async with hub.api() as api:
+            await api.stop("bob", "stolen", remove=True)
+        (await http.request("DELETE", f"{group}/users", json={"users": ["bob"]})).raise_for_status()
+        assert not await seen_by("bob")
+        assert "image-not-found" in await told_of_start(hub.api(await hub.person("bob")), options)
 
 
 async def others_see_nothing(
@@ -232,18 +277,19 @@ async def others_see_nothing(
         with pytest.raises(ImageNotFound):
             await bob.image(image)
         # JupyterHub's own API is a door, too.
-        async with hub.api(await hub.person("bob")) as api:
-            told = await told_of_start(api, {"image": image, "storage": "ephemeral"})
-            assert "image-not-found" in told
+        options = {"image": image, "storage": "ephemeral"}
+        assert "image-not-found" in await told_of_start(hub.api(await hub.person("bob")), options)
+        async with hub.api() as api:
             stolen = await api.server("bob", "stolen")
         assert stolen is None or not stolen.active
 
 
-async def told_of_start(api: HubApi, options: dict[str, str]) -> str:
-    """What somebody hears who starts a server that is refused, at once or, on a busy machine, afterwards."""
+async def told_of_start(api: HubApi, options: dict[str, str], person: str = "bob") -> str:
+    """What somebody hears of a start, of one that is refused at once or, on a busy machine, afterwards."""
     try:
-        await api.start("bob", "stolen", options)
-        return str([event async for event in api.progress("bob", "stolen")])
+        async with api:
+            await api.start(person, "stolen", options)
+            return str([event async for event in api.progress(person, "stolen")])
     except ImageNotFound as error:
         return error.code
 

@@ -156,7 +156,18 @@ def test_no_ipv6_passes() -> None:
     }
 
 
-@pytest.mark.parametrize("table", [ipv4(SITE), ipv6(SITE)])
+def test_builds_that_are_as_servers_reach_nothing_by_ipv6() -> None:
+    refused = f"-i docker0 {REFUSED}"
+    answers = "-i docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"
+    found = ipv6(replace(SITE, build_bridge="docker0", allowed=(Destination.parse("0.0.0.0/0"),))).chains
+    own = prefix(BRIDGE)
+    neighbours = [f"-i docker0 -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN" for kind in (135, 136)]
+    assert found[f"{own}IN"][1:] == (answers, *neighbours, refused)
+    assert found[f"{own}FWD"][2:] == (answers, refused)
+    assert found[f"{own}NO"] == ipv4(SITE).chains[f"{own}NO"]
+
+
+@pytest.mark.parametrize("table", [ipv4(SITE), ipv6(SITE), ipv6(replace(SITE, build_bridge="docker0"))])
 def test_a_change_makes_it_as_wanted_and_a_second_look_finds_nothing_to_do(table: object) -> None:
     assert not is_as_wanted(Saved.read(BEFORE), table)  # type: ignore[arg-type]
     after = applied(BEFORE, change(Saved.read(BEFORE), table))  # type: ignore[arg-type]
