@@ -160,16 +160,24 @@ def ensure_links(site: Site, step: Step) -> str:
     points say otherwise; earlier ones let them pass and do not know the option. So the proxy itself is asked,
     and TLJH's own folder for additions to its configuration is used.
     """
-    address = _front(site, step) + "a%2Fb"
     wanted = traefik_text(["http", *(["https"] if _config(site, step, "https")["enabled"] else [])])
     ours = _TRAEFIK.read_text() if _TRAEFIK.exists() else ""
-    if _status_of(address, step) != 400 and ours in ("", wanted):
+    proxy = _proxy(site, step)
+    status = _escaped(proxy, step)
+    if not status:
+        raise StepFailed(
+            f"The proxy does not lead to the hub, also after {_PROXY_S:.0f} s.",
+            tried=f"GET {proxy}{_hub_path()}",
+            tail=_journal("traefik"),
+            next_step="See `journalctl -u traefik -u jupyterhub`, then run the command again.",
+        )
+    if status != 400 and ours in ("", wanted):
         return "links with escaped characters pass" + (f", by {_TRAEFIK}" if ours else "")
     _TRAEFIK.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _TRAEFIK.write_text(wanted)
     record("file", str(_TRAEFIK))
     _reload_proxy(site, step)
-    if _status_of(address, step) in (0, 400):
+    if _escaped(proxy, step) in (0, 400):
         _TRAEFIK.unlink()
         _reload_proxy(site, step)
         step.note("Links with escaped characters (git/…, local/…) are refused by this traefik.")
@@ -195,13 +203,18 @@ def _reload_proxy(site: Site, step: Step) -> None:
     )  # fmt: skip
 
 
-def _status_of(address: str, step: Step) -> int:
-    """The proxy's status for `address`; 0 if it does not answer within `_PROXY_S`."""
+def _escaped(proxy: str, step: Step) -> int:
+    """The proxy's status for a link with an escaped character; 0 if it does not lead to the hub.
+
+    It knows the hub some seconds after both have started, and until then answers 404 to whatever it is asked.
+    """
     deadline = time.monotonic() + _PROXY_S
-    while (status := _get(address)[0]) == 0 and time.monotonic() < deadline:
-        step.say("waiting until the proxy answers")
+    while _get(proxy + _hub_path())[0] != 200:
+        if time.monotonic() > deadline:
+            return 0
+        step.say("waiting until the proxy leads to the hub")
         time.sleep(0.2)
-    return status
+    return _get(proxy + _service_path() + "a%2Fb")[0]
 
 
 def ensure_service(site: Site, step: Step) -> str:
@@ -250,7 +263,7 @@ def check(site: Site, step: Step) -> str:
 
     TLJH's own installer takes any answer on port 80 for a healthy hub.
     """
-    address = _front(site, step) + "api/v1/health"
+    address = _proxy(site, step) + _service_path() + "api/v1/health"
     while True:
         status, text = _get(address)
         try:
@@ -303,11 +316,21 @@ def _config(site: Site, step: Step, section: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _front(site: Site, step: Step) -> str:
-    """Where TLJH's proxy has our pages, as its configuration says."""
+def _proxy(site: Site, step: Step) -> str:
+    """Where TLJH's proxy listens, as its configuration says."""
     http = _config(site, step, "http")
-    prefix = handed_over().get("environment", {}).get("JUPYTERHUB_SERVICE_PREFIX", "/services/binder/")
-    return f"http://{http.get('address') or '127.0.0.1'}:{http.get('port') or 80}{prefix}"
+    return f"http://{http.get('address') or '127.0.0.1'}:{http.get('port') or 80}"
+
+
+def _service_path() -> str:
+    """Where our pages are behind the proxy."""
+    environment = handed_over().get("environment", {})
+    return str(environment.get("JUPYTERHUB_SERVICE_PREFIX", "/services/binder/"))
+
+
+def _hub_path() -> str:
+    """What answers 200 behind the proxy as soon as that leads to the hub."""
+    return urlsplit(str(handed_over().get("hub_api_url", ""))).path or "/hub/api"
 
 
 def _python(site: Site, step: Step, arguments: list[str], next_step: str) -> list[str]:

@@ -6,6 +6,9 @@ import io
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -285,6 +288,76 @@ def test_the_proxy_is_told_for_each_entry_point_that_there_is() -> None:
     assert text.count("allowEncodedSlash = true") == 2
     assert "[entryPoints.https.http.encodedCharacters]" in text
     assert "BackSlash" not in text
+
+
+class Proxy:
+    """Answers like traefik: 404 until it knows its routes, 400 to escaped characters until told."""
+
+    def __init__(self, unknown: int) -> None:
+        self.unknown = unknown  # so many requests come before it knows its routes
+        self.told = False
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                proxy.unknown -= 1
+                status = 404 if proxy.unknown >= 0 else 400 if "%" in self.path and not proxy.told else 200
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def reload(self, *_: object) -> None:
+        """As `tljh-config reload proxy`, after which it is without routes for a moment again."""
+        self.told, self.unknown = hub._TRAEFIK.exists(), 2
+
+
+@pytest.fixture
+def behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Proxy], None]:
+    def listens(proxy: Proxy) -> None:
+        section = {"port": proxy.server.server_port, "enabled": False}
+        monkeypatch.setattr(hub, "_config", lambda *_: section)
+        monkeypatch.setattr(hub, "_TRAEFIK", tmp_path / "traefik_config.d" / "littlest-binder.toml")
+        monkeypatch.setattr(hub, "_reload_proxy", proxy.reload)
+        monkeypatch.setattr(hub, "record", lambda *_: None)
+
+    return listens
+
+
+def test_a_proxy_that_does_not_know_its_routes_yet_is_waited_for(
+    site: Site, step: Step, behind: Callable[[Proxy], None]
+) -> None:
+    """Its 404 looked like a link that passes."""
+    with Proxy(unknown=3) as proxy:
+        behind(proxy)
+        assert hub.ensure_links(site, step).startswith("lets escaped characters pass")
+        assert hub._TRAEFIK.exists()
+        proxy.reload()
+        assert "pass" in hub.ensure_links(site, step)
+
+
+def test_a_proxy_that_never_leads_to_the_hub_ends_the_step(
+    site: Site, step: Step, behind: Callable[[Proxy], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_PROXY_S", 0.5)
+    monkeypatch.setattr(hub, "_journal", lambda unit: [f"of {unit}"])
+    with Proxy(unknown=10**6) as proxy:
+        behind(proxy)
+        with pytest.raises(StepFailed, match="does not lead to the hub") as caught:
+            hub.ensure_links(site, step)
+    assert caught.value.tail == ("of traefik",)
+    assert not hub._TRAEFIK.exists()
 
 
 def test_a_systemd_that_is_not_on_the_path_is_put_there_for_the_bootstrap(tmp_path: Path) -> None:
