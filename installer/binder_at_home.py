@@ -54,7 +54,7 @@ class Desktop:
             service_manager=has_service_manager(),
         )
         self._engine = engine.Engine(self._site)
-        self._early: base_image.Early | None = None
+        self._base_image = base_image.Making()
         self._shown: dict[str, object] | None = None
         self._kept = False
         self._steps: tuple[tuple[str, Callable[[Step], str]], ...] = (
@@ -67,7 +67,7 @@ class Desktop:
             ("Settings", self._ensure_settings),
             ("Proxy", lambda step: proxy.ensure(self._site, step)),
             ("Command", self._ensure_command),
-            ("Debian base image", lambda step: base_image.ensure(self._site, step, self._early)),
+            ("Debian base image", lambda step: self._base_image.ensure(self._site, step)),
         )
         self._console = Console(total=1 + len(self._steps), verbose=options.verbose)
 
@@ -168,7 +168,7 @@ class Desktop:
             try:
                 lock = stack.enter_context(self._own_state())
                 stack.callback(self._stop_engine)
-                stack.callback(self._end_early)
+                stack.callback(self._base_image.end)
                 for name, ensure in self._steps:
                     self._console.do(name, ensure)
             except StepFailed as error:
@@ -215,11 +215,6 @@ class Desktop:
             with running.unstoppable():
                 self._console.do_uncounted("Stopping Docker", self._engine.stop)
 
-    def _end_early(self) -> None:
-        if self._early is not None:
-            with running.unstoppable():
-                self._early.close()
-
     def _ensure_packages(self, step: Step) -> str:
         """What is certainly missing comes in one call of apt, which takes long to begin and to end."""
         packages.repair(self._site, step)
@@ -238,10 +233,8 @@ class Desktop:
         """While the next steps wait for the network, the base image's packages can be unpacked already."""
         text = engine.ensure_client(self._site, step)
         site = self._expected_site()
-        if site is not None and not packages.missing(base_image.PROGRAMS) and not base_image.present(site):
-            self._early = base_image.Early(site, step)
-            self._early.let_signals_through()
-            step.note("The Debian base image is being made meanwhile.")
+        if site is not None:
+            self._base_image.begin(site, step)
         return text
 
     def _ensure_environment(self, step: Step) -> str:

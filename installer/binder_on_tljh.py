@@ -29,6 +29,7 @@ from steps import (
     stages,
     tljh,
 )
+from steps.command import which
 from steps.console import Console, Step, StepFailed
 from steps.person import Person
 from steps.site import LOG_DIR, RECORD, Site, has_service_manager
@@ -60,12 +61,13 @@ class OnTljh:
         )  # fmt: skip
         self._engine = engine.Engine(self._site)
         self._folder = offline.look(options.offline) if options.offline else None
+        self._base_image = base_image.Making()
         self._fresh = False
         self._asked = False
         self._steps: tuple[tuple[str, Callable[[Step], str]], ...] = (
             ("Debian packages", self._ensure_packages),
             ("Docker engine", self._ensure_engine),
-            ("Docker client", lambda step: engine.ensure_client(self._site, step)),
+            ("Docker client", self._ensure_client),
             ("Docker buildx", lambda step: buildx.ensure(self._site, step)),
             ("TLJH", self._ensure_tljh),
             ("The package", self._ensure_plugin),
@@ -158,8 +160,10 @@ class OnTljh:
                 if self._asked:
                     # A run that is killed and repeated needs no second answer.
                     (self._site.state / "agreed").touch()
-                for name, ensure in self._steps:
-                    self._console.do(name, ensure)
+                with contextlib.ExitStack() as stack:
+                    stack.callback(self._base_image.end)
+                    for name, ensure in self._steps:
+                        self._console.do(name, ensure)
                 (self._site.state / "agreed").unlink(missing_ok=True)
         except StepFailed as error:
             self._console.explain(error)
@@ -182,7 +186,10 @@ class OnTljh:
 
     def _ensure_packages(self, step: Step) -> str:
         packages.repair(self._site, step)
-        added = packages.ensure_programs(self._site, step, _DEBIAN)
+        programs = dict(_DEBIAN)
+        if which("docker") is None or not base_image.present(self._chosen_site()):
+            programs |= base_image.PROGRAMS
+        added = packages.ensure_programs(self._site, step, programs)
         added += project.ensure_venv_package(self._site, step)
         return f"installed {', '.join(added)}" if added else "as they were"
 
@@ -192,6 +199,13 @@ class OnTljh:
             # A hub that started without Docker looks for it anew.
             plugin.restart_later(self._site)
         return said
+
+    def _ensure_client(self, step: Step) -> str:
+        """While TLJH is installed, the base image's packages can be unpacked already."""
+        text = engine.ensure_client(self._site, step)
+        if self._folder is None or not self._folder.images:
+            self._base_image.begin(self._chosen_site(), step)
+        return text
 
     def _ensure_tljh(self, step: Step) -> str:
         if self._options.installed:
@@ -240,16 +254,19 @@ class OnTljh:
         return f"{name}, with the password that was given"
 
     def _ensure_base_image(self, step: Step) -> str:
-        # The settings decide which release is built on; they are known since the hub has read them.
+        self._site = self._chosen_site()
+        loaded = offline.load_images(self._folder, self._site, step) if self._folder else []
+        said = self._base_image.ensure(self._site, step)
+        return said + (f"; loaded {', '.join(loaded)}" if loaded else "")
+
+    def _chosen_site(self) -> Site:
+        """With the release that is built on and its mirror, as the settings say once a hub has read them."""
         chosen = hub.settings().get("build", {})
-        self._site = replace(
+        return replace(
             self._site,
             release=self._options.release or chosen.get("release") or self._site.release,
             mirror=self._options.mirror or chosen.get("mirror") or self._site.mirror,
         )
-        loaded = offline.load_images(self._folder, self._site, step) if self._folder else []
-        said = base_image.ensure(self._site, step)
-        return said + (f"; loaded {', '.join(loaded)}" if loaded else "")
 
     def _closing(self, seconds: float) -> None:
         say = self._console.say

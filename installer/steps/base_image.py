@@ -18,7 +18,8 @@ from pathlib import Path
 from .buildx import KEYRING, work_folder
 from .command import Program, ask_docker, end, end_with_parent, run
 from .console import Step, StepFailed
-from .packages import ensure_programs
+from .packages import ensure_programs, missing
+from .running import unstoppable
 from .site import Site
 
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
@@ -103,6 +104,31 @@ class Early:
 
     def close(self) -> None:
         self._stack.close()
+
+
+class Making:
+    """The image in one run of the installer: begun while other steps wait for the network, had by its own."""
+
+    def __init__(self) -> None:
+        self._early: Early | None = None
+
+    def begin(self, site: Site, step: Step) -> None:
+        """Begin to make it, unless it is there or something that it needs is not."""
+        if missing(PROGRAMS) or present(site):
+            return
+        self._early = Early(site, step)
+        self._early.let_signals_through()
+        step.note("The Debian base image is being made meanwhile.")
+
+    def ensure(self, site: Site, step: Step) -> str:
+        """See `ensure`."""
+        return ensure(site, step, self._early)
+
+    def end(self) -> None:
+        """What was begun ends, and its folder goes; nothing if it has been had."""
+        if self._early is not None:
+            with unstoppable():
+                self._early.close()
 
 
 def tidy(site: Site, root: Path) -> None:
