@@ -13,6 +13,7 @@
     │   ├── AmbiguousRef         ref-ambiguous
     │   ├── RepositoryTooLarge   repository-too-large
     │   └── CheckoutFailed       checkout-failed
+    │       └── CheckoutDiskFull   checkout-disk-full
     ├── BuildError
     │   ├── BuildFailed          build-failed and the causes that `build.explain` recognises
     │   ├── BuildCancelled       build-cancelled
@@ -199,6 +200,13 @@ class CheckoutFailed(SourceError):
 
     code = "checkout-failed"
     http_status = 502
+
+
+class CheckoutDiskFull(CheckoutFailed):
+    """The disk became full while the repository was fetched or its files were laid out."""
+
+    code = "checkout-disk-full"
+    http_status = 507
 
 
 class BuildError(BinderError):

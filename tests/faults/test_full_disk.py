@@ -125,7 +125,8 @@ async def test_while_checking_out(machine: Machine, disks: dict[str, SmallDisk])
     machine.git_server.commit(name, {"zeros.bin": bytes(40 * MIB)})  # small in the mirror
     with disks["state"].full(10 * MIB):
         error = await refused(machine, "clone", spec)
-        assert "No space left on device" in error or "disk" in error
+        assert error.startswith("checkout-disk-full: ")
+        assert "Free some disk" in error
         await machine.sound()
     await works_again(machine, "clone", spec, before)
 
@@ -136,7 +137,8 @@ async def test_while_cloning(machine: Machine, disks: dict[str, SmallDisk]) -> N
     machine.git_server.commit(name, {"large.bin": os.urandom(8 * MIB)})
     with disks["state"].full(4 * MIB):
         error = await refused(machine, "mirror", spec)
-        assert "space" in error or "disk" in error
+        assert error.startswith("checkout-disk-full: ")
+        assert "Free some disk" in error
         await machine.sound()
     await works_again(machine, "mirror", spec, before)
 

@@ -23,7 +23,7 @@ from ..settings import Settings
 from . import files, history, lfs
 from .credentials import same_host
 from .files import Budget
-from .git import Git, GitFailed
+from .git import Git, GitFailed, cannot_write
 from .mirror import Mirror
 from .policy import check_spec
 from .providers import shown
@@ -99,10 +99,8 @@ class Checkouts:
             time = await self._put(pinned, target, run, depth=0)
             await asyncio.to_thread(_finish, target, time, pinned.spec.subdir)
         except OSError as error:
-            raise CheckoutFailed(
-                f"Cannot write the checkout: {error.strerror} ({error.filename}).",
-                "Check the free disk and the owner of the state folder.",
-            ) from error
+            where = f" ({error.filename})" if error.filename else ""
+            raise cannot_write(f"Cannot write the checkout{where}", error) from error
         done = run.written
         if done.pointers and not self._settings.source.lfs:
             count = len(done.pointers)
@@ -198,10 +196,7 @@ class Checkouts:
                 mine = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(mine, fcntl.LOCK_EX)
         except OSError as error:
-            raise CheckoutFailed(
-                f"Cannot make a folder in {root}: {error.strerror}.",
-                "Check the free disk and the owner of the state folder.",
-            ) from error
+            raise cannot_write(f"Cannot make a folder in {root}", error) from error
         try:
             yield folder
         finally:

@@ -19,6 +19,7 @@ from typing import IO
 from ..amounts import shown_bytes
 from ..errors import CheckoutFailed, RepositoryTooLarge
 from ..settings import MIB, SourceSettings
+from .git import cannot_write
 from .mirror import Mirror
 from .pointers import POINTER_BYTES, Pointer, read_pointer
 from .providers import shown
@@ -228,10 +229,7 @@ def _receive(reading: int, by_path: Mapping[str, Entry], target: Path, most: int
                             "Use a smaller repository, or raise `binder.source.max_checkout_bytes`.",
                         )
         except OSError as error:
-            raise CheckoutFailed(
-                f"Cannot write the files: {error.strerror or error}.",
-                "Check the free disk of the state folder.",
-            ) from None
+            raise cannot_write("Cannot write the files", error) from None
         except tarfile.TarError as error:
             raise CheckoutFailed(f"git sent the files incompletely ({error}).", "Try again.") from None
     listed = sum(entry.mode != SUBMODULE for entry in by_path.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import pwd
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckoutFailed, RepositoryTooLarge
+from ..errors import CheckoutDiskFull, CheckoutFailed, RepositoryTooLarge
 from ..settings import Settings
 from .credentials import Login
 from .providers import printable
@@ -71,6 +72,10 @@ _CONFIG = """\
 """
 
 
+# Of this machine: what the other side says of its own disk stands behind `remote:`.
+_DISK_FULL = re.compile(r"^(?!remote:).*(No space left on device|Disk quota exceeded)", re.MULTILINE)
+
+
 class GitFailed(CheckoutFailed):
     """git ended with an error; `stderr` is its text, for the caller to explain."""
 
@@ -84,6 +89,21 @@ class GitFailed(CheckoutFailed):
         )
         self.exit_code = exit_code
         self.stderr = stderr
+
+
+def cannot_write(what: str, error: OSError) -> CheckoutFailed:
+    """`what` could not be written below the state folder: a sentence without its stop."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _disk_full(f"{what}: the disk is full.")
+    return CheckoutFailed(
+        f"{what}: {error.strerror or error}.", "Check the free disk and the owner of the state folder."
+    )
+
+
+def _disk_full(message: str) -> CheckoutDiskFull:
+    return CheckoutDiskFull(
+        message, "Free some disk, or ask the administrator to; then try again. What was there is as it was."
+    )
 
 
 class GitTimedOut(CheckoutFailed):
@@ -170,8 +190,8 @@ class Git:
         are descriptors (locks) that the command holds as long as it lives. git is killed when a file that it
         writes gets larger than `file_bytes`, the setting's `max_fetch_bytes` if not given. `timeout_s` is in
         seconds, the setting's if not given. When this is cancelled the command and all that it started are
-        killed. Raises `GitFailed`, `GitTimedOut`, `RepositoryTooLarge` where it says more than `max_output`
-        bytes.
+        killed. Raises `GitFailed`, `GitTimedOut`, `CheckoutDiskFull`, `RepositoryTooLarge` where it says more
+        than `max_output` bytes.
         """
         seconds = timeout_s if timeout_s is not None else self._settings.source.timeout_s
         with contextlib.ExitStack() as closing:
@@ -193,6 +213,8 @@ class Git:
         output, errors = reading.result(), listening.result()
         if exit_code != 0:
             said = errors.decode(errors="replace")
+            if _DISK_FULL.search(said):
+                raise _disk_full("The disk became full while the repository was fetched.")
             raise GitFailed(arguments[0], exit_code, access.login.without(said) if access.login else said)
         return output
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from tljh_plugin.errors import CheckoutFailed, RepositoryTooLarge
+from tljh_plugin.errors import CheckoutDiskFull, CheckoutFailed, RepositoryTooLarge
 from tljh_plugin.settings import from_mapping
 from tljh_plugin.source.git import Access, Git, GitFailed, GitTimedOut, account
 
@@ -88,6 +88,24 @@ async def test_an_error_carries_gits_own_words(git: Git, folder: Path) -> None:
     with pytest.raises(GitFailed, match="exit code 128: fatal: your current branch") as caught:
         await git.run("log", cwd=folder)
     assert caught.value.exit_code == 128
+
+
+@pytest.mark.parametrize(
+    ("says", "full"),
+    [
+        ("fatal: write error: No space left on device", True),
+        ("error: unable to write file objects/ab: Disk quota exceeded\nfatal: unpack-objects failed", True),
+        ("remote: fatal: write error: No space left on device\nfatal: early EOF", False),
+    ],
+)
+async def test_a_full_disk_is_told_as_such_if_it_is_ours(
+    git: Git, folder: Path, says: str, full: bool
+) -> None:
+    script = "; ".join(f"echo '{line}' >&2" for line in says.splitlines())
+    with pytest.raises(CheckoutFailed) as caught:
+        await git.run("x", cwd=folder, access=shell(f"{script}; exit 128"))
+    assert isinstance(caught.value, CheckoutDiskFull) is full
+    assert ("Free some disk" in caught.value.next_step) is full
 
 
 def running(pids: Path) -> list[str]:
