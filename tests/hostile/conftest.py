@@ -2,7 +2,8 @@
 
 `@pytest.mark.attack("becoming root")` counts a test as an attempt of that class that must be stopped; with
 `preventable=False` as one that cannot be stopped here: it is shown to work, so that nobody believes
-otherwise, and what the security page says of it begins with the words in `page`.
+otherwise, and what the security page says of it begins with the words in `page`. With `counterpart=False`
+nothing here shows that it would get through if the rule in question were not there.
 """
 
 from __future__ import annotations
@@ -21,26 +22,30 @@ from tljh_plugin.installation import ensure_state
 from tljh_plugin.settings import from_mapping
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
-_COLUMNS = ("tried", "stopped", "not preventable here", "went through")
+_ALONE = "of these without a counterpart"
+_COLUMNS = ("tried", "stopped", _ALONE, "not preventable here", "went through")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     mark = item.get_closest_marker("attack")
     if mark is not None:
-        item.user_properties.append(("attack", (mark.args[0], mark.kwargs.get("preventable", True))))
+        told = (mark.args[0], mark.kwargs.get("preventable", True), mark.kwargs.get("counterpart", True))
+        item.user_properties.append(("attack", told))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     table: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, ()):
-            for kind, preventable in (value for key, value in report.user_properties if key == "attack"):
+            told = (value for key, value in report.user_properties if key == "attack")
+            for kind, preventable, counterpart in told:
                 row = table.setdefault(kind, Counter())
                 row["tried"] += 1
                 if outcome == "failed":
                     row["went through"] += 1
                 else:
                     row["stopped" if preventable else "not preventable here"] += 1
+                    row[_ALONE] += preventable and not counterpart
     if table:
         terminalreporter.section("hostile attempts")
         width = max(map(len, table))

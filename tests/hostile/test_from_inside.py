@@ -39,7 +39,12 @@ PYTHON = "/srv/venv/bin/python"
 ATTEMPTS = [
     pytest.param(
         attempt,
-        marks=pytest.mark.attack(module.KIND, preventable=not attempt.expected, page=attempt.page),
+        marks=pytest.mark.attack(
+            module.KIND,
+            preventable=not attempt.expected,
+            page=attempt.page,
+            counterpart=attempt.control is not None,
+        ),
         id=f"{module.KIND}: {attempt.name}",
     )
     for module in KINDS
