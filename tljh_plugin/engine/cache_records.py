@@ -22,6 +22,7 @@ from .buildx import buildx_command, running
 from .values import CacheRecord
 
 _FIRST_API = (1, 42)
+_LATER_S = 2.0
 _ID = re.compile(r"[0-9a-z]{20,40}")
 _SIZE = re.compile(r"([0-9.]+(?:e\+[0-9]+)?)([kMGTPE]?)B")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
@@ -59,7 +60,9 @@ def read(said: Mapping[str, Any]) -> CacheRecord:
 async def by_buildx(environment: Mapping[str, str], timeout_s: float) -> list[CacheRecord]:
     """What `docker buildx du` tells of Docker's own builder. Raises `EngineError`."""
     with tempfile.TemporaryDirectory(prefix="littlest-binder-du-") as folder:
-        command = [*buildx_command(), "--builder", "default", "du", "--verbose"]
+        # Should we be killed, it ends all the same: a Docker that hangs would keep it for ever.
+        bounded = ["timeout", "--kill-after=5", f"{timeout_s + _LATER_S:g}"]
+        command = [*bounded, *buildx_command(), "--builder", "default", "du", "--verbose"]
         surroundings = {**os.environ, **environment, "BUILDX_CONFIG": folder}
         async with running(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=surroundings) as process:
             try:
