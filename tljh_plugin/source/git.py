@@ -72,8 +72,10 @@ _CONFIG = """\
 """
 
 
-# Of this machine: what the other side says of its own disk stands behind `remote:`.
-_DISK_FULL = re.compile(r"^(?!remote:).*(No space left on device|Disk quota exceeded)", re.MULTILINE)
+# Of this machine: what the other side says of its own disk stands behind `remote:`. The last words are git's.
+_DISK_FULL = re.compile(
+    r"^(?!remote:).*(No space left on device|Disk quota exceeded|Out of diskspace)", re.MULTILINE
+)
 
 
 class GitFailed(CheckoutFailed):

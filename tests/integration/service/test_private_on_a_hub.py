@@ -25,13 +25,14 @@ from waiting import LONG_S, until
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.errors import ImageNotFound, NotFound
 from tljh_plugin.hub_api import HubApi
-from tljh_plugin.wire import BuildRequest
+from tljh_plugin.wire import BuildRequest, Credential
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker]
 
 USER, PASSWORD = "robot", f"Secret-{secrets.token_hex(12)}/+{secrets.token_hex(4)}"
 # Of the administrator's file, which names `carol` alone.
 INSTITUTE = f"Institute-{secrets.token_hex(12)}/+{secrets.token_hex(4)}"
+GIVEN = Credential(username=USER, password=PASSWORD)
 FORMS = tuple(
     form
     for each in (PASSWORD, INSTITUTE)
@@ -187,7 +188,7 @@ async def test_the_password_is_nowhere_afterwards(
                 assert events[-1].type == "ready", events[-1].error
                 [build] = await api.builds()
                 [image] = [each for each in await api.images() if each.build_id == build.id]
-                more = [await built(api, git_server, name) for name in ("python", "postbuild")]
+                more = [await built(api, git_server, name, GIVEN) for name in ("python", "postbuild")]
             git_before = watcher.git
             theirs = await built_with_the_administrators(hub, git_server)
     try:
@@ -223,9 +224,11 @@ async def test_the_password_is_nowhere_afterwards(
         docker("image", "rm", "-f", image.id, *more, theirs)
 
 
-async def built(client: ServiceClient, git_server: GitServer, name: str) -> str:
-    """The private image of a repository, for which a credential was given before or by the administrator."""
-    build = await client.build(BuildRequest(spec=git_server.spec(name)))
+async def built(
+    client: ServiceClient, git_server: GitServer, name: str, credential: Credential | None = None
+) -> str:
+    """The private image of a repository; the administrator gave a credential if nobody does now."""
+    build = await client.build(BuildRequest(spec=git_server.spec(name), credential=credential))
     assert [line async for line in client.events(build.id)][-1].phase == "built"
     [image] = [each for each in await client.images() if each.build_id == build.id]
     assert image.visibility == "private"

@@ -95,6 +95,7 @@ async def test_an_error_carries_gits_own_words(git: Git, folder: Path) -> None:
     [
         ("fatal: write error: No space left on device", True),
         ("error: unable to write file objects/ab: Disk quota exceeded\nfatal: unpack-objects failed", True),
+        ("fatal: sha1 file pack write error. Out of diskspace\nfatal: fetch-pack: invalid output", True),
         ("remote: fatal: write error: No space left on device\nfatal: early EOF", False),
     ],
 )
