@@ -228,7 +228,7 @@ async def built(
     client: ServiceClient, git_server: GitServer, name: str, credential: Credential | None = None
 ) -> str:
     """The private image of a repository; the administrator gave a credential if nobody does now."""
-    build = await client.build(BuildRequest(spec=git_server.spec(name), credential=credential))
+    build = await client.build(BuildRequest(spec=git_server.spec(name)), credential)
     assert [line async for line in client.events(build.id)][-1].phase == "built"
     [image] = [each for each in await client.images() if each.build_id == build.id]
     assert image.visibility == "private"
