@@ -49,6 +49,7 @@ from .context import Context, open_context
 from .environment import from_environment
 from .events import StreamHandler
 from .handler import MAX_BODY_BYTES, NoSuchApi
+from .in_work import InWork
 from .pages.accounting import AccountingPage
 from .pages.audit import AuditPage
 from .pages.builds import BuildPage, BuildsPage, CancelBuild
@@ -167,6 +168,8 @@ PAGE_ROUTES: Routes = [
 
 # How often is looked whether the hub has handed over other settings.
 _LOOK_S = 2.0
+# How long requests may take that are in work when the service ends or begins anew.
+_LAST_ANSWERS_S = 5.0
 # A request's body, and a connection without one or with half a head of it.
 _SLOW_BODY_S, _IDLE_S = 30.0, 120.0
 
@@ -210,19 +213,25 @@ async def _is_told(stop: asyncio.Event) -> bool:
 
 @contextlib.asynccontextmanager
 async def listening(context: Context, sockets: Sockets) -> AsyncIterator[None]:
-    """Both listeners, closed again with their connections. Raises `SettingsError` if an address is taken."""
-    servers = [_listen_publicly(context, sockets)]
+    """Both listeners, closed again with their connections once what came in is answered.
+
+    Raises `SettingsError` if an address is taken.
+    """
+    in_work = InWork()
+    servers = [_listen_publicly(context, sockets, in_work)]
     try:
-        servers.append(_listen_privately(context, sockets))
+        servers.append(_listen_privately(context, sockets, in_work))
         yield
     finally:
         for server in servers:
             server.stop()
+        if not await in_work.answered(_LAST_ANSWERS_S):
+            log.warning("Requests that took longer than %g s were cut off", _LAST_ANSWERS_S)
         for server in servers:
             await server.close_all_connections()
 
 
-def application(context: Context, door: Door) -> Application:
+def application(context: Context, door: Door, in_work: InWork) -> Application:
     """The handlers behind one door."""
     prefix = "/" if door.own else context.environment.prefix
     routes: list[tuple[Any, ...]] = [(API + path, handler) for path, handler in API_ROUTES]
@@ -240,6 +249,7 @@ def application(context: Context, door: Door) -> Application:
         cookie_secret=cookie_secret(context.settings),
         context=context,
         door=door,
+        in_work=in_work,
         streams=Counter(),
         hub_auth=context.environment.hub_auth(),
         log_function=_log_request,
@@ -251,9 +261,9 @@ def cookie_secret(settings: Settings) -> bytes:
     return hmac.digest(secret(settings), b"cookies", "sha256")
 
 
-def _listen_publicly(context: Context, sockets: Sockets) -> HTTPServer:
+def _listen_publicly(context: Context, sockets: Sockets, in_work: InWork) -> HTTPServer:
     server = HTTPServer(
-        application(context, HubDoor()),
+        application(context, HubDoor(), in_work),
         max_body_size=MAX_BODY_BYTES,
         body_timeout=_SLOW_BODY_S,
         idle_connection_timeout=_IDLE_S,
@@ -262,9 +272,9 @@ def _listen_publicly(context: Context, sockets: Sockets) -> HTTPServer:
     return server
 
 
-def _listen_privately(context: Context, sockets: Sockets) -> HTTPServer:
+def _listen_privately(context: Context, sockets: Sockets, in_work: InWork) -> HTTPServer:
     server = HTTPServer(
-        application(context, SocketDoor()), max_body_size=MAX_BODY_BYTES, body_timeout=_SLOW_BODY_S
+        application(context, SocketDoor(), in_work), max_body_size=MAX_BODY_BYTES, body_timeout=_SLOW_BODY_S
     )
     server.add_sockets(sockets.private(context.settings.service_socket))
     return server

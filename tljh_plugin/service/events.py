@@ -41,6 +41,8 @@ class Event:
 class StreamHandler(ApiHandler):
     """A handler that streams events until their source ends or the reader goes away."""
 
+    is_waited_for = False
+
     def initialize(self) -> None:
         super().initialize()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()

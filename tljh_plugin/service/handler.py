@@ -25,6 +25,7 @@ from ..wire import Person, Wire
 if TYPE_CHECKING:
     from .auth import Door
     from .context import Context
+    from .in_work import InWork
 
 log = logging.getLogger("littlest_binder.service")
 
@@ -42,12 +43,25 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
     """
 
     open_to_all = False
+    # Whether the service waits for the answer before it ends.
+    is_waited_for = True
     signed_in: Person | None = None
 
     def initialize(self) -> None:
         self.hub_auth = self.settings["hub_auth"]
+        if self.is_waited_for:
+            self.in_work.begin(self)
         # The request's own task is made after this, and takes it over.
         request_ids.begin(self.request_id)
+
+    def on_finish(self) -> None:
+        self.in_work.end(self)
+
+    @property
+    def in_work(self) -> InWork:
+        """The requests that are being answered."""
+        found: InWork = self.settings["in_work"]
+        return found
 
     @cached_property
     def request_id(self) -> str:
@@ -82,6 +96,8 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
+        if self.in_work.last:
+            self.set_header("Connection", "close")
         self.set_header(request_ids.HEADER, self.request_id)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")

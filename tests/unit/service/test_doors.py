@@ -47,6 +47,7 @@ from tljh_plugin.service.accounting import Accounting
 from tljh_plugin.service.api import binderhub
 from tljh_plugin.service.app import application
 from tljh_plugin.service.auth import HubDoor, SocketDoor
+from tljh_plugin.service.in_work import InWork
 from tljh_plugin.service.preparations import Preparations
 from tljh_plugin.source.spec import parse_link
 from tljh_plugin.store import BuildRow, ImageRow, Store, utc_now
@@ -572,9 +573,9 @@ async def test_a_hidden_thing_answers_as_one_that_is_not_there(world: World) -> 
 async def test_every_address_has_a_line_here(world: World) -> None:
     context = world.house._context
     known = {(method, f"api/v1/{pattern}") for method, pattern in API} | set(PAGES)
-    public = addresses(application(context, HubDoor()), re.escape(PREFIX))
+    public = addresses(application(context, HubDoor(), InWork()), re.escape(PREFIX))
     assert public == known
-    own = addresses(application(context, SocketDoor()), re.escape("/"))
+    own = addresses(application(context, SocketDoor(), InWork()), re.escape("/"))
     assert own == {(method, f"api/v1/{pattern}") for method, pattern in [*API, *OWN_API]}
 
 

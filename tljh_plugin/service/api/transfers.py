@@ -25,6 +25,8 @@ _WAITING = 16  # pieces of what a browser or client sends, 64 KiB each
 
 
 class ExportImage(ApiHandler):
+    is_waited_for = False  # gigabytes
+
     async def get(self, image_id: str) -> None:
         self.only_administrators()
         image = image_of(self, image_id)
@@ -53,6 +55,7 @@ class ImportImage(ApiHandler):
     """The body is handed on as it comes; an import that has failed takes the rest and drops it, since who
     sends it reads the answer only then."""
 
+    is_waited_for = False  # gigabytes
     SUPPORTED_METHODS = ("POST",)  # any other would begin an import, in `prepare`, that nobody ends
 
     _work: asyncio.Task[str] | None = None
