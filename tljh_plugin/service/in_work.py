@@ -30,7 +30,8 @@ class InWork:
         self.last = True
         # Looked at again and again, since a handler that goes away tells nobody.
         for _ in range(1 + round(limit_s / _LOOK_S)):
-            if not self._handlers:
+            over = not self._handlers
+            await asyncio.sleep(_LOOK_S)  # what was written last goes out meanwhile
+            if over:
                 return True
-            await asyncio.sleep(_LOOK_S)
         return False

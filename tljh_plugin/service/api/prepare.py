@@ -20,8 +20,6 @@ class ReleaseRequest(BaseModel):
 
 
 class Prepare(ApiHandler):
-    is_waited_for = False  # it may take as long as a build, and the hub asks again
-
     def initialize(self) -> None:
         super().initialize()
         self._work: asyncio.Future[Prepared] | None = None
