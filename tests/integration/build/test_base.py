@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -67,7 +66,7 @@ async def test_a_missing_debian_names_what_makes_it(
 ) -> None:
     monkeypatch.setattr(base_module, "DEBIAN", "littlest-binder-test/no-such-debian")
     with pytest.raises(EngineError, match="no-such-debian:bookworm") as caught:
-        await ensure_base(dataclasses.replace(settings, platform=platform), lambda _: None)
+        await ensure_base(settings.model_copy(update={"platform": platform}), lambda _: None)
     assert caught.value.code == "base-missing"
     assert next_step in caught.value.next_step
 
