@@ -163,7 +163,7 @@ def ensure_links(site: Site, step: Step) -> str:
     wanted = traefik_text(["http", *(["https"] if _config(site, step, "https")["enabled"] else [])])
     ours = _TRAEFIK.read_text() if _TRAEFIK.exists() else ""
     proxy = _proxy(site, step)
-    status = _escaped(proxy, step)
+    status = _status_of_escaped(proxy, step)
     if not status:
         raise StepFailed(
             f"The proxy does not lead to the hub, also after {_PROXY_S:.0f} s.",
@@ -177,7 +177,7 @@ def ensure_links(site: Site, step: Step) -> str:
     _TRAEFIK.write_text(wanted)
     record("file", str(_TRAEFIK))
     _reload_proxy(site, step)
-    if _escaped(proxy, step) in (0, 400):
+    if _status_of_escaped(proxy, step) in (0, 400):
         _TRAEFIK.unlink()
         _reload_proxy(site, step)
         step.note("Links with escaped characters (git/…, local/…) are refused by this traefik.")
@@ -203,7 +203,7 @@ def _reload_proxy(site: Site, step: Step) -> None:
     )  # fmt: skip
 
 
-def _escaped(proxy: str, step: Step) -> int:
+def _status_of_escaped(proxy: str, step: Step) -> int:
     """The proxy's status for a link with an escaped character; 0 if it does not lead to the hub.
 
     It knows the hub some seconds after both have started, and until then answers 404 to whatever it is asked.

@@ -225,7 +225,7 @@ async def listening(context: Context, sockets: Sockets) -> AsyncIterator[None]:
     finally:
         for server in servers:
             server.stop()
-        if not await in_work.answered(_LAST_ANSWERS_S):
+        if not await in_work.finish(_LAST_ANSWERS_S):
             log.warning("Requests that took longer than %g s were cut off", _LAST_ANSWERS_S)
         for server in servers:
             await server.close_all_connections()

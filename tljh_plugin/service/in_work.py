@@ -25,8 +25,8 @@ class InWork:
     def end(self, handler: Any) -> None:
         self._handlers.discard(handler)
 
-    async def answered(self, limit_s: float) -> bool:
-        """Wait until all are, for at most so many seconds; whether they are."""
+    async def finish(self, limit_s: float) -> bool:
+        """Let the last answers be given, within so many seconds; whether all were."""
         self.last = True
         # Looked at again and again, since a handler that goes away tells nobody.
         for _ in range(1 + round(limit_s / _LOOK_S)):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +22,12 @@ asyncio.run(by_buildx({"DOCKER_HOST": sys.argv[1]}, 1.0))
 
 
 @pytest.fixture
-def hanging(tmp_path: Path) -> str:
+def hanging(tmp_path: Path) -> Iterator[str]:
     """The address of a Docker that takes every connection and says nothing."""
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(tmp_path / "docker.sock"))
-    listening.listen()
-    # Open until the process ends: what hangs on it must end by itself.
-    os.dup(listening.fileno())
-    listening.close()
-    return f"unix://{tmp_path}/docker.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "docker.sock"))
+        listening.listen()
+        yield f"unix://{tmp_path}/docker.sock"
 
 
 def asking(host: str) -> list[int]:

@@ -123,7 +123,7 @@ class Neighbourhood:
 
     def __init__(self, apart: Apart) -> None:
         self.apart = apart
-        # The namespace, its side of the pair of interfaces, this side, the bridge that takes it, its network.
+        # The namespace, the bridge that it is joined to, and its network.
         self.members = {
             "server": (f"{apart.name}-s", bridge_name(apart.instance), "fd00:5::"),
             "build": (f"{apart.name}-b", "builds", "fd00:b::"),

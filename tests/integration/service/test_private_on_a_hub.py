@@ -258,7 +258,7 @@ async def a_group_uses_it(hub: RunningHub, image: str) -> None:
         assert [await seen_by(each) for each in ("bob", "carol")] == [True, False]
         options = {"image": image, "storage": "ephemeral"}
         assert "image-not-found" in await told_of_start(hub.api(await hub.person("carol")), options, "carol")
-        assert "ready" in await told_of_start(hub.api(await hub.person("bob")), options)
+        assert "'ready': True" in await told_of_start(hub.api(await hub.person("bob")), options)
         async with hub.api() as api:
             await api.stop("bob", "stolen", remove=True)
         (await http.request("DELETE", f"{group}/users", json={"users": ["bob"]})).raise_for_status()
