@@ -191,7 +191,8 @@ def test_its_backup_is_at_work_on_another_machine(
         new.run("systemctl", "start", "jupyterhub", "tljh-binder")
         wait_until_active(new)
         ada = Visitor(new, "ada", "first-word")
-        ada.start_plain("one")
+        # The server of this name is known with its folders: without them she would be asked.
+        ada.start_plain("one", "tljh-home")
         [server] = servers(new)
         assert in_server(new, server, "whoami; cat ~/project.txt") == "jupyter-ada\nproject\n"
         in_server(new, server, "echo again >>~/project.txt")
