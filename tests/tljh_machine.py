@@ -116,13 +116,13 @@ class Visitor:
         except httpx.TransportError:
             return False
 
-    def start_plain(self, server: str, *mounts: str) -> None:
+    def start_plain(self, server: str, *mounts: str, files: str = "project") -> None:
         page = self.http.get(f"/services/binder/{PLAIN}")
         assert page.status_code == 200, f"{page.status_code} {page.url} {page.text[:2000]}"
         commit = re.search(r'name="commit" value="([0-9a-f]{40})"', page.text)
         assert commit, page.text
         form: dict[str, Any] = {
-            "commit": commit[1], "files": "project", "server": server, "mounts": mounts, "_xsrf": xsrf(page),
+            "commit": commit[1], "files": files, "server": server, "mounts": mounts, "_xsrf": xsrf(page),
         }  # fmt: skip
         sent = self.http.post(f"/services/binder/{PLAIN}", data=form)
         assert sent.status_code == 200, sent.text[:2000]

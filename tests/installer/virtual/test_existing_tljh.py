@@ -179,7 +179,8 @@ def test_its_backup_is_at_work_on_another_machine(
         # The first one who signs in with the name chooses the password, as TLJH has it.
         ada = Visitor(new, "ada", "correct-horse")
         assert 'value="data"' in ada.http.get(f"/services/binder/{PLAIN}").text
-        ada.start_plain("first", "data")
+        # Files of hers that are here already would stay, and those of the backup come beside them.
+        ada.start_plain("first", "data", files="ephemeral")
         [server] = servers(new)
         assert in_server(new, server, "cat /data/data/table.csv") == "shared\n"
         ada.stop("first")
