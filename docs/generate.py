@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, get_origin
 
 import click
+from described import docstring_of, shown
+from requests_page import requests_page
 
 from tljh_plugin import errors
 from tljh_plugin.amounts import written_bytes
@@ -34,17 +36,6 @@ FINER = {
     "port-taken": (500, "Another program listens on the port of the desktop's pages."),
     "unknown-setting": (500, "The settings' file has a key that does not exist."),
 }
-
-
-def shown(value: Any) -> str:
-    """A default as it stands in YAML."""
-    if value is None or value in ("", (), {}):
-        return "(none)"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return "`[" + ", ".join(map(str, value)) + "]`"
-    return f"`{value}`"
 
 
 def section_lines(place: str, model: Any) -> list[str]:
@@ -250,7 +241,7 @@ def doctor_page() -> str:
         lines.append("")
     lines += ["## `--json`", "", "One object, `GET api/v1/doctor` answers the same:", ""]
     for model in (DoctorView, FindingView, RepairView):
-        lines += [f"`{model.__name__.removesuffix('View').lower()}`: {_first(model)}", ""]
+        lines += [f"`{model.__name__.removesuffix('View').lower()}`: {docstring_of(model)}", ""]
         lines += ["| key | type |", "| --- | --- |"]
         lines += [
             f"| `{key}` | {FIELDS.get((model, key), 'text')} |"
@@ -285,16 +276,13 @@ FIELDS = {
 }
 
 
-def _first(model: type) -> str:
-    return " ".join((inspect.getdoc(model) or "").split())
-
-
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
     "doctor.md": doctor_page,
+    "requests.md": requests_page,
 }
 
 if __name__ == "__main__":

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-assert spec is not None
-assert spec.loader is not None
-generate = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(generate)
+sys.path.insert(0, str(DOCS))
+generate = importlib.import_module("generate")
 
 
 @pytest.mark.parametrize("page", sorted(generate.PAGES))
@@ -34,13 +33,32 @@ def test_every_setting_has_a_meaning() -> None:
 def test_every_path_of_the_api_and_every_page_is_documented() -> None:
     from tljh_plugin.service.app import API_ROUTES, OWN_API_ROUTES, PAGE_ROUTES
 
-    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    text = "".join(
+        (DOCS / "reference" / page).read_text(encoding="utf-8") for page in ("api.md", "requests.md")
+    )
     known = set(re.findall(r"[a-z0-9_.]+(?:/(?:\{\w+\}|[a-z]+|…))*", text))
     shapes = {re.sub(r"\{\w+\}|…", "*", path) for path in known}
     for route, *_ in [*API_ROUTES, *OWN_API_ROUTES, *PAGE_ROUTES]:
         shape = re.sub(r"(\(\[\^/\]\+\)|\(\.\+\))", "*", route).replace("\\", "").replace("/?", "")
         shape = shape.replace("repo/*/*", "repo/*")
-        assert not shape or shape in shapes or shape == "oauth_callback", f"{route} is not in api.md"
+        assert not shape or shape in shapes or shape == "oauth_callback", f"{route} is not in the reference"
+
+
+def test_every_request_and_every_key_says_what_it_means() -> None:
+    """A request without a docstring, or a key without a comment `#:`, stops the page being written."""
+    requests_page = importlib.import_module("requests_page")
+
+    class Silent:
+        async def get(self) -> None: ...
+
+    with pytest.raises(ValueError, match=r"Silent\.get does not say what it does"):
+        list(requests_page.all_requests([("silent", Silent)]))
+
+    class Mute(BaseModel):
+        key: str
+
+    with pytest.raises(KeyError, match=r"Mute\.key has no comment"):
+        requests_page.answer_lines(Mute)
 
 
 def test_every_command_and_option_has_a_meaning() -> None:

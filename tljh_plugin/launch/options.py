@@ -24,27 +24,22 @@ _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class LaunchOptions(BaseModel):
-    """What to start. Exactly one of `repository` and `image` is given.
-
-    `repository` is the path of a launch link (`gh/owner/repo/ref`), `commit` the full commit that the
-    person confirmed, `image` the id of an image of ours, `project` the id of one of the person's
-    projects (empty: the repository's own; `new`: another one), `path` what to open on the server, `profile`
-    the id of a profile (empty: the person's default one), `mounts` the ids of mounts, `my_files` whether the
-    person's own folder is wanted.
-    """
+    """What to start. Exactly one of `repository` and `image` is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[1] = 1  #: of this shape
+    #: path of a launch link: `gh/owner/repo/ref`, `gl/<escaped namespace>/ref`, `git/<escaped url>/ref`,
+    #: `local/<escaped path>`, and `image/<name>` of an adopted image
     repository: str = Field("", max_length=2000)
-    commit: str = ""
-    image: str = ""
-    storage: Literal["project", "ephemeral"] = "project"
-    project: str = ""
-    path: str = Field("", max_length=2000)
-    profile: str = ""
-    mounts: tuple[str, ...] = ()
-    my_files: bool = False
+    commit: str = ""  #: full commit that the person confirmed; without it the ref is resolved at the start
+    image: str = ""  #: instead of a repository: the id of an image of ours, `sha256:…`
+    storage: Literal["project", "ephemeral"] = "project"  #: `project`: files are kept
+    project: str = ""  #: id of one of the person's projects; empty: the repository's own; `new`: another one
+    path: str = Field("", max_length=2000)  #: what to open on the server, such as `lab/tree/index.ipynb`
+    profile: str = ""  #: id of a profile that is meant for the person; empty: their default one
+    mounts: tuple[str, ...] = ()  #: ids of mounts, from `GET mounts`
+    my_files: bool = False  #: whether the person's own folder, the same in all their servers, is there
 
     @field_validator("commit")
     @classmethod

@@ -13,9 +13,9 @@ from ..wire import Wire
 class LinkView(Wire):
     """A link to share, and the badge for it in two languages."""
 
-    url: str
-    markdown: str
-    html: str
+    url: str  #: the launch link
+    markdown: str  #: the badge that leads there
+    html: str  #: the same badge
 
 
 def from_form(repository: str, ref: str = "", path: str = "", profile: str = "") -> LaunchLink:

@@ -20,6 +20,10 @@ COLUMNS = tuple(name for name in AccountView.model_fields if name != "version")
 
 class AccountingReport(ApiHandler):
     async def get(self) -> None:
+        """`?by=&since=&until=&format=`: administrators: server hours, memory hours, builds and kept bytes by
+        `person`, `group` or `day`; without `since` from the beginning of the month; `format=csv`: as a file.
+        Answers `AccountingView`.
+        """
         self.only_administrators()
         table = self.wants_table()
         by, since, until = period({name: self.get_query_argument(name, "") for name in FIELDS})

@@ -20,6 +20,12 @@ _LONGEST = 300
 
 class AuditEntries(ApiHandler):
     async def get(self) -> None:
+        """`?who=&what=&thing=&since=&until=&request=&limit=&before=&format=`: administrators: who did what,
+        newest first, at most `limit` (200; 1000 at most). `what` is an action or its kind (`image`), `thing`
+        a part of a name, `request` the id of a [request](../how-to/follow-a-request.md), `since` and `until`
+        days (UTC, the last one included) or moments; send the last `number` as `before` for the next page.
+        `format=csv`: all that fits, as a file. Answers a list of `AuditView`.
+        """
         self.only_administrators()
         table = self.wants_table()
         asked = wanted({name: self.get_query_argument(name, "") for name in FIELDS})

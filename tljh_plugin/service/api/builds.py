@@ -20,27 +20,30 @@ class ResolveRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    spec: str
-    commit: str = ""
-    credential: Credential | None = None
+    spec: str  #: a launch link, an address, or what a person types
+    commit: str = ""  #: full commit instead of what the ref points to
+    credential: Credential | None = None  #: of a private repository
 
 
 class PrivateBuildRequest(BuildRequest):
     """`POST builds`, with what a private repository is read with."""
 
-    credential: Credential | None = None
+    credential: Credential | None = None  #: of a private repository
 
 
 class RetryRequest(BaseModel):
-    """`POST builds/{id}/retry`; the body may be missing."""
+    """`POST builds/{build}/retry`; the body may be missing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    credential: Credential | None = None
+    credential: Credential | None = None  #: of a private repository
 
 
 class Resolve(ApiHandler):
     async def post(self) -> None:
+        """What a text or link means: repository, ref, commit, whether the image is ready. Answers
+        `ResolveView`.
+        """
         asked = self.body(ResolveRequest)
         self.answer(
             await self.context.lookups.resolve(self.person, asked.spec, asked.commit, asked.credential)
@@ -49,6 +52,9 @@ class Resolve(ApiHandler):
 
 class Builds(ApiHandler):
     async def get(self) -> None:
+        """The person's builds, newest first; `?everyone=1`: of all people, for administrators. Answers a list
+        of `BuildView`.
+        """
         everyone = self.flag("everyone")
         if everyone:
             self.only_administrators()
@@ -57,6 +63,9 @@ class Builds(ApiHandler):
         self.answer([each for each in builds if everyone or each.requested_by == mine])
 
     async def post(self) -> None:
+        """Start a build, join an equal one, or learn that the image is there (`hit`); 202 while it goes on.
+        Answers `BuildView`.
+        """
         asked = self.body(PrivateBuildRequest)
         pinned = await self.context.lookups.pin(self.person, asked.spec, asked.commit, asked.credential)
         build = await self.context.queue.request(
@@ -67,14 +76,21 @@ class Builds(ApiHandler):
 
 class OneBuild(ApiHandler):
     async def get(self, build_id: str) -> None:
+        """One build. Answers `BuildView`."""
         self.answer(await self.context.queue.get(build_id, self.person))
 
     async def delete(self, build_id: str) -> None:
+        """Withdraw from a build; the last who wanted it, or an administrator, cancels it. Answers
+        `BuildView`.
+        """
         self.answer(await self.context.queue.cancel(build_id, self.person))
 
 
 class RetryBuild(ApiHandler):
     async def post(self, build_id: str) -> None:
+        """Build once more what failed or was cancelled, at the same commit; the body may be missing. Answers
+        `BuildView`.
+        """
         asked = self.body(RetryRequest) if self.request.body else RetryRequest()
         build = await self.context.again.retry(self.person, build_id, asked.credential)
         self.answer(build, status=status_of(build))
@@ -89,6 +105,7 @@ class BuildLogLines(StreamHandler):
     """The log so far; with `?text=1` as text. Sent piece by piece: a log may have many megabytes."""
 
     async def get(self, build_id: str) -> None:
+        """The log so far, after line `?after=`; `?text=1`: as text. Answers a list of `LogLine`."""
         build = await self.context.queue.get(build_id, self.person)
         as_text = self.flag("text")
         kind = "text/plain" if as_text else "application/json"
@@ -112,6 +129,9 @@ def log_so_far(settings: Settings, build_id: str, after: int = 0) -> AsyncIterat
 
 class BuildEvents(StreamHandler):
     async def get(self, build_id: str) -> None:
+        """The log replayed after line `?after=`, and then live, as [server-sent events](api.md#events). A
+        person follows 20 builds and starts at a time, then `too-many-streams`. Each is a `LogLine`.
+        """
         build = await self.context.queue.get(build_id, self.person)
         await self.stream(self._events(build, self.last_number))
 

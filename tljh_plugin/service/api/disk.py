@@ -15,17 +15,21 @@ _MOST_DAYS = 730.0
 
 class DiskState(ApiHandler):
     async def get(self) -> None:
+        """Administrators: who occupies the disk, as it was measured last. Answers `DiskView`."""
         self.only_administrators()
         self.answer(self.context.disk.view())
 
 
 class StoredMirrors(ApiHandler):
     async def get(self) -> None:
+        """Administrators: the stored copies of repositories. Answers a list of `MirrorView`."""
         self.only_administrators()
         self.answer([_mirror(each) for each in await self.context.mirrors.all()])
 
     async def delete(self) -> None:
-        """Those that no image needs; the answer has what went."""
+        """Administrators: remove those that no image needs; what went. One that a build reads at this moment
+        stays. Answers a list of `MirrorView`.
+        """
         self.only_administrators()
         gone = await self.context.mirrors.remove(self.person.name)
         self.context.disk.wake()
@@ -34,6 +38,9 @@ class StoredMirrors(ApiHandler):
 
 class DiskHistory(ApiHandler):
     async def get(self) -> None:
+        """`?days=7`: administrators: what the filesystems held in the last days, thinned out with age.
+        Answers `DiskHistoryView`.
+        """
         self.only_administrators()
         days = read_days(self.get_query_argument("days", "7"))
         since = datetime.now(timezone.utc) - timedelta(days=days)

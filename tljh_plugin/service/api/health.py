@@ -18,6 +18,10 @@ class HealthState(ApiHandler):
     open_to_all = True
 
     async def get(self) -> None:
+        """200 if all that the service needs is well, else 503; never waits longer than two seconds for Docker
+        or the hub. `ok` and `engine` need no token; `parts` and what follows are for administrators and
+        tokens with the scope `custom:binder:metrics`. Answers `HealthView`.
+        """
         parts = await self.context.health.parts()
         said = await self.context.engine_health.info()
         view = HealthView(ok=all(part.ok for part in parts), engine=not isinstance(said, BinderError))

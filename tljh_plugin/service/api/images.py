@@ -22,7 +22,10 @@ _ASKED = ("q", "show", "sort", "page", "limit")
 
 class Images(ApiHandler):
     async def get(self) -> None:
-        """Found, ordered and cut into pages as the administrator's table is, with what the person may see."""
+        """`?q=&show=&sort=&page=&limit=`: the images that the person may use, [found and
+        ordered](api.md#search-images). For whom one was built, how often it was launched, why it is pinned
+        and who last used it is told to that person and administrators alone. Answers a list of `ImageView`.
+        """
         asked = self._asked()
         # Newest first unless said, and all of them: programs that know nothing of pages miss none.
         query = Query.of({"sort": "built", **asked})
@@ -49,7 +52,11 @@ class Images(ApiHandler):
         return {name: value for name, value in asked.items() if value}
 
     async def delete(self) -> None:
-        """The plan for the images `id`, or its execution."""
+        """`?id=&mode=&dry_run=1`: evict or erase (`mode`; `erase` if it is not said) the images `id`, which
+        may be repeated; administrators, and the owner of one that is not for everyone and about which no
+        administrator has decided. With `dry_run` only the plan; a run that takes longer than 20 s is not
+        `finished` in the answer. Answers `DeletedView`.
+        """
         sweep = self.context.sweep
         plan = await sweep.plan(asked_ids(self.get_query_arguments("id")), asked_mode(self), self.person)
         run = None
@@ -61,9 +68,13 @@ class Images(ApiHandler):
 
 class OneImage(ApiHandler):
     async def get(self, image_id: str) -> None:
+        """One image. Answers `ImageView`."""
         self.answer(image_of(self, image_id))
 
     async def patch(self, image_id: str) -> None:
+        """What is said of it, its defaults, its pin, [who may use it](api.md#what-is-said-of-an-image),
+        whether it is started. Answers `ImageView`.
+        """
         image_of(self, image_id)
         await self.context.describing.change(image_id, self.person, self.body(ImageChange))
         self.answer(image_of(self, image_id))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -18,14 +17,21 @@ from ..launches import NO_NAME, opened
 from ..links import from_form, share
 from ..progress import position
 
-# The fields of `LaunchOptions` with the server's name: their values are judged by `LaunchOptions` itself.
-LaunchRequest: type[BaseModel] = create_model(
+
+class _Server(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    server: str = ""  #: its name; empty: a random one
+    restart: bool = False  #: start it again if it was started with other options
+    credential: Credential | None = None  #: of a private repository
+
+
+# With the fields of `LaunchOptions`, whose values are judged by `LaunchOptions` itself.
+LaunchRequest: type[_Server] = create_model(
     "LaunchRequest",
-    __config__=ConfigDict(extra="forbid", frozen=True),
+    __base__=_Server,
+    __doc__="`POST launches`: the launch options and these.",
     **{name: (field.annotation, field.default) for name, field in LaunchOptions.model_fields.items()},
-    server=(str, ""),
-    restart=(bool, False),
-    credential=(Credential | None, None),
 )  # type: ignore[call-overload]
 
 
@@ -34,8 +40,11 @@ FORM_FIELDS = ("repository", "ref", "path", "profile")
 
 class LaunchList(ApiHandler):
     async def post(self) -> None:
-        asked: Any = self.body(LaunchRequest)
-        options = parse(asked.model_dump(exclude_unset=True, exclude={"server", "restart", "credential"}))
+        """Ask the hub to start a server with the person's own token; 202 while it starts. Answers
+        `LaunchView`.
+        """
+        asked = self.body(LaunchRequest)
+        options = parse(asked.model_dump(exclude_unset=True, exclude=set(_Server.model_fields)))
         if options.repository:
             self.context.lookups.hold(self.person, parse_link(options.repository), asked.credential)
         view = await self.context.launches.launch(
@@ -46,6 +55,9 @@ class LaunchList(ApiHandler):
 
 class LaunchEvents(StreamHandler):
     async def get(self, server: str) -> None:
+        """`?path=`: build and start as one stream of [server-sent events](api.md#events). Each is a
+        `LaunchEvent`.
+        """
         name = server_name(server)
         await self.context.launches.server(self.person, self.door.token(self), name)
         await self.stream(self._events(name, position(self.last_seen)))
@@ -63,6 +75,9 @@ class Link(ApiHandler):
     """The link and badge for what the launch form says."""
 
     def get(self) -> None:
+        """`?repository=&ref=&path=&profile=`: the launch link and badge for what the form says. Answers
+        `LinkView`.
+        """
         fields = {name: self.get_query_argument(name, "") for name in FORM_FIELDS}
         self.answer(share(from_form(**fields), self.hub_address))
 

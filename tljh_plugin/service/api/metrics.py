@@ -23,5 +23,9 @@ class Metrics(ApiHandler):
         )
 
     async def get(self) -> None:
+        """[Metrics](metrics.md) as Prometheus reads them, for administrators and tokens, also of JupyterHub
+        services, with the scope `custom:binder:metrics`; for everybody with
+        `binder.monitoring.authenticate_metrics: false`.
+        """
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
         self.finish(await self.context.metrics.text(self.context))

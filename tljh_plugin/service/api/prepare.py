@@ -11,12 +11,12 @@ from ..handler import ApiHandler
 
 
 class ReleaseRequest(BaseModel):
-    """`POST release`: the lease, and whether the server came up."""
+    """`POST release`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lease: str
-    ok: bool
+    lease: str  #: as `POST prepare` gave it
+    ok: bool  #: whether the server came up
 
 
 class Prepare(ApiHandler):
@@ -30,6 +30,7 @@ class Prepare(ApiHandler):
             self._work.cancel()
 
     async def post(self) -> None:
+        """The project folder, and a lease on the image. Answers `Prepared`."""
         request = self.body(PrepareRequest)
         work = asyncio.ensure_future(self.context.preparations.prepare(self.person, request))
         self._work = work
@@ -42,6 +43,7 @@ class Prepare(ApiHandler):
 
 class Release(ApiHandler):
     async def post(self) -> None:
+        """The end of the lease; 204."""
         asked = self.body(ReleaseRequest)
         await self.context.preparations.release(asked.lease, asked.ok)
         self.set_status(204)

@@ -7,4 +7,7 @@ from ..handler import ApiHandler
 
 class ProfileList(ApiHandler):
     async def get(self) -> None:
+        """The profiles that the person may choose, each with the reason why it does not fit now, and what is
+        free. Answers `ProfilesView`.
+        """
         self.answer(await self.context.room.profiles(self.person))

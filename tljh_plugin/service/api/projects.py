@@ -11,15 +11,18 @@ from ..handler import ApiHandler
 
 
 class ProjectChanges(BaseModel):
-    """`PATCH projects/{id}`: what the person calls it; empty: after its repository."""
+    """`PATCH projects/{project}`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: str
+    title: str  #: what the person calls it; empty: after its repository
 
 
 class ProjectList(ApiHandler):
     async def get(self) -> None:
+        """The person's kept projects with size, last use, and the servers that use them; `?deleted=1`: with
+        the deleted ones. Answers a list of `ProjectView`.
+        """
         kept = self.context.kept_files
         found = await kept.projects(self.person)
         if self.flag("deleted"):
@@ -29,11 +32,12 @@ class ProjectList(ApiHandler):
 
 class OneProject(ApiHandler):
     async def patch(self, project: str) -> None:
+        """What the person calls it. Answers `ProjectView`."""
         asked = self.body(ProjectChanges)
         self.answer(await self.context.kept_files.rename(self.person, project, asked.title))
 
     async def delete(self, project: str) -> None:
-        """A project is put away; a deleted one is removed for good."""
+        """Put it away; a deleted one is removed for good, with 204. Answers `ProjectView`."""
         kept = self.context.kept_files
         if project in [each.id for each in await kept.deleted(self.person)]:
             await kept.remove(self.person, project)
@@ -44,15 +48,22 @@ class OneProject(ApiHandler):
 
 class UndeleteProject(ApiHandler):
     async def post(self, project: str) -> None:
+        """Bring a deleted one back; its id is another one if its own was taken meanwhile. Answers
+        `ProjectView`.
+        """
         self.answer(await self.context.kept_files.undelete(self.person, project))
 
 
 class StorageState(ApiHandler):
     async def get(self) -> None:
+        """What the person keeps in all, the limit, and why the files cannot be reached, if they cannot.
+        Answers `StorageView`.
+        """
         self.answer(await self.context.kept_files.storage(self.person, admin=is_admin(self.person)))
 
 
 class AdoptStorage(ApiHandler):
     async def post(self) -> None:
+        """Administrators: say that the folder of `storage.root` is new. Answers `StorageView`."""
         self.only_administrators()
         self.answer(await self.context.kept_files.adopt(self.person))

@@ -19,16 +19,17 @@ _WAIT_S = 20.0
 
 
 class RetentionRequest(BaseModel):
-    """`POST retention`. With `dry_run` only the plan; `policy` are keys of `retention` that differ in it."""
+    """`POST retention`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dry_run: bool = False
-    policy: dict[str, Any] = {}
+    dry_run: bool = False  #: only the plan
+    policy: dict[str, Any] = {}  #: with `dry_run`: keys of the settings `retention` that differ in it
 
 
 class RunRetention(ApiHandler):
     async def post(self) -> None:
+        """Administrators: let images go by the policy, down to the low watermark. Answers `RetentionView`."""
         self.only_administrators()
         asked = self.body(RetentionRequest)
         if asked.policy and not asked.dry_run:
@@ -53,16 +54,18 @@ class RunRetention(ApiHandler):
 
 class Runs(ApiHandler):
     async def get(self) -> None:
+        """Administrators: deletions of the last time, newest first. Answers a list of `RunView`."""
         self.only_administrators()
         self.answer([run_view(run) for run in await self.context.sweep.runs()])
 
 
 class OneRun(ApiHandler):
     async def get(self, run_id: str) -> None:
+        """A deletion as far as it is: what became of each image, what the disk gained. Answers `RunView`."""
         self.answer(run_view(await run_of(self, run_id)))
 
     async def delete(self, run_id: str) -> None:
-        """Stop it after the image that it is at."""
+        """Stop it after the image that it is at. Answers `RunView`."""
         run = await run_of(self, run_id)
         self.context.sweep.stop(run.id)
         self.answer(run_view(await self.context.sweep.wait(run.id, _WAIT_S)))

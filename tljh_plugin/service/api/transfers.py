@@ -28,6 +28,7 @@ class ExportImage(ApiHandler):
     is_waited_for = False  # gigabytes
 
     async def get(self, image_id: str) -> None:
+        """Administrators: the image as a file for another machine, `application/x-tar`."""
         self.only_administrators()
         image = image_of(self, image_id)
         async with self.context.moves.export(self.person, image.id) as export:
@@ -100,6 +101,10 @@ class ImportImage(ApiHandler):
         await self._hand_on(chunk)
 
     async def post(self) -> None:
+        """`?trust=1&title=&visibility=&group=`: administrators: read such a file, which is the body; `trust`
+        is the word for one of another installation. One that was there keeps its title and visibility, and to
+        ask for others is refused. Answers `ImageView`.
+        """
         await self._hand_on(None)
         if self._work is not None:
             self.answer(image_of(self, await self._work))
