@@ -67,6 +67,12 @@ def meaning_of(model: type[BaseModel], key: str) -> str:
     raise KeyError(f"{model.__name__}.{key} has no comment `#:`")
 
 
+def constants_of(module: str) -> dict[str, str]:
+    """What the comments `#:` at the constants of a module say, in their order."""
+    said = {name: words for (of, name), words in _comments(module).items() if not of}
+    return {name: " ".join(" ".join(words).split()) for name, words in said.items()}
+
+
 @functools.cache
 def _comments(module: str) -> dict[tuple[str, str], list[str]]:
     """By class and attribute what its comment says, as Sphinx reads it."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, get_origin
 
 import click
-from described import docstring_of, shown
+from described import constants_of, docstring_of, shown
 from requests_page import requests_page
 
-from tljh_plugin import errors
+from tljh_plugin import errors, labels
 from tljh_plugin.amounts import written_bytes
 from tljh_plugin.build.explain import MEANINGS
 from tljh_plugin.cli import group
@@ -276,12 +276,49 @@ FIELDS = {
 }
 
 
+def labels_page() -> str:
+    """`reference/labels.md`: every label with what carries it."""
+    on_images, on_others = [], []
+    for name, said in constants_of(labels.__name__).items():
+        on, _, value = said.partition(": ")
+        if on == "images":
+            on_images.append(f"| `{getattr(labels, name)}` | {value} |")
+        else:
+            on_others.append(f"| `{getattr(labels, name)}` | {on} | {value} |")
+    lines = [
+        "# Labels",
+        "",
+        f"Names of labels begin with `{labels.LABEL_PREFIX}`.",
+        "",
+        "## On containers, networks and volumes",
+        "",
+        "Only what carries the first one, with the id of this installation, is ever changed or removed.",
+        "",
+        "| label | on | value |",
+        "| --- | --- | --- |",
+        *on_others,
+        "",
+        "## On images",
+        "",
+        "Any Dockerfile can write labels, so these prove nothing by themselves: a signature by the",
+        "installation's secret stands for all of them, and an image with labels of ours that we did not pass",
+        "is refused.",
+        "",
+        "| label | value |",
+        "| --- | --- |",
+        *on_images,
+        "",
+    ]
+    return "\n".join(lines)
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
     "doctor.md": doctor_page,
+    "labels.md": labels_page,
     "requests.md": requests_page,
 }
 

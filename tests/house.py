@@ -36,10 +36,10 @@ from tljh_plugin.cache.plan import Candidate, Mode, Plan, plan_of, plan_retentio
 from tljh_plugin.cache.run import Outcome, Result, Run
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.engine import ContainerRow, EngineInfo, Layer
-from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import BinderError, ImageNotFound, NotFound, ProjectInUse, RefNotFound
 from tljh_plugin.hub_api import HubApi
 from tljh_plugin.installation import ensure_state
+from tljh_plugin.labels import KIND_LABEL
 from tljh_plugin.launch.running import Running
 from tljh_plugin.projects.deletion import read_title
 from tljh_plugin.service import engine_health, events, folders, lookups, room

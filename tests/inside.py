@@ -14,7 +14,8 @@ from running_hub import RunningHub
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 
 _MARK = "the answer is "
 

@@ -34,11 +34,10 @@ from tljh_plugin.build.identity import building_name
 from tljh_plugin.build.processes import MARK
 from tljh_plugin.client import ServiceClient
 from tljh_plugin.engine import Engine
-from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import BinderError
 from tljh_plugin.hub_api import HubApi, HubServer
 from tljh_plugin.installation import ensure_state, instance_id
-from tljh_plugin.launch.running import SERVER_LABEL
+from tljh_plugin.labels import KIND_LABEL, SERVER_LABEL
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.wire import Person
 

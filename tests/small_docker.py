@@ -16,7 +16,7 @@ from tljh_plugin.engine import (
     Layer,
 )
 from tljh_plugin.errors import EngineUnavailable, ImageNotFound
-from tljh_plugin.installation import INSTANCE_LABEL
+from tljh_plugin.labels import INSTANCE_LABEL
 
 
 async def _at_once(image_id: str) -> None:

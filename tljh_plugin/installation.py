@@ -13,8 +13,6 @@ from pathlib import Path
 from .errors import SettingsError
 from .settings import Settings
 
-LABEL_PREFIX = "org.littlest-binder."
-INSTANCE_LABEL = LABEL_PREFIX + "instance"
 # In the state folder while a restore gives things their names.
 UNFINISHED = ".restore-unfinished"
 # In the state folder; its time is when the last good backup ended, wherever that lies.

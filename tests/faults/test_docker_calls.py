@@ -23,10 +23,8 @@ from private_docker import PrivateDocker
 from trials import ABSENT, RECOVERED, TOLD, Trial, Trials
 from waiting import until
 
-from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
-from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import BinderError
-from tljh_plugin.installation import INSTANCE_LABEL
+from tljh_plugin.labels import INSTANCE_LABEL, KIND_LABEL, PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.time_limit import within
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]

@@ -15,7 +15,7 @@ from machine import Machine, light_files
 from private_docker import PrivateDocker
 from waiting import until
 
-from tljh_plugin.engine.values import KIND_LABEL
+from tljh_plugin.labels import KIND_LABEL
 from tljh_plugin.wire import DeletedView
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub, pytest.mark.asyncio(loop_scope="session")]

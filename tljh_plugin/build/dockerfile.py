@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DockerfileRefused, ReservedLabel
-from ..installation import LABEL_PREFIX
+from ..labels import LABEL_PREFIX
 
 _OURS = re.compile(r"docker\.io/littlest-binder/(base:(latest|[0-9a-f]{12}(-python-3\.\d+)?)|debian:[a-z]+)")
 # By Go's `\s`, which is ASCII's alone.

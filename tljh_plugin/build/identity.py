@@ -18,14 +18,26 @@ from dataclasses import dataclass, fields
 from urllib.parse import urlsplit
 
 from ..errors import InvalidSpec
-from ..installation import INSTANCE_LABEL, LABEL_PREFIX
+from ..labels import (
+    AUDIENCE_LABEL,
+    COMMIT_LABEL,
+    IDENTITY_LABEL,
+    INSTANCE_LABEL,
+    LABEL_PREFIX,
+    PLATFORM_LABEL,
+    RECIPE_LABEL,
+    REF_LABEL,
+    REPOSITORY_LABEL,
+    SIGNATURE_LABEL,
+    SPEC_LABEL,
+    SUBDIR_LABEL,
+)
 
 NAMESPACE = "littlest-binder"
 BUILDING = f"{NAMESPACE}/building"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_SIGNATURE = LABEL_PREFIX + "signature"
 # Room for the registry-style limit of 128 characters of a repository path, and for a glance.
 _SLUG_LENGTH = 60
 
@@ -117,18 +129,18 @@ def labels_for(
     owner's. Never the instance label: containers inherit their image's labels.
     """
     labels = {
-        LABEL_PREFIX + "identity": identity.key,
-        LABEL_PREFIX + "repository": identity.url,
-        LABEL_PREFIX + "commit": identity.commit,
-        LABEL_PREFIX + "subdir": identity.subdir,
-        LABEL_PREFIX + "platform": identity.platform,
-        LABEL_PREFIX + "spec": spec,
-        LABEL_PREFIX + "ref": ref,
-        LABEL_PREFIX + "recipe": recipe,
+        IDENTITY_LABEL: identity.key,
+        REPOSITORY_LABEL: identity.url,
+        COMMIT_LABEL: identity.commit,
+        SUBDIR_LABEL: identity.subdir,
+        PLATFORM_LABEL: identity.platform,
+        SPEC_LABEL: spec,
+        REF_LABEL: ref,
+        RECIPE_LABEL: recipe,
     }
     if audience:
-        labels[LABEL_PREFIX + "audience"] = audience_mark(audience, secret)
-    return {**labels, _SIGNATURE: _sign(labels, secret)}
+        labels[AUDIENCE_LABEL] = audience_mark(audience, secret)
+    return {**labels, SIGNATURE_LABEL: _sign(labels, secret)}
 
 
 def audience_mark(person: str, secret: bytes) -> str:
@@ -139,7 +151,7 @@ def audience_mark(person: str, secret: bytes) -> str:
 def verify(labels: Mapping[str, str], secret: bytes) -> bool:
     """Whether the labels with our prefix are those that this installation once signed, all and no others."""
     ours = {key: value for key, value in labels.items() if key.startswith(LABEL_PREFIX)}
-    signature = ours.pop(_SIGNATURE, "")
+    signature = ours.pop(SIGNATURE_LABEL, "")
     return INSTANCE_LABEL not in ours and hmac.compare_digest(
         signature.encode("utf-8", "surrogatepass"), _sign(ours, secret).encode("ascii")
     )

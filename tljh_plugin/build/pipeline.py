@@ -32,7 +32,8 @@ from ..errors import (
     ReservedLabel,
     from_dict,
 )
-from ..installation import LABEL_PREFIX, instance_id, secret
+from ..installation import instance_id, secret
+from ..labels import LABEL_PREFIX
 from ..settings import MIB, Settings, fresh
 from ..source.checkout import Checkouts
 from ..source.credentials import Login, secrets_of

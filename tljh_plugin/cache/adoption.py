@@ -22,7 +22,8 @@ from ..errors import (
     InvalidSpec,
     ReservedLabel,
 )
-from ..installation import INSTANCE_LABEL, instance_id, secret
+from ..installation import instance_id, secret
+from ..labels import INSTANCE_LABEL
 from ..settings import Settings
 from ..source.policy import check_spec
 from ..source.spec import RepoSpec

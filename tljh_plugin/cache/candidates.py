@@ -13,10 +13,11 @@ from datetime import datetime, timezone
 from ..engine import ContainerRow, Engine, Layer
 from ..engine import ImageRow as DockerImage
 from ..engine.images import OUR_NAMES
+from ..labels import PERSON_LABEL, SERVER_LABEL
 from ..settings import Settings
 from ..source.spec import RepoSpec
 from ..store import ImageRow, ImageUse, Store
-from .inventory import PERSON_LABEL, SERVER_LABEL, Inventory, Snapshot
+from .inventory import Inventory, Snapshot
 from .layers import Layers
 from .plan import Candidate
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from .. import labels as names
 from ..build.identity import NAMESPACE, ImageIdentity, short_recipe, slug
 from ..errors import InvalidSpec
-from ..installation import INSTANCE_LABEL, LABEL_PREFIX
 from ..source.spec import RepoSpec, parse_link
 from ..store import ImageRow, utc_now
 
@@ -35,27 +35,32 @@ class Refused(ValueError):
 
 def has_labels(labels: Mapping[str, str]) -> bool:
     """Whether the image says that it was built by a Littlest Binder."""
-    return LABEL_PREFIX + "identity" in labels
+    return names.IDENTITY_LABEL in labels
 
 
 def read_claim(labels: Mapping[str, str]) -> Claim:
     """Raises `Refused`."""
 
     def said(name: str) -> str:
-        return labels.get(LABEL_PREFIX + name, "")
+        return labels.get(name, "")
 
-    if INSTANCE_LABEL in labels:
+    if names.INSTANCE_LABEL in labels:
         raise Refused("it carries the label of an installation, which is for containers")
     try:
-        identity = ImageIdentity(said("repository"), said("commit"), said("subdir"), said("platform"))
-        spec = parse_link(said("spec"))
+        identity = ImageIdentity(
+            said(names.REPOSITORY_LABEL),
+            said(names.COMMIT_LABEL),
+            said(names.SUBDIR_LABEL),
+            said(names.PLATFORM_LABEL),
+        )
+        spec = parse_link(said(names.SPEC_LABEL))
     except InvalidSpec as error:
         raise Refused(f"its labels are not understood: {error.message}") from None
-    if identity.key != said("identity"):
+    if identity.key != said(names.IDENTITY_LABEL):
         raise Refused("its labels name another identity than they describe")
     if (spec.normal_url, spec.ref, spec.subdir) != (identity.url, identity.commit, identity.subdir):
         raise Refused("its labels name two repositories")
-    return Claim(identity, spec, said("ref"), said("recipe"), said("audience"))
+    return Claim(identity, spec, said(names.REF_LABEL), said(names.RECIPE_LABEL), said(names.AUDIENCE_LABEL))
 
 
 def blank_row(identity: ImageIdentity, spec: RepoSpec, *, ref: str, recipe: str) -> ImageRow:

@@ -20,6 +20,7 @@ from typing import Protocol
 from ..engine import CacheRecord, ContainerRow, Engine, Layer
 from ..engine.threads import in_thread
 from ..errors import BinderError, DiskUnread
+from ..labels import PERSON_LABEL, SERVER_LABEL
 from ..settings import Settings, fresh
 from ..store import SizeRow, Store, utc_now
 from ..time_limit import within
@@ -27,7 +28,7 @@ from ..wire import DiskSample, DiskView, ErrorView, FilesystemView
 from . import growth
 from .docker_folder import Layout, read_layout
 from .filesystems import Filesystem, Usage, filesystems, usage_of
-from .inventory import PERSON_LABEL, SERVER_LABEL, Inventory
+from .inventory import Inventory
 from .listing import Listed
 from .measuring import Measured, measure_folders
 from .shares import Figures, HeldImage, Thing, largest, parts

@@ -17,16 +17,12 @@ from ..access import is_admin, is_open_to, may
 from ..build.identity import ImageIdentity
 from ..engine import ContainerRow, Engine, EngineEvent
 from ..engine import ImageRow as DockerImage
-from ..engine.values import KIND_LABEL
 from ..errors import BinderError
-from ..installation import LABEL_PREFIX
+from ..labels import KIND_LABEL, PERSON_LABEL, SERVER_LABEL
 from ..store import ImageRow, ImageUse, LatestBuild, NewerRow, Store, utc_now
 from ..time_limit import within
 from ..wire import ImageView, Person
 from .listing import Listed, Verdict
-
-PERSON_LABEL = LABEL_PREFIX + "person"
-SERVER_LABEL = LABEL_PREFIX + "server"
 
 _log = logging.getLogger("littlest_binder.inventory")
 

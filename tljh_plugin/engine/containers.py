@@ -15,10 +15,10 @@ import docker.errors
 import docker.utils.socket
 
 from ..errors import ContainerNotStarted, ImageNotFound, NotOurs
-from ..installation import INSTANCE_LABEL
+from ..labels import INSTANCE_LABEL, KIND_LABEL
 from . import ownership
 from .isolation import host_config
-from .values import KIND_LABEL, ContainerRow, ContainerSpec, Kind, is_ours
+from .values import ContainerRow, ContainerSpec, Kind, is_ours
 
 
 def make_name(kind: Kind) -> str:

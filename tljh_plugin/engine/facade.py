@@ -17,14 +17,13 @@ from ..errors import (
     EngineError,
     EngineTimedOut,
 )
-from ..installation import INSTANCE_LABEL
+from ..labels import INSTANCE_LABEL, KIND_LABEL
 from ..settings import Settings
 from . import cache_records, containers, firewall, image_streams, images, layers, network
 from .connection import Connection, Heard, unheard
 from .firewall_rules import Site as FirewallSite
 from .threads import in_thread
 from .values import (
-    KIND_LABEL,
     CacheRecord,
     ContainerRow,
     ContainerSpec,

@@ -12,7 +12,7 @@ import docker.errors
 import docker.types
 
 from ..errors import EngineError, NotOurs
-from ..installation import INSTANCE_LABEL
+from ..labels import INSTANCE_LABEL
 from .connection import refused
 from .values import Network, is_ours
 

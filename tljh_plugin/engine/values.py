@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..installation import INSTANCE_LABEL, LABEL_PREFIX
+from ..labels import INSTANCE_LABEL
 from .isolation import Limits
 
 Kind = Literal["server", "fill", "check", "stub", "doctor"]
-
-KIND_LABEL = LABEL_PREFIX + "kind"
 
 _USER = re.compile(r"[1-9][0-9]*:[1-9][0-9]*")
 _SYSTEM_FOLDERS = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr")

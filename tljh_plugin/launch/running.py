@@ -13,20 +13,18 @@ from typing import Any
 
 from ..engine import ContainerRow, Engine
 from ..engine.isolation import CPU_PERIOD_US
-from ..engine.values import KIND_LABEL
-from ..installation import LABEL_PREFIX
-
-PERSON_LABEL = LABEL_PREFIX + "person"
-SERVER_LABEL = LABEL_PREFIX + "server"
-PROFILE_LABEL = LABEL_PREFIX + "profile"
-MEMORY_LABEL = LABEL_PREFIX + "memory-bytes"
-CPUS_LABEL = LABEL_PREFIX + "cpus"
-LIFETIME_LABEL = LABEL_PREFIX + "lifetime-s"
-IDLE_LABEL = LABEL_PREFIX + "idle-s"
-STARTED_LABEL = LABEL_PREFIX + "started"
-GROUPS_LABEL = LABEL_PREFIX + "groups"
-# The id by which the logs know its start.
-REQUEST_LABEL = LABEL_PREFIX + "request"
+from ..labels import (
+    CPUS_LABEL,
+    GROUPS_LABEL,
+    IDLE_LABEL,
+    KIND_LABEL,
+    LIFETIME_LABEL,
+    MEMORY_LABEL,
+    PERSON_LABEL,
+    PROFILE_LABEL,
+    SERVER_LABEL,
+    STARTED_LABEL,
+)
 
 _ENDED = ("exited", "dead", "removing")
 

@@ -36,6 +36,7 @@ from ..errors import (
     MountError,
     UnexpectedFailure,
 )
+from ..labels import REQUEST_LABEL
 from ..settings import Settings
 from ..wire import ImageView, Person, Prepared, PrepareRequest, ProfilesView
 from . import accounts, endings, ephemeral, form, isolation, kernel_mounts, lifetime, links, server_logs
@@ -53,7 +54,7 @@ from .progress import BUILT, PREPARED, STARTED, WAITING, Progress
 from .readiness import not_ready, wait_until_ready
 from .resolving import Chosen, offered
 from .room import read_machine, refuse_if_too_much
-from .running import REQUEST_LABEL, Running, Span, of_labels
+from .running import Running, Span, of_labels
 from .unasked import Seen, why
 from .watch import Watch
 

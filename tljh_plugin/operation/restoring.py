@@ -94,8 +94,7 @@ async def let_go(engine: Engine) -> None:
 
 async def running_servers(engine: Engine) -> list[str]:
     """Names of running servers of this installation, as `person/server`. Raises `EngineError`."""
-    from ..cache.inventory import PERSON_LABEL, SERVER_LABEL
-    from ..engine.values import KIND_LABEL
+    from ..labels import KIND_LABEL, PERSON_LABEL, SERVER_LABEL
 
     return sorted(
         f"{row.labels.get(PERSON_LABEL, '')}/{row.labels.get(SERVER_LABEL, '')}"

@@ -17,10 +17,8 @@ from pathlib import Path
 from ..engine import ContainerSpec, Engine, Limits, Mount
 from ..engine.threads import in_thread
 from ..errors import ProjectFailed
-from ..installation import LABEL_PREFIX
+from ..labels import STAGING_LABEL
 from .marker import HOME
-
-STAGING_LABEL = LABEL_PREFIX + "staging"
 
 _PREFIX = ".filling-"
 _EMPTY_TIMEOUT_S = 300.0

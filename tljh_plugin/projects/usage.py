@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine import ContainerRow
-from ..installation import LABEL_PREFIX
+from ..labels import PERSON_LABEL, SERVER_LABEL
 from ..store import LeaseRow
 
 _ENDED = ("exited", "dead")
@@ -47,8 +47,8 @@ def of_other_images(found: Sequence[Use], image_id: str, server: str) -> list[Us
 
 
 def _server(container: ContainerRow) -> str:
-    person = container.labels.get(f"{LABEL_PREFIX}person", "")
-    return f"{person}/{container.labels.get(f'{LABEL_PREFIX}server', '')}" if person else container.name
+    person = container.labels.get(PERSON_LABEL, "")
+    return f"{person}/{container.labels.get(SERVER_LABEL, '')}" if person else container.name
 
 
 def _is_within(source: str, folder: Path) -> bool:

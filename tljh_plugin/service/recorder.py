@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..engine import ContainerRow, Engine, EngineEvent
-from ..engine.values import KIND_LABEL
 from ..errors import BinderError
+from ..labels import KIND_LABEL
 from ..launch.running import Running, of_container, of_labels
 from ..moments import as_stored
 from ..store import ServerRun, Store, utc_now

@@ -16,15 +16,14 @@ from typing import Any
 
 from ..build.base import ensure_base
 from ..build.queue import Queue
-from ..cache.inventory import PERSON_LABEL, SERVER_LABEL
 from ..cache.leases import Leases
 from ..cache.lost import Lost
 from ..cache.mirrors import Mirrors
 from ..cache.moves import Moves
 from ..engine import ContainerRow, Engine
-from ..engine.values import KIND_LABEL
 from ..errors import BinderError
 from ..hub_api import HubApi, HubUser
+from ..labels import KIND_LABEL, PERSON_LABEL, SERVER_LABEL
 from ..projects import Projects
 from ..settings import Settings
 from ..store import LeaseRow, Store

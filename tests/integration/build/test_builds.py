@@ -22,8 +22,8 @@ from waiting import until
 from tljh_plugin.build.base import ensure_base, recipe_digest
 from tljh_plugin.build.identity import ImageIdentity, building_name, image_names, verify
 from tljh_plugin.build.processes import members
-from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id, secret
+from tljh_plugin.installation import instance_id, secret
+from tljh_plugin.labels import INSTANCE_LABEL, PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.source.credentials import Login
 from tljh_plugin.source.spec import parse_link
 

@@ -21,10 +21,11 @@ from private_docker import PrivateDocker
 from tljh_plugin.build.identity import ImageIdentity
 from tljh_plugin.cache import disk as disk_module
 from tljh_plugin.cache.disk import Disk
-from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL, Inventory
+from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.cache.layers import Layers
 from tljh_plugin.engine import Engine
-from tljh_plugin.installation import INSTANCE_LABEL, ensure_state
+from tljh_plugin.installation import ensure_state
+from tljh_plugin.labels import INSTANCE_LABEL, PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.settings import from_mapping
 from tljh_plugin.store import BuildRow, ImageRow, SizeRow, Store, utc_now
 from tljh_plugin.wire import DiskView

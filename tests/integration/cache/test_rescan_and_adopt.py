@@ -24,7 +24,8 @@ from tljh_plugin.errors import (
     PolicyRefused,
     ReservedLabel,
 )
-from tljh_plugin.installation import INSTANCE_LABEL, secret
+from tljh_plugin.installation import secret
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.service.again import Again
 from tljh_plugin.service.lookups import Lookups
 from tljh_plugin.source.credentials import Credentials

@@ -21,7 +21,7 @@ from tljh_plugin.errors import (
     ImageNotFound,
     NotOurs,
 )
-from tljh_plugin.installation import INSTANCE_LABEL
+from tljh_plugin.labels import INSTANCE_LABEL
 
 pytestmark = pytest.mark.docker
 

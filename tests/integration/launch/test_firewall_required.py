@@ -10,7 +10,8 @@ import pytest
 from running_hub import RunningHub
 
 from tljh_plugin.errors import BinderError
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]
 

@@ -15,7 +15,8 @@ from waiting import LONG_S, until
 from tljh_plugin.engine import Engine, firewall
 from tljh_plugin.engine.firewall_rules import prefix
 from tljh_plugin.engine.network import bridge_name
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]
 

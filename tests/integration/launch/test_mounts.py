@@ -18,7 +18,8 @@ from waiting import until
 
 from tljh_plugin.engine import ContainerSpec, Engine, Limits, Mount
 from tljh_plugin.errors import MountsDiffer
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.launch import endings, kernel_mounts
 from tljh_plugin.launch.host_folders import look
 from tljh_plugin.launch.kernel_mounts import Asked

@@ -21,7 +21,8 @@ from tornado.websocket import websocket_connect
 from waiting import until
 
 from tljh_plugin.errors import LimitReached
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.launch import endings
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]

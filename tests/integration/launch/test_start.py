@@ -17,7 +17,8 @@ from stand_in_facts import COMMIT
 from waiting import LONG_S, Overdue, until
 
 from tljh_plugin.errors import BinderError
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.launch import endings
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]

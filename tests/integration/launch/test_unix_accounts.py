@@ -20,7 +20,8 @@ from unix_hub import PREFIX, Accounts, UnixHub
 from waiting import until
 
 from tljh_plugin.errors import BinderError
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.wire import ImageView
 
 pytestmark = [

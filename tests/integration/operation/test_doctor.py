@@ -25,8 +25,8 @@ from tljh_plugin.build.machine import IndexSettings
 from tljh_plugin.engine import buildx
 from tljh_plugin.engine.firewall_rules import prefix
 from tljh_plugin.engine.network import bridge_name, network_name
-from tljh_plugin.engine.values import KIND_LABEL
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL, KIND_LABEL
 from tljh_plugin.operation.doctor import Report, all_checks, examine, named, open_site, put_right
 from tljh_plugin.operation.doctor.checks import strays
 from tljh_plugin.wire import DoctorView, FindingStatus

@@ -16,7 +16,8 @@ import httpx
 import pytest
 from desktop import LINK, Desktop
 
-from tljh_plugin.installation import INSTANCE_LABEL, instance_id
+from tljh_plugin.installation import instance_id
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.settings import load_desktop
 
 pytestmark = [pytest.mark.docker, pytest.mark.hub]

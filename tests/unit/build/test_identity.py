@@ -20,7 +20,7 @@ from tljh_plugin.build.identity import (
     verify,
 )
 from tljh_plugin.errors import InvalidSpec
-from tljh_plugin.installation import INSTANCE_LABEL, LABEL_PREFIX
+from tljh_plugin.labels import INSTANCE_LABEL, LABEL_PREFIX
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SECRET = b"s" * 32

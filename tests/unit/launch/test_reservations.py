@@ -12,7 +12,7 @@ from waiting import until
 
 from tljh_plugin.engine import ContainerRow
 from tljh_plugin.errors import LimitReached
-from tljh_plugin.installation import INSTANCE_LABEL
+from tljh_plugin.labels import INSTANCE_LABEL
 from tljh_plugin.launch.reservations import Reservations
 from tljh_plugin.launch.running import Running, Span, of_labels, running_servers
 

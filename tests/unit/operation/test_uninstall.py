@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from installation_on_disk import OnDisk, seen
 
 from tljh_plugin.cli.uninstall import command
-from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import EngineUnavailable, UninstallRefused
+from tljh_plugin.labels import KIND_LABEL
 from tljh_plugin.operation import at_home, uninstall
 from tljh_plugin.operation.uninstall import Wish
 

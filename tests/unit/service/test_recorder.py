@@ -17,9 +17,8 @@ from waiting import until
 
 from tljh_plugin.cache.inventory import Inventory
 from tljh_plugin.engine import ContainerRow, EngineEvent
-from tljh_plugin.engine.values import KIND_LABEL
 from tljh_plugin.errors import EngineUnavailable
-from tljh_plugin.installation import INSTANCE_LABEL
+from tljh_plugin.labels import INSTANCE_LABEL, KIND_LABEL
 from tljh_plugin.launch.running import Running, of_labels
 from tljh_plugin.moments import as_stored, read_moment
 from tljh_plugin.service import recorder as recording

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from small_docker import SmallDocker
 
-from tljh_plugin.cache.inventory import PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.cache.leases import Leases
 from tljh_plugin.engine import ContainerRow
 from tljh_plugin.hub_api import HubServer, HubUser
+from tljh_plugin.labels import PERSON_LABEL, SERVER_LABEL
 from tljh_plugin.service import tidying as module
 from tljh_plugin.service.tidying import Tidying, forgotten, strays, told
 from tljh_plugin.store import LeaseRow, Store

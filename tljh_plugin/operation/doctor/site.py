@@ -23,7 +23,7 @@ from ...engine.threads import in_thread
 from ...errors import BinderError, EngineTimedOut, HubUnavailable
 from ...hub_api import HubApi, HubUser
 from ...installation import instance_id
-from ...launch.running import PERSON_LABEL, SERVER_LABEL
+from ...labels import PERSON_LABEL, SERVER_LABEL
 from ...settings import Settings, from_mapping, load_desktop, read_file
 from ...time_limit import within
 from ...wire import HealthView, Person

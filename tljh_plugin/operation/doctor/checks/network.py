@@ -9,8 +9,8 @@ from pathlib import Path
 from ....engine import ContainerSpec, Network, limits_for
 from ....engine.firewall import has_rights
 from ....engine.threads import in_thread
-from ....engine.values import KIND_LABEL
 from ....errors import EngineError, FirewallMissing
+from ....labels import KIND_LABEL
 from ....launch.gateway import read_port
 from ....time_limit import within
 from ..findings import CannotCheck, Repair, Verdict, note, ok, problem

@@ -10,8 +10,8 @@ from pathlib import Path
 from ....build.base import ensure_base
 from ....engine import ContainerRow, limits_for
 from ....engine.threads import in_thread
-from ....engine.values import KIND_LABEL
 from ....errors import BinderError
+from ....labels import KIND_LABEL
 from ....projects.staging import clear
 from ....projects.unfinished import unfinished
 from ....source.checkout import abandoned, sweep
