@@ -172,6 +172,7 @@ def test_its_backup_is_at_work_on_another_machine(
         assert done.returncode == 0, done.stdout
         assert "/srv/data is offered to everybody's servers" in done.stdout
         record_property("Debian 13, seconds", seconds(done.stdout))
+        record_property("of these TLJH's own part", seconds(done.stdout, "TLJH"))
         listed = settled(new, *WATCHED)
         again = new.provision("ada", "/srv/data")
         assert again.returncode == 0, again.stdout
