@@ -16,8 +16,8 @@ NEVER_IN_HUB = ("store", "build", "service", "projects", "cache", "operation", "
 
 # What a stage may import from the package, besides the small root modules.
 VALUES = {
-    "accounts", "amounts", "errors", "installation", "labels", "log_lines", "metrics", "moments", "plain_http",
-    "request_ids", "settings", "time_limit", "wire", "yaml_places",
+    "accounts", "amounts", "errors", "installation", "labels", "log_lines", "metrics", "moments",
+    "plain_http", "request_ids", "settings", "time_limit", "wire", "yaml_places",
 }  # fmt: skip
 MAY_IMPORT = {
     "source": {"access"},
