@@ -38,6 +38,7 @@ from tljh_plugin.errors import BinderError
 from tljh_plugin.hub_api import HubApi, HubServer
 from tljh_plugin.installation import ensure_state, instance_id
 from tljh_plugin.labels import KIND_LABEL, SERVER_LABEL
+from tljh_plugin.service.progress import Merger
 from tljh_plugin.settings import Settings, from_mapping
 from tljh_plugin.wire import Person
 
@@ -357,15 +358,16 @@ class Machine:
                 if await api.start(start.person, start.server, options) == "ready":
                     start.ended = "ready"
                     return
-                error: dict[str, Any] = {}
+                merger = Merger()
                 async for event in api.progress(start.person, start.server):
                     start.said.append(str(event.get("message", "")))
-                    error = event.get("error") or error
-                    if event.get("ready"):
+                    told = merger.of_hub(event)
+                    if told.type == "ready":
                         start.ended = "ready"
                         return
-                    if event.get("failed"):
-                        start.error = f"{error.get('code', '')}: {event.get('message')}"
+                    if told.error is not None:
+                        # Of a start that was over before it was looked at the hub knows the text alone.
+                        start.error = f"{told.error.code}: {event.get('message')}"
                         start.ended = "failed"
                         return
             start.ended, start.error = "lost", "the hub's stream ended"
