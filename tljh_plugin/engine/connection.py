@@ -244,12 +244,18 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(item for item in found if isinstance(item, BaseException))
 
 
+def was_silent(error: BaseException) -> bool:
+    """Whether Docker was reached and said nothing for too long."""
+    return any(
+        isinstance(each, (requests.Timeout, TimeoutError)) or "Read timed out" in str(each)
+        for each in _causes(error)
+    )
+
+
 def _unreachable(name: str, error: BaseException, limit: float) -> EngineError:
+    if was_silent(error):
+        return _timed_out(name, limit)
     causes = list(_causes(error))
-    if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in causes):
-        return _timed_out(name, limit)
-    if any("Read timed out" in str(each) for each in causes):
-        return _timed_out(name, limit)
     number = next((each.errno for each in causes if isinstance(each, OSError) and each.errno), None)
     if number in (errno.EACCES, errno.EPERM):
         return EngineUnavailable(

@@ -13,12 +13,16 @@ from typing import Any
 
 import docker.errors
 import docker.utils.socket
+import requests
 
-from ..errors import ContainerNotStarted, ImageNotFound, NotOurs
+from ..errors import ContainerNotStarted, EngineError, ImageNotFound, NotOurs
 from ..labels import INSTANCE_LABEL, KIND_LABEL
 from . import ownership
+from .connection import was_silent
 from .isolation import host_config
 from .values import ContainerRow, ContainerSpec, Kind, is_ours
+
+_ASK_AGAIN_S = 10.0
 
 
 def make_name(kind: Kind) -> str:
@@ -140,6 +144,23 @@ def ask_inside(client: Any, container: str, command: Sequence[str], limit_bytes:
     finally:
         opened._response.close()
     return said[:limit_bytes].decode(errors="replace")
+
+
+def wait(client: Any, container: str, timeout_s: float) -> int:
+    """See `Engine.wait`. Docker is asked again and again: an answer that got lost never comes, and of a
+    container that has ended the next one comes at once.
+    """
+    ends = time.monotonic() + timeout_s
+    while True:
+        left = ends - time.monotonic()
+        try:
+            said = client.wait(container, timeout=min(max(left, 0.1), _ASK_AGAIN_S))
+            return int(said["StatusCode"])
+        except docker.errors.NotFound:
+            raise EngineError(f"The container {container} is gone.", "Start it again.") from None
+        except requests.RequestException as error:
+            if left <= _ASK_AGAIN_S or not was_silent(error):
+                raise
 
 
 def remove(client: Any, container: str, instance: str) -> None:

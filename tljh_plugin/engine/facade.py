@@ -454,15 +454,11 @@ class Engine:
         """Wait until a container has ended; its exit code. Raises `EngineTimedOut` after `timeout_s`
         seconds.
         """
-
-        def ask(client: Any) -> int:
-            try:
-                return int(client.wait(container, timeout=timeout_s)["StatusCode"])
-            except docker.errors.NotFound:
-                raise EngineError(f"The container {container} is gone.", "Start it again.") from None
-
         return await self._connection.call(
-            f"wait for the container {container}", ask, timeout_s=timeout_s, long=True
+            f"wait for the container {container}",
+            lambda client: containers.wait(client, container, timeout_s),
+            timeout_s=timeout_s,
+            long=True,
         )
 
     async def logs(self, container: str, tail: int = 200) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
+from docker_proxy import Call, DockerProxy, Fault
 
-from tljh_plugin.engine import ContainerSpec, Engine, Limits, Mount, deviations
+from tljh_plugin.engine import ContainerSpec, Engine, Limits, Mount, containers, deviations
 from tljh_plugin.errors import (
     ContainerNotStarted,
     EngineError,
@@ -56,6 +57,23 @@ def foreign() -> Iterator[str]:
     ).stdout.strip()
     subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=True)
     assert state == "true"
+
+
+# -- answers that get lost ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["hung", "hang"])
+async def test_an_answer_that_gets_lost_is_asked_for_again(
+    tmp_path: Path, engine: Engine, limits: Limits, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "_ASK_AGAIN_S", 1.0)
+    async with DockerProxy(tmp_path / "docker.sock") as proxy:
+        through = Engine(engine.instance, base_url=proxy.host, timeout_s=20)
+        proxy.begin(Call("POST /containers/*/wait", 1), fault)
+        ended = await through.run(shell(limits, "echo done; exit 3"), 60)
+        assert (ended.exit_code, ended.output.strip()) == (3, "done")
+        assert proxy.failed
+        await through.close()
 
 
 # -- isolation, as the kernel sees it ----------------------------------------------------------------------
