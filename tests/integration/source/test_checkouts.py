@@ -109,8 +109,10 @@ async def test_everything_has_the_time_of_the_commit_and_plain_modes(
 
 async def test_versions_can_be_told_from_tags(git_server: GitServer, place: MakePlace) -> None:
     path = git_server.add("branches")
-    git(path, "tag", "--annotate", "--message", "two", "v2.0")
-    git(path, "tag", "--annotate", "--message", "tag of a tag", "v2.0-again", "v2.0")
+    # Of two tags of one commit git takes the later one.
+    git(path, "tag", "--annotate", "--message", "two", "v2.0", GIT_COMMITTER_DATE="2026-11-02T12:00:00Z")
+    again = "v2.0-again", "v2.0"
+    git(path, "tag", "--annotate", "--message", "of a tag", *again, GIT_COMMITTER_DATE="2026-11-01T12:00:00Z")
     git_server.commit("branches", {"x.txt": "x"})
     git(path, "tag", "light")
     head = git_server.commit("branches", {"y.txt": "y"})
