@@ -41,7 +41,7 @@ def hand_over_base(machine: VirtualMachine) -> None:
 
 def seconds(output: str, step: str = "") -> float:
     """How long the installer took by its own word, in all or for a step."""
-    found = re.search(rf"(?m)^\S+ {step} +([\d.]+) s" if step else r"this took (\d+) s", output)
+    found = re.search(rf"(?m)^\[[ \d/]+\] {step} +([\d.]+) s" if step else r"this took (\d+) s", output)
     assert found, output
     return float(found[1])
 
