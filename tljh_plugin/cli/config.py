@@ -169,6 +169,8 @@ def _page(key: Key) -> str:
     lines += ["", "On TLJH:", ""]
     if command:
         lines += [f"  {command}", "  sudo tljh-config reload"]
+    elif key.not_on_tljh:
+        lines.append(f"  not there: {key.not_on_tljh}")
     else:
         lines.append(
             "  only in /opt/tljh/config/config.yaml, since tljh-config cannot write it; then\n"

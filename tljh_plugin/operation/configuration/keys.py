@@ -61,6 +61,7 @@ _EXAMPLES: Mapping[str, str | int | float] = {
     "mounts[].target": "/data/lab",
     "desktop.mount_roots": "/srv/data",
 }
+_NOT_ON_TLJH = {"servers.account": "TLJH says itself what accounts are called (`jupyter-NAME`)"}
 _PEOPLE = {"people": "ada", "groups": "physics"}
 
 
@@ -130,11 +131,20 @@ class Key:
         lines.append(f"{indent}{last}: {f'[{shown}]' if self.is_list else shown}")
         return "\n".join(lines)
 
+    @property
+    def not_on_tljh(self) -> str:
+        """Why TLJH takes no such setting; empty: it does."""
+        return _NOT_ON_TLJH.get(self.name, "")
+
     def tljh_config(self) -> str:
         """The command that sets it on TLJH; empty where only the file can: in lists of objects, and for texts
-        of which `tljh-config` would make something else.
+        of which `tljh-config` would make something else; and where nothing can, see `not_on_tljh`.
         """
-        if "[]" in self.name or (isinstance(self.example, str) and not survives(self.example)):
+        if (
+            self.not_on_tljh
+            or "[]" in self.name
+            or (isinstance(self.example, str) and not survives(self.example))
+        ):
             return ""
         verb = "add-item" if self.is_list else "set"
         shown = self.example if isinstance(self.example, str) else _yaml(self.example)

@@ -33,14 +33,16 @@ def test_the_example_is_taken(key: Key) -> None:
         section["servers"]["identity"] = "unix"
     if key.name == "servers.profile":
         section["profiles"] = [{"id": key.example}]
-    # TLJH says itself what accounts are called.
-    make(section, "jupyterhub" if key.name == "servers.account" else "tljh")
+    make(section, "jupyterhub" if key.not_on_tljh else "tljh")
+    if key.not_on_tljh:
+        with pytest.raises(SettingsError, match="TLJH says itself"):
+            make(section, "tljh")
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_command_says_the_same_as_the_example(key: Key) -> None:
     command = key.tljh_config()
-    if "[]" in key.name:
+    if "[]" in key.name or key.not_on_tljh:
         assert command == ""
         return
     assert command.startswith(f"sudo tljh-config {'add-item' if key.is_list else 'set'} binder.{key.name} ")
